@@ -1,0 +1,1 @@
+"""Influence-weighted semi-supervised knowledge distillation."""

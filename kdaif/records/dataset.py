@@ -1,0 +1,36 @@
+"""A data set as it is listed: one Parquet file, addressed by its hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DatasetState(StrEnum):
+    """UPLOADING until every byte is there and the hash agrees, then READY for good."""
+
+    UPLOADING = "UPLOADING"
+    READY = "READY"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Name and Arrow type of one column."""
+
+    name: str
+    arrow_type: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """``id`` is the first 32 hexadecimal digits of ``sha256``."""
+
+    tenant: str
+    id: str
+    display_name: str
+    state: DatasetState
+    sha256: str
+    size_bytes: int
+    created_at_ms: int
+    row_count: int = 0
+    columns: tuple[Column, ...] = ()

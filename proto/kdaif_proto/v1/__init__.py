@@ -1,0 +1,1 @@
+"""Stubs of package kdaif.v1."""
