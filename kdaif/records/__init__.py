@@ -10,6 +10,7 @@ from kdaif.records.job import (
     JobState,
     Progress,
 )
+from kdaif.records.manifest import AttemptManifest, StoredFile, WeightsShard
 from kdaif.records.preflight import Finding, PreflightReport, Severity
 from kdaif.records.report import ArmResult, JobResult
 from kdaif.records.spec import (
@@ -31,6 +32,7 @@ __all__ = [
     "TRANSITIONS",
     "Architecture",
     "ArmResult",
+    "AttemptManifest",
     "Cnn",
     "Column",
     "ColumnTeacher",
@@ -49,8 +51,10 @@ __all__ = [
     "Progress",
     "Severity",
     "Splits",
+    "StoredFile",
     "Teacher",
     "TrainedTeacher",
     "Training",
     "Weighting",
+    "WeightsShard",
 ]

@@ -22,7 +22,7 @@ class Mlp(SpecModel):
     """Multilayer perceptron over the flattened, standardised features."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden_sizes: tuple[Width, ...] = Field(default=(64,), max_length=16)
+    hidden_sizes: tuple[Width, ...] = Field(default=(64,), min_length=1, max_length=16)
     dropout: float = Field(default=0.0, ge=0.0, le=0.9)
 
 

@@ -1,0 +1,64 @@
+# One verb for each thing that CI does. Everything lives in .venv; `make clean` removes it all.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO_VENV := .venv-proto
+PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
+EDITABLE := -e ".[torch,redis]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check lint types imports proto proto-check buf format clean
+
+help: ## Show the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with everything pinned in constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard */pyproject.toml)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): some minutes the first time."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) $$($(PYTHON) tools/dev_requirements.py)
+	@touch $@
+
+demo: install ## The main job on real data, the whole way, in under 3 minutes
+	@$(BIN)/python examples/demo.py
+
+up: install ## The stack in the foreground until Ctrl-C
+	@$(BIN)/kdaif up
+
+test: install ## All tests but those that need a GPU
+	@$(BIN)/python -m pytest -m "not gpu" -n 2
+
+check: lint types imports proto-check buf ## Everything that needs no run: style, types, contracts, stubs
+
+lint: install
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: install
+	@$(BIN)/mypy
+
+imports: install
+	@$(BIN)/lint-imports
+
+format: install ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+# The stubs are made by an old generator, so that they run with every protobuf from 5.27 on.
+$(PROTO_VENV)/.installed: proto/generator-requirements.txt
+	@test -x $(PROTO_VENV)/bin/python || $(PYTHON) -m venv $(PROTO_VENV)
+	@$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r proto/generator-requirements.txt
+	@touch $@
+
+proto: $(PROTO_VENV)/.installed ## Regenerate the committed stubs
+	@$(PROTO_VENV)/bin/python tools/generate_stubs.py proto
+
+proto-check: $(PROTO_VENV)/.installed
+	@$(PROTO_VENV)/bin/python tools/generate_stubs.py proto --check
+
+buf: install
+	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against '.git#ref=HEAD'
+	@if git rev-parse -q --verify HEAD~1 >/dev/null; then $(BIN)/buf breaking --against '.git#ref=HEAD~1'; fi
+
+clean: ## Remove the environments
+	rm -rf $(VENV) $(PROTO_VENV)
