@@ -1,0 +1,47 @@
+"""The student: raw features in, logits out, with the standardisation inside so that serving cannot forget it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kdaif.datasets import InputSignature
+
+
+class Student(nn.Module):
+    """Standardisation, a body and a linear head.
+
+    Attributes:
+        signature: kind and shape of one raw input row.
+        mean: `[D]` for numeric rows, `[C, 1, 1]` for images (of pixels scaled to 0..1).
+        scale: same shape; the standard deviation, 1 where a column or channel is constant.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, signature: InputSignature, mean: Tensor, scale: Tensor, body: nn.Sequential, head: nn.Linear
+    ) -> None:
+        super().__init__()
+        self.signature = signature
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+        self.body = body
+        self.head = head
+
+    def standardise(self, raw: Tensor) -> Tensor:
+        """Raw rows to zero mean and unit spread: float `[N, D]`, or uint8 `[N, H, W, C]` to float `[N, C, H, W]`."""
+        values = raw.to(self.mean.dtype)
+        if self.signature.kind == "image":
+            values = values.permute(0, 3, 1, 2) / 255.0
+        return (values - self.mean) / self.scale
+
+    def features(self, raw: Tensor) -> Tensor:
+        """What the linear head sees, float `[N, F]`."""
+        features: Tensor = self.body(self.standardise(raw))
+        return features
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Logits, float32 `[N, K]` (float64 when the module was cast to double)."""
+        logits: Tensor = self.head(self.features(raw))
+        return logits
