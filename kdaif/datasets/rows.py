@@ -1,0 +1,79 @@
+"""The values that `prepare` hands on: rows as numpy arrays, and the shape of one input row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdaif.records import PreflightReport
+
+
+@dataclass(frozen=True)
+class InputSignature:
+    """What one input row looks like.
+
+    Attributes:
+        kind: ``numeric`` rows are float32, ``image`` rows are uint8.
+        shape: without the row axis: ``(D,)`` or ``(H, W, C)``.
+        columns: the columns that hold the input, in input order; one name for ``features`` and ``image``.
+    """
+
+    kind: Literal["numeric", "image"]
+    shape: tuple[int, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """N rows of one part.
+
+    Attributes:
+        ids: [N] int64, or object holding str.
+        features: float32 [N, D] or uint8 [N, H, W, C]; all finite.
+        labels: int64 [N], positions in ``class_names``; empty for the unlabelled part.
+        truth: int64 [N], -1 where unknown; only for the unlabelled part, only for audit, never trained on.
+        teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm; only for the
+            unlabelled part of a job whose teacher is a column.
+        groups: object [N] of str (None where null) by column name.
+    """
+
+    ids: NDArray[Any]
+    features: NDArray[Any]
+    labels: NDArray[np.int64]
+    truth: NDArray[np.int64] | None = None
+    teacher_logits: NDArray[np.float32] | None = None
+    groups: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class DistillationData:
+    """All rows of one job, checked. No row content is in two parts.
+
+    Attributes:
+        class_names: C names; every label, truth and teacher column is bound to them by name.
+        signature: of every row.
+        labeled: trains with hard labels.
+        validation: influence is measured on it.
+        gate: decides whether new weights are taken; apart from ``validation``, which chose them.
+        unlabeled: trains with the teacher's soft targets.
+        test: touched only by the evaluation.
+        report: what was found on the way; no errors.
+        test_is_given: False when ``test`` was split off the labelled set.
+    """
+
+    class_names: tuple[str, ...]
+    signature: InputSignature
+    labeled: Rows
+    validation: Rows
+    gate: Rows
+    unlabeled: Rows
+    test: Rows
+    report: PreflightReport
+    test_is_given: bool
