@@ -1,0 +1,17 @@
+"""What the arms reach on the test rows, whether a difference is more than chance, and one honest sentence about it."""
+
+from kdaif.evaluation.arms import compare_arms, paired_p_value
+from kdaif.evaluation.classes import ClassAccuracy, per_class_accuracy, wilson_interval, worst_class
+from kdaif.evaluation.predict import predict
+from kdaif.evaluation.verdict import verdict
+
+__all__ = [
+    "ClassAccuracy",
+    "compare_arms",
+    "paired_p_value",
+    "per_class_accuracy",
+    "predict",
+    "verdict",
+    "wilson_interval",
+    "worst_class",
+]
