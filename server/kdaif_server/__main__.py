@@ -1,0 +1,5 @@
+"""``python -m kdaif_server``."""
+
+from kdaif_server.cli import main
+
+main()

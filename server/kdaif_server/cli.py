@@ -1,0 +1,61 @@
+"""``kdaif-server serve`` for production, ``kdaif-server up`` for one machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from kdaif.errors import KdaifError
+from kdaif_server.embedded.stack import up
+from kdaif_server.server import serve
+from kdaif_server.settings import ServerSettings
+
+_EPILOG = "Every option can also be set by an environment variable, for example KDAIF_REDIS_URL or KDAIF_STORE_URL."
+
+
+def main() -> None:
+    """Entry point."""
+    arguments = _parser().parse_args()
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in ServerSettings.model_fields and value is not None
+    }
+    settings = ServerSettings(**given)
+    try:
+        if arguments.command == "up":
+            asyncio.run(up(settings, ready_file=arguments.ready_file, announce=lambda port: _announce(settings, port)))
+        else:
+            asyncio.run(serve(settings))
+    except KdaifError as error:
+        sys.exit(f"kdaif-server: {error}")
+    except RuntimeError as error:
+        if "bind" not in str(error):
+            raise
+        sys.exit(f"kdaif-server: {settings.host}:{settings.port} is in use. End what listens there, or choose --port.")
+
+
+def _announce(settings: ServerSettings, port: int) -> None:
+    sys.stderr.write(
+        f"kdaif is up at {settings.host}:{port}, its data in {settings.root}.\n"
+        f"Try: kdaif --target {settings.host}:{port} jobs      Stop: Ctrl-C\n"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kdaif-server", description=__doc__, epilog=_EPILOG)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve_command = commands.add_parser("serve", help="run the gRPC server against a Redis or Valkey by URL")
+    serve_command.add_argument("--redis-url", help="default redis://127.0.0.1:6379/0")
+    up_command = commands.add_parser("up", help="run Valkey, the server and one worker on this machine until Ctrl-C")
+    up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
+    for command in (serve_command, up_command):
+        command.add_argument("--host", help="address to listen on, default 127.0.0.1")
+        command.add_argument("--port", type=int, help="default 50051; 0 takes a free one")
+        command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
+        command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
+        command.add_argument("--lease-ttl-s", type=float, help="seconds after which a silent worker loses its job")
+        command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")
+    return parser

@@ -1,0 +1,95 @@
+"""The whole stack on one machine: Valkey and a worker as children, the gRPC server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import structlog
+
+from kdaif.errors import FailedPreconditionError
+from kdaif_server.embedded.valkey import EmbeddedValkey
+from kdaif_server.server import running_server
+from kdaif_server.settings import ServerSettings
+
+_WORKER_STOP_S = 10.0
+_RESTART_S = 1.0
+_log = structlog.get_logger("kdaif.stack")
+
+
+async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Callable[[int], None]) -> None:
+    """Runs until SIGINT or SIGTERM. ``announce`` is called with the port once calls are answered.
+
+    Raises:
+        FailedPreconditionError: another stack already uses the data directory, or kdaif-worker is not installed.
+    """
+    if find_spec("kdaif_worker") is None:
+        raise FailedPreconditionError("kdaif-worker is not installed, and nothing would train: pip install kdaif-worker")
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    settings.root.mkdir(parents=True, exist_ok=True)
+    with EmbeddedValkey(settings.root / "valkey") as valkey:
+        settings = settings.model_copy(update={"redis_url": valkey.url})
+        async with running_server(settings) as server, _worker(settings):
+            if ready_file is not None:
+                _write_ready(ready_file, server.port)
+            announce(server.port)
+            await asked.wait()
+
+
+@contextlib.asynccontextmanager
+async def _worker(settings: ServerSettings) -> AsyncIterator[None]:
+    """One worker child, started again when it dies, ended in order on the way out."""
+    keeper = asyncio.create_task(_keep_worker(settings))
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+
+
+async def _keep_worker(settings: ServerSettings) -> None:
+    environment = os.environ | {
+        "KDAIF_REDIS_URL": settings.redis_url,
+        "KDAIF_STORE_URL": settings.blob_url,
+        "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
+        "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
+    }
+    command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
+    while True:
+        # Its own session: Ctrl-C in the terminal reaches us alone, and we end the worker in order.
+        process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
+        _log.error("worker ended, starting another", exit_code=code, after_s=_RESTART_S)
+        await asyncio.sleep(_RESTART_S)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _WORKER_STOP_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _write_ready(file: Path, port: int) -> None:
+    """Atomic, so that whoever waits for the file never reads half of it."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps({"target": f"127.0.0.1:{port}", "pid": os.getpid()}))
+    part.replace(file)

@@ -1,0 +1,120 @@
+"""Errors at the edge: every exception leaves as one google.rpc.Status with one ErrorInfo."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+
+from kdaif import errors
+
+_DOMAIN = "kdaif"
+_CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
+    errors.InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DataCorruptedError: grpc.StatusCode.DATA_LOSS,
+    errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.FencedError: grpc.StatusCode.ABORTED,
+}
+_log = structlog.get_logger("kdaif.server")
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+def status_of(error: BaseException) -> status_pb2.Status:
+    """The rich status of an exception. What is not a KdaifError says nothing of its inside."""
+    if not isinstance(error, errors.KdaifError):
+        return _status(grpc.StatusCode.INTERNAL, "Internal error; the server's log has the details.", "INTERNAL", [])
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+    details: list[Any] = []
+    if isinstance(error, errors.InvalidInputError) and error.violations:
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+                    for v in error.violations
+                ]
+            )
+        )
+    return _status(code, str(error), error.reason, details)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns what a service raises into a status; logs what nobody meant to raise."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wraps the handler of one call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method
+        if handler.response_streaming:
+            streaming = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            behaviour: Any = _guard_stream(method, streaming)
+        else:
+            unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            behaviour = _guard_unary(method, unary)
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+def _guard_unary(method: str, behaviour: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def guarded(request: Any, context: Any) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await _abort(method, error, context)
+
+    return guarded
+
+
+def _guard_stream(method: str, behaviour: Any) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:
+            await _abort(method, error, context)
+
+    return guarded
+
+
+async def _abort(method: str, error: Exception, context: Any) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    status = status_of(error)
+    if not isinstance(error, errors.KdaifError):
+        _log.error("unexpected error", method=method, exc_info=error)
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    # grpc.aio has no abort_with_status; this trailer is where grpcio-status looks for the rich form.
+    trailer = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(code, status.message, trailer)
+    raise AssertionError("abort always raises")
+
+
+def _status(code: grpc.StatusCode, message: str, reason: str, details: list[Any]) -> status_pb2.Status:
+    packed = []
+    for detail in [error_details_pb2.ErrorInfo(reason=reason, domain=_DOMAIN), *details]:
+        any_message = AnyMessage()
+        any_message.Pack(detail)
+        packed.append(any_message)
+    return status_pb2.Status(code=code.value[0], message=message, details=packed)

@@ -1,0 +1,145 @@
+"""The gRPC server: wiring, health, the reaper, and a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from kdaif import datasets
+from kdaif.errors import KdaifError
+from kdaif.queue import JobQueue
+from kdaif.store import BlobStore, DatasetStore
+from kdaif_proto.v1 import (
+    datasets_pb2,
+    datasets_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    students_pb2,
+    students_pb2_grpc,
+    weights_pb2,
+    weights_pb2_grpc,
+)
+from kdaif_server.artifacts import Artifacts
+from kdaif_server.interceptors import ErrorInterceptor
+from kdaif_server.services.datasets import DatasetService
+from kdaif_server.services.jobs import DistillationJobService
+from kdaif_server.services.students import StudentService
+from kdaif_server.services.weights import WeightService
+from kdaif_server.settings import ServerSettings
+
+_SERVICES = tuple(
+    pb.DESCRIPTOR.services_by_name[name].full_name
+    for pb, name in (
+        (datasets_pb2, "DatasetService"),
+        (jobs_pb2, "DistillationJobService"),
+        (weights_pb2, "WeightService"),
+        (students_pb2, "StudentService"),
+    )
+)
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # On by default, it would let a second server bind the same port unseen.
+    ("grpc.so_reuseport", 0),
+    # Clients ping every 10 s through quiet watches. This is the spelling that works; min_recv_... is ignored silently.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+]
+_SWEEP_AGE_S = 7 * 86_400.0
+_log = structlog.get_logger("kdaif.server")
+
+
+class RunningServer:
+    """A started server: its port, and the way to end it."""
+
+    def __init__(self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, stopping: asyncio.Event):
+        self.port = port
+        self._server = server
+        self._health = health
+        self._stopping = stopping
+
+    async def stop(self, drain_s: float) -> None:
+        """Says NOT_SERVING, sends watchers away, lets other calls end within ``drain_s`` seconds."""
+        await self._health.enter_graceful_shutdown()
+        self._stopping.set()
+        await self._server.stop(drain_s)
+
+
+@contextlib.asynccontextmanager
+async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServer]:
+    """Connects, starts, and on leaving drains. Raises FailedPreconditionError when Redis could lose jobs."""
+    queue = await JobQueue.connect(
+        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+    )
+    reaper: asyncio.Task[None] | None = None
+    try:
+        server, health, stopping = _build(settings, queue)
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        await server.start()
+        for service in ("", *_SERVICES):
+            await health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        reaper = asyncio.create_task(_reap_forever(queue, settings.lease_ttl_s))
+        running = RunningServer(server, port, health, stopping)
+        try:
+            yield running
+        finally:
+            await running.stop(settings.drain_s)
+    finally:
+        if reaper is not None:
+            reaper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reaper
+        await queue.close()
+
+
+async def serve(settings: ServerSettings) -> None:
+    """Runs until SIGTERM or SIGINT, then drains."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    async with running_server(settings) as server:
+        _log.info("serving", host=settings.host, port=server.port, blobs=settings.blob_url)
+        await asked.wait()
+        _log.info("draining", drain_s=settings.drain_s)
+
+
+def _build(
+    settings: ServerSettings, queue: JobQueue
+) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer, asyncio.Event]:
+    blobs = BlobStore.open(settings.blob_url)
+    dataset_store = DatasetStore(blobs, settings.spool_dir, datasets.inspect)
+    dataset_store.sweep(max_age_s=_SWEEP_AGE_S)
+    artifacts = Artifacts(queue, blobs, settings.cache_dir)
+    stopping = asyncio.Event()
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(dataset_store), server)
+    jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
+        DistillationJobService(queue, dataset_store, settings.cache_dir, stopping), server
+    )
+    weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts), server)
+    students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts), server)
+    health = grpc_health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if settings.reflection:
+        reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
+    return server, health, stopping
+
+
+async def _reap_forever(queue: JobQueue, lease_ttl_s: float) -> None:
+    """Any number of servers may do this: each expiry is one atomic transition."""
+    while True:
+        try:
+            for job in await queue.reap():
+                _log.warning("lease expired", tenant=job.tenant, job=job.id, attempt=job.attempt, state=job.state)
+        except KdaifError as error:
+            _log.error("reaping failed", error=str(error))
+        await asyncio.sleep(min(lease_ttl_s / 4, 5.0))

@@ -1,0 +1,157 @@
+"""DistillationJobService: submit, follow, cancel, retry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from kdaif import datasets
+from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
+from kdaif.queue import JobQueue
+from kdaif.records import TERMINAL_STATES, DistillationSpec, Job, JobState, PreflightReport
+from kdaif.store import DatasetStore
+from kdaif_proto.v1 import jobs_pb2 as pb
+from kdaif_proto.v1 import jobs_pb2_grpc
+from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
+from kdaif_server.names import parse_name, parse_parent
+from kdaif_server.services.paging import decode_token, encode_token, page_size
+
+_WAIT_EVENTS_S = 5.0
+_MAX_REQUEST_ID = 128
+
+
+class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
+    """A job is checked once, here, against its data; the queue then holds identifiers only."""
+
+    def __init__(
+        self, queue: JobQueue, dataset_store: DatasetStore, cache_dir: Path, stopping: asyncio.Event
+    ) -> None:
+        self._queue = queue
+        self._datasets = dataset_store
+        self._cache_dir = cache_dir
+        self._stopping = stopping
+
+    async def CreateDistillationJob(
+        self, request: pb.CreateDistillationJobRequest, context: Any
+    ) -> pb.CreateDistillationJobResponse:
+        """Validates and queues, or only validates."""
+        tenant = parse_parent(request.parent)
+        if len(request.request_id) > _MAX_REQUEST_ID:
+            raise InvalidInputError.of("request_id", f"is longer than {_MAX_REQUEST_ID} characters")
+        spec = spec_from_proto(request.spec, tenant)
+        report = await asyncio.to_thread(self._preflight, tenant, spec)
+        if request.validate_only:
+            job = _unqueued(tenant, spec, report, request.display_name)
+            return pb.CreateDistillationJobResponse(job=job_to_proto(job))
+        if report.errors:
+            raise _refusal(report)
+        job = await self._queue.submit(
+            tenant, spec, report, request_id=request.request_id, display_name=request.display_name
+        )
+        return pb.CreateDistillationJobResponse(job=job_to_proto(job))
+
+    async def GetDistillationJob(
+        self, request: pb.GetDistillationJobRequest, context: Any
+    ) -> pb.GetDistillationJobResponse:
+        """One job."""
+        job = await self._queue.get(*parse_name(request.name, "distillationJobs"))
+        return pb.GetDistillationJobResponse(job=job_to_proto(job))
+
+    async def ListDistillationJobs(
+        self, request: pb.ListDistillationJobsRequest, context: Any
+    ) -> pb.ListDistillationJobsResponse:
+        """Jobs, newest first."""
+        tenant = parse_parent(request.parent)
+        jobs, cursor = await self._queue.list(
+            tenant,
+            limit=page_size(request.page_size, default=100, most=1000),
+            cursor=decode_token(request.page_token),
+            states=frozenset(state_from_proto(state) for state in request.states),
+        )
+        return pb.ListDistillationJobsResponse(
+            jobs=[job_to_proto(job) for job in jobs], next_page_token=encode_token(cursor)
+        )
+
+    async def CancelDistillationJob(
+        self, request: pb.CancelDistillationJobRequest, context: Any
+    ) -> pb.CancelDistillationJobResponse:
+        """Asks for the end of a job."""
+        job = await self._queue.cancel(*parse_name(request.name, "distillationJobs"))
+        return pb.CancelDistillationJobResponse(job=job_to_proto(job))
+
+    async def RetryDistillationJob(
+        self, request: pb.RetryDistillationJobRequest, context: Any
+    ) -> pb.RetryDistillationJobResponse:
+        """Queues an unsuccessful job again."""
+        job = await self._queue.retry(*parse_name(request.name, "distillationJobs"))
+        return pb.RetryDistillationJobResponse(job=job_to_proto(job))
+
+    async def WatchDistillationJob(
+        self, request: pb.WatchDistillationJobRequest, context: Any
+    ) -> AsyncIterator[pb.WatchDistillationJobResponse]:
+        """Old events, then live ones, until the job is terminal. A draining server asks the client to come back."""
+        tenant, job_id = parse_name(request.name, "distillationJobs")
+        after = request.after_sequence
+        await self._queue.get(tenant, job_id)  # NOT_FOUND before the first event
+        while True:
+            events = await self._queue.events(tenant, job_id, after_sequence=after)
+            if not events:
+                if (await self._queue.get(tenant, job_id)).state in TERMINAL_STATES:
+                    # An event written between the two looks would else be lost.
+                    events = await self._queue.events(tenant, job_id, after_sequence=after)
+                    if not events:
+                        return
+                else:
+                    events = await self._wait_events(tenant, job_id, after)
+            for event in events:
+                yield pb.WatchDistillationJobResponse(event=event_to_proto(event))
+                after = event.sequence
+
+    async def _wait_events(self, tenant: str, job_id: str, after: int) -> list[Any]:
+        waiting = asyncio.ensure_future(
+            self._queue.wait_events(tenant, job_id, after_sequence=after, timeout_s=_WAIT_EVENTS_S)
+        )
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise UnavailableError("The server is shutting down. Watch again with after_sequence set.")
+            return waiting.result()
+        finally:
+            stopping.cancel()
+            if not waiting.done():
+                waiting.cancel()
+
+    def _preflight(self, tenant: str, spec: DistillationSpec) -> PreflightReport:
+        files: dict[str, Path] = {}
+        missing: list[FieldViolation] = []
+        for role, dataset_id in spec.dataset_ids().items():
+            field = "spec.teacher.column.dataset" if role == "teacher" else f"spec.{role}"
+            try:
+                files[role] = self._datasets.fetch(tenant, dataset_id, self._cache_dir)
+            except NotFoundError as error:
+                missing.append(FieldViolation(field, str(error)))
+        if missing:
+            raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in missing), tuple(missing))
+        return datasets.preflight(spec, files)
+
+
+def _refusal(report: PreflightReport) -> InvalidInputError:
+    violations = tuple(FieldViolation(finding.field, finding.message) for finding in report.errors)
+    listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    return InvalidInputError(f"The data cannot be used: {listed}", violations)
+
+
+def _unqueued(tenant: str, spec: DistillationSpec, report: PreflightReport, display_name: str) -> Job:
+    return Job(
+        tenant=tenant,
+        id="",
+        state=JobState.QUEUED,
+        spec=spec,
+        preflight=report,
+        created_at_ms=0,
+        max_attempts=spec.max_attempts,
+        display_name=display_name,
+    )

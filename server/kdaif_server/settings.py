@@ -1,0 +1,44 @@
+"""Settings of the server, from the environment (``KDAIF_...``) or the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServerSettings(BaseSettings):
+    """Everything the server can be told. ``data_dir`` holds what is local: spool, cache and, by default, the blobs."""
+
+    model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=0, le=65_535)
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    data_dir: Path = Path("~/.kdaif")
+    store_url: str | None = None
+    lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    require_durable_redis: bool = True
+    reflection: bool = False
+    drain_s: float = Field(default=10.0, ge=0.0)
+
+    @property
+    def root(self) -> Path:
+        """``data_dir``, absolute."""
+        return self.data_dir.expanduser().resolve()
+
+    @property
+    def blob_url(self) -> str:
+        """Where the blobs are: ``store_url``, or a folder below ``data_dir``."""
+        return self.store_url or f"file://{self.root / 'blobs'}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Uploads that are not finished yet."""
+        return self.root / "spool"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Local copies of blobs; may be deleted at any time."""
+        return self.root / "cache"

@@ -1,0 +1,124 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kdaif_proto.v1 import spec_pb2
+from kdaif_server._convert import spec_from_proto, spec_to_proto
+
+from kdaif.errors import InvalidInputError
+from kdaif.records import (
+    Cnn,
+    ColumnTeacher,
+    DistillationSpec,
+    Mlp,
+    PlantedNoise,
+    Splits,
+    Teacher,
+    TrainedTeacher,
+    Training,
+    Weighting,
+)
+
+LABELED, UNLABELED, OTHER = "a" * 32, "b" * 32, "c" * 32
+
+
+def message(**fields: object) -> spec_pb2.DistillationSpec:
+    return spec_pb2.DistillationSpec(
+        labeled=f"tenants/default/datasets/{LABELED}", unlabeled=f"tenants/default/datasets/{UNLABELED}", **fields
+    )
+
+
+def violations(spec: spec_pb2.DistillationSpec) -> dict[str, str]:
+    with pytest.raises(InvalidInputError) as caught:
+        spec_from_proto(spec, "default")
+    return {violation.field: violation.description for violation in caught.value.violations}
+
+
+def test_what_is_left_out_takes_the_default() -> None:
+    assert spec_from_proto(message(), "default") == DistillationSpec(labeled=LABELED, unlabeled=UNLABELED)
+
+
+def test_an_explicit_zero_is_not_a_default() -> None:
+    spec = spec_from_proto(message(training=spec_pb2.Training(hard_label_weight=0.0)), "default")
+    assert spec.training.hard_label_weight == 0.0
+
+
+architectures = st.one_of(
+    st.builds(Mlp, hidden_sizes=st.lists(st.integers(1, 64), min_size=1, max_size=3).map(tuple)),
+    st.builds(Cnn, channels=st.lists(st.integers(1, 64), min_size=1, max_size=3).map(tuple), dropout=st.just(0.5)),
+)
+sources = st.one_of(
+    st.builds(TrainedTeacher, architecture=architectures, epochs=st.integers(1, 50)),
+    st.builds(
+        ColumnTeacher,
+        dataset=st.none() | st.just(OTHER),
+        outputs=st.sampled_from(["logits", "probabilities"]),
+        class_names=st.just(("a", "b")),
+    ),
+)
+noises = st.none() | st.builds(
+    PlantedNoise, kind=st.sampled_from(["class_swap", "symmetric"]), share=st.floats(0, 1, allow_nan=False)
+)
+specs = st.builds(
+    DistillationSpec,
+    labeled=st.just(LABELED),
+    unlabeled=st.just(UNLABELED),
+    validation=st.none() | st.just(OTHER),
+    class_names=st.none() | st.just(("x", "y")),
+    teacher=st.builds(Teacher, source=sources, planted_noise=noises),
+    student=architectures,
+    training=st.builds(Training, seed=st.integers(0, 9), temperature=st.floats(0.5, 9)),
+    weighting=st.builds(
+        Weighting,
+        method=st.sampled_from(["influence", "uniform"]),
+        target=st.sampled_from(["keep", "blend"]),
+        damping=st.none() | st.floats(1e-6, 1),
+    ),
+    control_arms=st.none() | st.just(("uniform", "oracle")),
+    splits=st.builds(Splits, gate_share=st.floats(0.1, 0.9)),
+)
+
+
+@given(specs)
+def test_a_spec_survives_the_wire(spec: DistillationSpec) -> None:
+    sent = spec_to_proto(spec, "default")
+    assert spec_from_proto(spec_pb2.DistillationSpec.FromString(sent.SerializeToString()), "default") == spec
+
+
+def test_d10_temperature_zero_names_its_field() -> None:
+    found = violations(message(training=spec_pb2.Training(temperature=0.0)))
+    assert list(found) == ["spec.training.temperature"]
+    assert "greater than 0" in found["spec.training.temperature"]
+
+
+def test_d10_temperature_300_names_its_field() -> None:
+    assert list(violations(message(training=spec_pb2.Training(temperature=300.0)))) == ["spec.training.temperature"]
+
+
+def test_all_wrong_fields_are_named_at_once_in_the_proto_s_words() -> None:
+    teacher = spec_pb2.Teacher(column=spec_pb2.ColumnTeacher(outputs="OUTPUTS_LOGITS", class_names=["a"]))
+    found = violations(
+        message(
+            teacher=teacher,
+            student=spec_pb2.Architecture(mlp=spec_pb2.Mlp(hidden_sizes=[4, -1])),
+            training=spec_pb2.Training(rounds=0),
+        )
+    )
+    assert set(found) == {
+        "spec.teacher.column.class_names",
+        "spec.student.mlp.hidden_sizes[1]",
+        "spec.training.rounds",
+    }
+
+
+def test_a_missing_data_set_is_named() -> None:
+    assert "spec.unlabeled" in violations(spec_pb2.DistillationSpec(labeled=f"tenants/default/datasets/{LABELED}"))
+
+
+def test_another_tenant_s_data_set_is_refused() -> None:
+    found = violations(message(validation=f"tenants/other/datasets/{OTHER}"))
+    assert "another tenant" in found["spec.validation"]
+
+
+def test_an_enum_value_from_the_future_is_refused() -> None:
+    found = violations(message(weighting=spec_pb2.Weighting(method=99)))  # type: ignore[arg-type]
+    assert list(found) == ["spec.weighting.method"]

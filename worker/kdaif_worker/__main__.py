@@ -1,0 +1,5 @@
+"""``python -m kdaif_worker``."""
+
+from kdaif_worker.cli import main
+
+main()

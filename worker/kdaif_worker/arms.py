@@ -1,0 +1,128 @@
+"""Trains every arm with every seed, round by round, with a checkpoint after each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from kdaif.datasets import DistillationData
+from kdaif.evaluation import predict
+from kdaif.records import DistillationSpec, Progress, WeightsShard
+from kdaif.rounds import RoundOutcome, student_of, train_arm
+from kdaif.store import BlobStore, layout
+from kdaif.teachers import SoftTargets
+from kdaif_worker import checkpoint as checkpoints
+from kdaif_worker.checkpoint import ArmKey, Checkpoint, FinishedArm
+from kdaif_worker.messages import Assignment, ProgressMessage
+
+_DISTIL_SHARE = 0.85  # of the job's progress bar: loading and teacher come before, evaluation and export after
+_BEFORE = 0.05
+
+
+def primary_arm(spec: DistillationSpec) -> str:
+    """The arm whose student is shipped."""
+    return "influence" if spec.weighting.method == "influence" else "uniform"
+
+
+def arm_names(spec: DistillationSpec, data: DistillationData) -> tuple[str, ...]:
+    """The arms to train, the primary one first."""
+    if spec.control_arms is not None:
+        controls: tuple[str, ...] = spec.control_arms
+    else:
+        truth = data.unlabeled.truth
+        controls = ("uniform", "supervised", "oracle") if truth is not None else ("uniform", "supervised")
+    primary = primary_arm(spec)
+    return (primary, *(arm for arm in controls if arm != primary))
+
+
+def train_all(
+    assignment: Assignment,
+    data: DistillationData,
+    targets: SoftTargets,
+    device: torch.device,
+    blobs: BlobStore,
+    emit: Callable[[ProgressMessage], None],
+) -> Checkpoint:
+    """The checkpoint at which every arm is finished, going on from the furthest one there is.
+
+    The student that is shipped, and the weights shards, are those of the primary arm's first seed, so that the
+    published weights are the ones that made the published student.
+    """
+    spec = assignment.spec
+    arms = arm_names(spec, data)
+    first_seed = spec.training.seed
+    keys: list[ArmKey] = [(arm, first_seed + offset) for offset in range(spec.training.seeds) for arm in arms]
+    total = len(keys) * spec.training.rounds
+    point = checkpoints.read_latest(blobs, assignment.tenant, assignment.job_id, assignment.attempt)
+    for arm, seed in keys:
+        if (arm, seed) in point.finished:
+            continue
+        published = (arm, seed) == (primary_arm(spec), first_seed)
+        for outcome in train_arm(arm, spec, data, targets, seed=seed, device=device, resume=point.current):
+            shards = point.shards
+            if published and outcome.weights is not None:
+                shards += (_publish_weights(assignment, blobs, outcome),)
+            point = dataclasses.replace(
+                point,
+                step=point.step + 1,
+                current=outcome.state,
+                current_curve=(*point.current_curve, outcome.metrics),
+                shards=shards,
+            )
+            if outcome.round == spec.training.rounds:
+                point = _finish_arm(point, (arm, seed), published, spec, data, device)
+            checkpoints.write(blobs, assignment.tenant, assignment.job_id, assignment.attempt, point)
+            progress = Progress(
+                stage="distil",
+                fraction=_BEFORE + _DISTIL_SHARE * point.step / total,
+                arm=arm,
+                round=outcome.round,
+                rounds=spec.training.rounds,
+                message=f"seed {seed - first_seed + 1} of {spec.training.seeds}",
+            )
+            emit(ProgressMessage(progress, outcome.metrics))
+    return point
+
+
+def _finish_arm(
+    point: Checkpoint,
+    key: ArmKey,
+    published: bool,
+    spec: DistillationSpec,
+    data: DistillationData,
+    device: torch.device,
+) -> Checkpoint:
+    state = point.current
+    if state is None:
+        raise AssertionError("an arm ends with a state")
+    logits = predict(student_of(state, spec, data), data.test.features, device)
+    return dataclasses.replace(
+        point,
+        finished=point.finished | {key: FinishedArm(logits, point.current_curve)},
+        current=None,
+        current_curve=(),
+        student=state if published else point.student,
+    )
+
+
+def _publish_weights(assignment: Assignment, blobs: BlobStore, outcome: RoundOutcome) -> WeightsShard:
+    table = outcome.weights
+    if table is None:
+        raise AssertionError("called for rounds with weights")
+    data = parquet_bytes(table)
+    path = layout.weights_shard(assignment.tenant, assignment.job_id, assignment.attempt, outcome.round)
+    blobs.put_bytes(path, data)  # create only: the attempt is the fencing token, so nobody else writes here
+    return WeightsShard(outcome.round, path, hashlib.sha256(data).hexdigest(), table.num_rows)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A Parquet file with row groups small enough for look-ups by id."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=65_536, compression="zstd")
+    return sink.getvalue()

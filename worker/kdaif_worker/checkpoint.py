@@ -1,0 +1,122 @@
+"""Checkpoints: everything a later attempt needs to go on, in one safetensors file per step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from safetensors.torch import load, save
+
+from kdaif.records import WeightsShard
+from kdaif.rounds import ArmState
+from kdaif.store import BlobStore, layout
+
+ArmKey = tuple[str, int]
+_SHARDS = TypeAdapter(tuple[WeightsShard, ...])
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class FinishedArm:
+    """One arm trained with one seed: logits on the test rows `[N, C]` float32, and the metrics of its rounds."""
+
+    test_logits: NDArray[np.float32]
+    curve: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts finished rounds of all arms."""
+
+    step: int = 0
+    finished: dict[ArmKey, FinishedArm] = field(default_factory=dict)
+    current: ArmState | None = None
+    current_curve: tuple[dict[str, float], ...] = ()
+    student: ArmState | None = None
+    shards: tuple[WeightsShard, ...] = ()
+
+
+def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: Checkpoint) -> None:
+    """Publishes the checkpoint and then drops this attempt's older ones, but for one in case this one is damaged."""
+    blobs.replace_bytes(layout.checkpoint(tenant, job_id, attempt, checkpoint.step), _encode(checkpoint))
+    outdated = checkpoint.step - _KEPT
+    if outdated > 0:
+        blobs.delete(layout.checkpoint(tenant, job_id, attempt, outdated))
+
+
+def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> Checkpoint:
+    """The furthest readable checkpoint of this and earlier attempts; an empty one where there is none."""
+    found = [
+        (step, path)
+        for former in range(attempt, 0, -1)
+        for step, path in _steps(blobs, tenant, job_id, former)
+    ]
+    for _, path in sorted(found, reverse=True):
+        try:
+            return _decode(blobs.get_bytes(path))
+        except ValueError:
+            continue  # torn or foreign: the one before it will do
+    return Checkpoint()
+
+
+def _steps(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> list[tuple[int, str]]:
+    paths = blobs.list(layout.checkpoints(tenant, job_id, attempt))
+    return [(layout.checkpoint_step(path), path) for path in paths]
+
+
+def _encode(checkpoint: Checkpoint) -> bytes:
+    tensors: dict[str, torch.Tensor] = {}
+    finished = []
+    for (arm, seed), done in checkpoint.finished.items():
+        tensors[f"finished/{arm}/{seed}"] = torch.from_numpy(done.test_logits)
+        finished.append({"arm": arm, "seed": seed, "curve": list(done.curve)})
+    head: dict[str, Any] = {
+        "format": 1,
+        "step": checkpoint.step,
+        "finished": finished,
+        "current_curve": list(checkpoint.current_curve),
+        "shards": _SHARDS.dump_python(checkpoint.shards, mode="json"),
+    }
+    for name, state in (("current", checkpoint.current), ("student", checkpoint.student)):
+        if state is not None:
+            tensors |= {f"{name}/{key}": tensor.contiguous() for key, tensor in state.tensors.items()}
+            head[name] = state.numbers
+    return save(tensors, metadata={"kdaif": json.dumps(head)})
+
+
+def _decode(data: bytes) -> Checkpoint:
+    """Raises ValueError when ``data`` is no whole checkpoint of this format."""
+    try:
+        tensors = load(data)
+        header_bytes = int.from_bytes(data[:8], "little")
+        head = json.loads(json.loads(data[8 : 8 + header_bytes])["__metadata__"]["kdaif"])
+    except Exception as error:
+        raise ValueError(f"not a checkpoint: {error}") from error
+    if head["format"] != 1:
+        raise ValueError(f"checkpoint format {head['format']} is unknown")
+    return Checkpoint(
+        step=head["step"],
+        finished={
+            (done["arm"], done["seed"]): FinishedArm(
+                tensors[f"finished/{done['arm']}/{done['seed']}"].numpy(), tuple(done["curve"])
+            )
+            for done in head["finished"]
+        },
+        current=_state(head, tensors, "current"),
+        current_curve=tuple(head["current_curve"]),
+        student=_state(head, tensors, "student"),
+        shards=_SHARDS.validate_python(head["shards"]),
+    )
+
+
+def _state(head: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> ArmState | None:
+    if name not in head:
+        return None
+    prefix = f"{name}/"
+    mine = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    return ArmState(tensors=mine, numbers=head[name])

@@ -1,0 +1,35 @@
+"""Settings of the worker, from the environment (``KDAIF_...``) or the command line."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Everything the worker can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    store_url: str | None = None
+    data_dir: Path = Path("~/.kdaif")
+    cache_dir: Path | None = None
+    worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    require_durable_redis: bool = True
+    threads: int | None = Field(default=None, ge=1)
+
+    @property
+    def blob_url(self) -> str:
+        """Where the blobs are; the same as the server's."""
+        return self.store_url or f"file://{self.data_dir.expanduser().resolve() / 'blobs'}"
+
+    @property
+    def local_cache(self) -> Path:
+        """Local copies of data sets; may be deleted at any time."""
+        return self.cache_dir or self.data_dir.expanduser().resolve() / "cache" / "worker"
