@@ -1,0 +1,238 @@
+"""Proof that the file computes what torch computed, how fast it is, and which runtimes can read it."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from kdaif.errors import InvalidInputError, NonFiniteError, TrainingError
+from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES, input_dtype
+from kdaif.students import Student
+
+BATCHES = (1, 2, 3, 64)
+TOLERANCE_ABS = 1e-4
+TOLERANCE_REL = 1e-5
+
+_MOST_ROWS = 256
+_WARM_UP_CALLS = 20
+_MOST_TIMED_CALLS = 500
+_TIMED_NS = 1_000_000_000
+# The oldest release that was run on files of this opset and IR; still older ones were not tried.
+_OLDEST_ONNXRUNTIME = {(18, 8): "1.15"}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Torch against onnxruntime at one batch size; ``argmax_agreement`` is a share of the rows, 0 to 1."""
+
+    batch: int
+    rows: int
+    max_abs_difference: float
+    argmax_agreement: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was checked on one file.
+
+    Attributes:
+        passed: every row at every batch size is within tolerance and in the same class. The tolerance of a row is
+            ``tolerance_abs + tolerance_rel * max |logit of the row|``; classes may differ only where the margin between
+            torch's two largest logits is under twice that.
+        parity: one entry per batch size.
+        rows: rows compared, edge rows among them.
+        edge_rows: all zeros, and the smallest and largest value each input can take (images) or took (columns).
+        onnx_ms_per_row: median milliseconds of one row at batch 1 on one thread in onnxruntime; ``torch_ms_per_row``
+            is the same in eager torch, in the same run on the same machine.
+        size_bytes: of the file.
+        oldest_onnxruntime: release that is known to read this opset and IR; empty when not known.
+        versions: of the packages and the machine that made this certificate.
+    """
+
+    passed: bool
+    parity: tuple[Parity, ...]
+    tolerance_abs: float
+    tolerance_rel: float
+    rows: int
+    edge_rows: int
+    onnx_ms_per_row: float
+    torch_ms_per_row: float
+    size_bytes: int
+    opset: int
+    ir_version: int
+    oldest_onnxruntime: str
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and strings, without NaN."""
+        return {**asdict(self), "parity": [asdict(entry) for entry in self.parity]}
+
+    def require_passed(self) -> None:
+        """Raises `TrainingError` with the failing batch sizes unless the certificate passed."""
+        failed = [entry for entry in self.parity if not entry.passed]
+        if failed:
+            told = "; ".join(
+                f"batch {entry.batch}: logits differ by up to {entry.max_abs_difference:.3g}, "
+                f"{entry.argmax_agreement:.2%} of {entry.rows} rows in the same class"
+                for entry in failed
+            )
+            raise TrainingError(
+                f"the ONNX file does not compute what the student computes ({told}); it is not published"
+            )
+
+
+def certify(student: Student, file: Path, rows: NDArray[Any]) -> Certificate:
+    """Runs the student and the file on the same rows, at batch 1, 2, 3 and 64, and times both.
+
+    Torch is held to one thread while it is timed, for the whole process.
+
+    Args:
+        student: what the file was exported from; left where and as it is.
+        file: of `export_onnx`.
+        rows: real raw rows, float32 ``[N, D]`` or uint8 ``[N, H, W, C]``, N above 0; the first 256 are used.
+
+    Returns:
+        The certificate, passed or not. `Certificate.require_passed` turns a failed one into an error.
+
+    Raises:
+        InvalidInputError: no rows, or rows of another shape or dtype than the student's signature.
+        NonFiniteError: torch or onnxruntime gives NaN or infinity for a row.
+    """
+    edge = _edge_rows(student, rows)
+    checked = np.concatenate([rows[:_MOST_ROWS], edge])
+    model = copy.deepcopy(student).to("cpu").eval()
+    session = open_session(file)
+    expected = _torch_logits(model, checked)
+    parity = tuple(_compare(session, checked, expected, batch) for batch in BATCHES)
+    opset, ir_version = _opset_and_ir(file)
+    one_row = np.ascontiguousarray(rows[:1])
+    return Certificate(
+        passed=all(entry.passed for entry in parity),
+        parity=parity,
+        tolerance_abs=TOLERANCE_ABS,
+        tolerance_rel=TOLERANCE_REL,
+        rows=len(checked),
+        edge_rows=len(edge),
+        onnx_ms_per_row=_median_ms(lambda: session.run(None, {INPUT_NAME: one_row})),
+        torch_ms_per_row=_torch_ms_per_row(model, one_row),
+        size_bytes=file.stat().st_size,
+        opset=opset,
+        ir_version=ir_version,
+        oldest_onnxruntime=_OLDEST_ONNXRUNTIME.get((opset, ir_version), ""),
+        versions=_versions(),
+    )
+
+
+def open_session(file: Path) -> onnxruntime.InferenceSession:
+    """A session on one CPU thread that sleeps instead of spinning while it waits."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _edge_rows(student: Student, rows: NDArray[Any]) -> NDArray[Any]:
+    signature = student.signature
+    dtype = input_dtype(signature)
+    if len(rows) == 0 or rows.shape[1:] != signature.shape or rows.dtype != dtype:
+        wanted = f"at least one row of {dtype} {signature.shape}"
+        raise InvalidInputError.of("rows", f"{wanted}, not {rows.dtype} of shape {rows.shape}")
+    if signature.kind == "image":
+        return np.stack([np.full(signature.shape, value, dtype) for value in (0, 255)])
+    return np.stack([np.zeros(signature.shape, dtype), rows.min(axis=0), rows.max(axis=0)])
+
+
+def _torch_logits(model: Student, rows: NDArray[Any]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = model(torch.from_numpy(rows)).numpy()
+    _require_finite(logits, "the torch student")
+    return logits
+
+
+def _compare(
+    session: onnxruntime.InferenceSession, rows: NDArray[Any], expected: NDArray[np.float32], batch: int
+) -> Parity:
+    # Start over at the first rows to fill the last batch: a shorter one would be a different batch size.
+    order = np.resize(np.arange(len(rows)), -(-len(rows) // batch) * batch)
+    outputs = [session.run(list(OUTPUT_NAMES), {INPUT_NAME: rows[part]}) for part in order.reshape(-1, batch)]
+    logits = np.concatenate([logits for logits, _ in outputs])[: len(rows)]
+    probabilities = np.concatenate([probabilities for _, probabilities in outputs])[: len(rows)]
+    _require_finite(logits, f"onnxruntime at batch {batch}")
+    difference = np.abs(logits - expected).max(axis=1)
+    tolerance = TOLERANCE_ABS + TOLERANCE_REL * np.abs(expected).max(axis=1)
+    same_class = logits.argmax(axis=1) == expected.argmax(axis=1)
+    two_largest = np.sort(expected, axis=1)[:, -2:]
+    tied = two_largest[:, -1] - two_largest[:, 0] < 2 * tolerance
+    # Tolerance of the softmax: it never moves by more than the logits do.
+    softmax_off = np.abs(probabilities - _softmax(expected)).max(axis=1)
+    return Parity(
+        batch=batch,
+        rows=len(rows),
+        max_abs_difference=float(difference.max()),
+        argmax_agreement=float(same_class.mean()),
+        passed=bool(np.all((difference <= tolerance) & (softmax_off <= tolerance) & (same_class | tied))),
+    )
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _require_finite(logits: NDArray[np.float32], who: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise NonFiniteError(
+            f"{who} gives NaN or infinity for {len(bad)} of {len(logits)} checked rows, first at positions "
+            f"{bad[:10].tolist()}; the last positions are the edge rows (zeros, smallest, largest)"
+        )
+
+
+def _torch_ms_per_row(model: Student, one_row: NDArray[Any]) -> float:
+    row = torch.from_numpy(np.array(one_row))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            return _median_ms(lambda: model(row))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    for _ in range(_WARM_UP_CALLS):
+        call()
+    began = perf_counter_ns()
+    times: list[int] = []
+    while not times or (len(times) < _MOST_TIMED_CALLS and perf_counter_ns() - began < _TIMED_NS):
+        start = perf_counter_ns()
+        call()
+        times.append(perf_counter_ns() - start)
+    return median(times) / 1e6
+
+
+def _opset_and_ir(file: Path) -> tuple[int, int]:
+    proto = onnx.load(file, load_external_data=False)
+    opset = next(entry.version for entry in proto.opset_import if entry.domain == "")
+    return opset, proto.ir_version
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numpy", "onnx", "onnxruntime", "torch")}
+    return {**packages, "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}

@@ -1,0 +1,81 @@
+"""The manifest of a bundle: what is in the folder, and the hash by which anyone can check it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kdaif.datasets import InputSignature
+from kdaif.errors import InvalidInputError
+from kdaif.export.interface import OUTPUT_NAMES, input_spec
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = "kdaif-bundle"
+FORMAT_VERSION = 1
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    job: str,
+    attempt: int,
+    class_names: Sequence[str],
+    signature: InputSignature,
+    dataset_sha256: Mapping[str, str],
+    created: Mapping[str, object],
+) -> None:
+    """Writes ``manifest.json`` over every other file in the folder; write it last.
+
+    The same arguments and files give the same bytes: keys are sorted and nothing is read from the clock.
+
+    Args:
+        folder: the bundle.
+        job: full resource name of the job.
+        attempt: of the job, from 1.
+        class_names: in the order of the logits.
+        signature: of the student's input.
+        dataset_sha256: hexadecimal sha256 of each data set by its role, such as "labeled".
+        created: when and by what, as the caller tells it: JSON values.
+
+    Raises:
+        InvalidInputError: the folder holds something that is no plain file, such as a link, or ``created`` is not JSON.
+    """
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "job": job,
+        "attempt": attempt,
+        "class_names": list(class_names),
+        "input": input_spec(signature),
+        "outputs": list(OUTPUT_NAMES),
+        "datasets": {role: {"sha256": sha256} for role, sha256 in dataset_sha256.items()},
+        "created": dict(created),
+        "files": {name: _describe(file) for name, file in _files(folder).items()},
+    }
+    try:
+        text = json.dumps(manifest, allow_nan=False, ensure_ascii=False, indent=2, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError.of("created", f"JSON values only: {error}") from error
+    # Under another name first, so that a reader never sees half of it.
+    half = folder / f".{MANIFEST_NAME}.half"
+    half.write_text(text + "\n", encoding="utf-8")
+    half.replace(folder / MANIFEST_NAME)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise InvalidInputError.of("folder", f"{name!r} is not a plain file; a bundle holds only plain files")
+        if path.is_file() and name != MANIFEST_NAME:
+            files[name] = path
+    return files
+
+
+def _describe(file: Path) -> dict[str, object]:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+    return {"sha256": digest.hexdigest(), "size_bytes": file.stat().st_size}

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdaif.datasets import InputSignature
+from kdaif.errors import InvalidInputError
+from kdaif.export import write_manifest
+
+SIGNATURE = InputSignature("image", (8, 8, 1), ("image",))
+
+
+def write(folder: Path, **changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "job": "tenants/t/distillationJobs/j",
+        "attempt": 2,
+        "class_names": ("zèbre", "ape"),
+        "signature": SIGNATURE,
+        "dataset_sha256": {"unlabeled": "b" * 64, "labeled": "a" * 64},
+        "created": {"time": "2025-01-02T03:04:05Z", "kdaif": "0.1.0"},
+    }
+    write_manifest(folder, **(arguments | changes))
+    told: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return told
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "student.onnx").write_bytes(b"onnx")
+    (tmp_path / "weights" / "round-1.parquet").write_bytes(b"")
+    return tmp_path
+
+
+def test_every_other_file_is_listed_with_hash_and_size(folder: Path) -> None:
+    manifest = write(folder)
+
+    assert manifest["files"] == {
+        "student.onnx": {"sha256": hashlib.sha256(b"onnx").hexdigest(), "size_bytes": 4},
+        "weights/round-1.parquet": {"sha256": hashlib.sha256(b"").hexdigest(), "size_bytes": 0},
+    }
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "student.onnx", "weights"]
+
+
+def test_it_says_what_goes_in_and_comes_out(folder: Path) -> None:
+    manifest = write(folder)
+
+    assert (manifest["format"], manifest["format_version"]) == ("kdaif-bundle", 1)
+    assert (manifest["job"], manifest["attempt"]) == ("tenants/t/distillationJobs/j", 2)
+    assert manifest["class_names"] == ["zèbre", "ape"]
+    assert manifest["input"] == {
+        "name": "input",
+        "kind": "image",
+        "dtype": "uint8",
+        "shape": ["batch", 8, 8, 1],
+        "columns": ["image"],
+        "layout": "NHWC",
+    }
+    assert manifest["outputs"] == ["logits", "probabilities"]
+    assert manifest["datasets"] == {"labeled": {"sha256": "a" * 64}, "unlabeled": {"sha256": "b" * 64}}
+    assert manifest["created"] == {"time": "2025-01-02T03:04:05Z", "kdaif": "0.1.0"}
+
+
+def test_same_arguments_give_the_same_bytes_and_writing_again_leaves_itself_out(folder: Path) -> None:
+    write(folder)
+    first = (folder / "manifest.json").read_bytes()
+
+    write(
+        folder,
+        dataset_sha256={"labeled": "a" * 64, "unlabeled": "b" * 64},
+        created={"kdaif": "0.1.0", "time": "2025-01-02T03:04:05Z"},
+    )
+
+    assert (folder / "manifest.json").read_bytes() == first
+
+
+def test_e11_a_link_is_refused(folder: Path) -> None:
+    (folder / "secret").symlink_to("/etc/hostname")
+
+    with pytest.raises(InvalidInputError, match="'secret' is not a plain file"):
+        write(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), object()])
+def test_what_is_no_json_is_refused_and_nothing_is_written(folder: Path, value: object) -> None:
+    with pytest.raises(InvalidInputError, match="created: JSON values only"):
+        write(folder, created={"value": value})
+
+    assert not (folder / "manifest.json").exists()
