@@ -1,0 +1,134 @@
+"""Class names of a job, and every label bound to them by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from kdaif.datasets.columns import LABEL, TRUTH
+from kdaif.datasets.findings import IDS_SHOWN, Findings, first_ids
+from kdaif.datasets.labels import codes, distinct, sorted_names
+from kdaif.datasets.part import Part
+from kdaif.records import ColumnTeacher, DistillationSpec
+
+
+def bind_class_names(spec: DistillationSpec, labeled: pa.Array, findings: Findings) -> tuple[str, ...]:
+    """The names of all classes, in the order of every logit.
+
+    They are those of the spec, or else the labels of the labelled set together with the classes that a column teacher
+    declares: a teacher may know a class that nobody has labelled yet.
+
+    Args:
+        spec: the job.
+        labeled: [N] strings, labels of the labelled set.
+        findings: receives the errors.
+    """
+    names = spec.class_names
+    if names is None:
+        source = spec.teacher.source
+        declared = source.class_names if isinstance(source, ColumnTeacher) else ()
+        names = sorted_names([*distinct(labeled), *declared])
+    if len(names) < 2:
+        findings.refuse(
+            "TOO_FEW_CLASSES", "spec.labeled", f"{len(names)} class among the labels; at least two are needed"
+        )
+    source = spec.teacher.source
+    if isinstance(source, ColumnTeacher):
+        _compare_teacher(source.class_names, names, findings)
+    return names
+
+
+def _compare_teacher(teacher: tuple[str, ...], names: tuple[str, ...], findings: Findings) -> None:
+    field = "spec.teacher.source.class_names"
+    if missing := [name for name in names if name not in set(teacher)]:
+        findings.refuse("TEACHER_LACKS_CLASS", field, f"the teacher has no output for {listed(missing)}; add it")
+    if extra := [name for name in teacher if name not in set(names)]:
+        findings.refuse(
+            "TEACHER_KNOWS_OTHER_CLASS",
+            field,
+            f"the teacher also knows {listed(extra)}; add to spec.class_names or remove from the teacher's outputs",
+        )
+
+
+def label_codes(part: Part, text: pa.Array, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64]:
+    """int64 [N]: the class of each row of a labelled part; a null rejects the row, an unknown name refuses the job."""
+    found = codes(text, class_names)
+    null = text.is_null().to_numpy(zero_copy_only=False)
+    part.reject(null, "NULL_LABEL", "no label (null, NaN, empty or over 256 characters)", findings)
+    unknown = (found < 0) & ~null
+    if unknown.any():
+        findings.refuse(
+            "UNKNOWN_LABEL",
+            part.field,
+            f"labels {listed(unknown_names(text, unknown))} are not among the classes {listed(class_names)}; "
+            "correct them or list all classes in spec.class_names",
+            int(unknown.sum()),
+            first_ids(part.ids, unknown),
+        )
+    return found
+
+
+def truth_codes(part: Part, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64] | None:
+    """int64 [N], -1 where unknown: the ``truth`` column of the unlabelled part, or None when there is none."""
+    if TRUTH not in part.table.schema.names:
+        return None
+    text = part.text(TRUTH, findings)
+    return None if text is None else _codes_for_audit(part, text, TRUTH, class_names, findings)
+
+
+def spare_label_codes(part: Part, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64] | None:
+    """int64 [N], -1 where null: labels that came with the unlabelled part. They serve to check the teacher, no more."""
+    if LABEL not in part.table.schema.names:
+        return None
+    text = part.text(LABEL, findings)
+    if text is None or text.null_count == len(text):
+        return None
+    present = text.is_valid().to_numpy(zero_copy_only=False)
+    findings.info(
+        "UNLABELED_LABELS_NOT_TRAINED_ON",
+        part.field,
+        "rows of the unlabelled set carry a label; it only serves to check a column teacher, so move them to the "
+        "labelled set to train on them",
+        int(present.sum()),
+        first_ids(part.ids, present),
+    )
+    return _codes_for_audit(part, text, LABEL, class_names, findings)
+
+
+def report_coverage(
+    labels: NDArray[np.int64], class_names: tuple[str, ...], field: str, part: str, findings: Findings
+) -> None:
+    """Warns of classes without a row among ``labels`` (int64 [N]); the job goes on without them."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    if missing := [name for name, count in zip(class_names, counts, strict=True) if not count]:
+        code = "CLASS_WITHOUT_LABELED_ROWS" if part == "labeled" else "CLASS_WITHOUT_ROWS"
+        findings.warn(code, field, f"0 {part} rows of class {listed(missing)}; figures for it mean little")
+
+
+def unknown_names(text: pa.Array, mask: NDArray[np.bool_]) -> list[str]:
+    """The distinct names in ``text`` where ``mask`` (bool [N]) holds."""
+    return distinct(text.filter(pa.array(mask)))
+
+
+def listed(names: list[str] | tuple[str, ...]) -> str:
+    """Names for a message, the first ten of them."""
+    shown = ", ".join(repr(name) for name in names[:IDS_SHOWN])
+    return f"{shown} and {len(names) - IDS_SHOWN} more" if len(names) > IDS_SHOWN else shown
+
+
+def _codes_for_audit(
+    part: Part, text: pa.Array, column: str, class_names: tuple[str, ...], findings: Findings
+) -> NDArray[np.int64]:
+    found = codes(text, class_names)
+    unknown = (found < 0) & np.asarray(pc.is_valid(text).to_numpy(zero_copy_only=False))
+    if unknown.any():
+        findings.warn(
+            f"UNKNOWN_{column.upper()}",
+            part.field,
+            f"{column!r} holds {listed(unknown_names(text, unknown))}, not among the classes; taken as not known",
+            int(unknown.sum()),
+            first_ids(part.ids, unknown),
+        )
+    return found

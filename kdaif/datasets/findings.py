@@ -1,0 +1,69 @@
+"""Collects what the checks find, in the order they look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kdaif.errors import FieldViolation, InvalidInputError
+from kdaif.records import Finding, PreflightReport, Severity
+
+IDS_SHOWN = 10
+
+
+class Findings:
+    """The growing list of findings of one job's data."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding] = []
+
+    def info(self, code: str, field: str, message: str, rows: int = 0, ids: tuple[str, ...] = ()) -> None:
+        """Something worth knowing; nothing to do."""
+        self._findings.append(Finding(Severity.INFO, code, field, message, rows, ids))
+
+    def warn(self, code: str, field: str, message: str, rows: int = 0, ids: tuple[str, ...] = ()) -> None:
+        """Something to read before trusting the result."""
+        self._findings.append(Finding(Severity.WARNING, code, field, message, rows, ids))
+
+    def refuse(self, code: str, field: str, message: str, rows: int = 0, ids: tuple[str, ...] = ()) -> None:
+        """Something that must be mended before the job can run."""
+        self._findings.append(Finding(Severity.ERROR, code, field, message, rows, ids))
+
+    @property
+    def refused(self) -> bool:
+        """Whether any finding refuses the job."""
+        return any(finding.severity is Severity.ERROR for finding in self._findings)
+
+    def report(self) -> PreflightReport:
+        """All findings so far."""
+        return PreflightReport(tuple(self._findings))
+
+    def raise_if_refused(self) -> None:
+        """Turns the errors into one exception.
+
+        Raises:
+            InvalidInputError: with one violation for each error.
+        """
+        errors = self.report().errors
+        if errors:
+            violations = tuple(FieldViolation(finding.field, describe(finding)) for finding in errors)
+            listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+            raise InvalidInputError(f"the data cannot be distilled from: {listed}", violations)
+
+
+def describe(finding: Finding) -> str:
+    """The message of a finding with its rows, for people."""
+    if not finding.row_count:
+        return finding.message
+    ids = f", ids {', '.join(finding.ids)}" if finding.ids else ""
+    more = ", ..." if finding.ids and finding.row_count > len(finding.ids) else ""
+    return f"{finding.message} ({finding.row_count} rows{ids}{more})"
+
+
+def first_ids(ids: pa.Array, mask: NDArray[np.bool_]) -> tuple[str, ...]:
+    """The first ten ids where ``mask`` (bool [N]) holds, as text."""
+    chosen: list[Any] = ids.take(pa.array(np.flatnonzero(mask)[:IDS_SHOWN])).to_pylist()
+    return tuple(str(value) for value in chosen)

@@ -1,0 +1,180 @@
+"""One data set on its way to becoming rows: ids and inputs read, bad rows marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from kdaif.datasets.columns import FEATURES, ID, IMAGE, Layout
+from kdaif.datasets.findings import IDS_SHOWN, Findings, first_ids
+from kdaif.datasets.labels import label_text
+from kdaif.datasets.matrices import from_columns, from_lists, from_tensors
+from kdaif.datasets.rows import InputSignature
+
+LONGEST_ID_BYTES = 512
+
+
+@dataclass
+class Part:
+    """A data set with the mask of the rows still in use.
+
+    Attributes:
+        field: what findings call it, such as ``spec.labeled``.
+        table: the file as read.
+        ids: [N] int64 or string, unique.
+        features: float32 [N, D] or uint8 [N, H, W, C].
+        keep: bool [N], rows that are neither rejected nor dropped.
+        groups: object [N] of str, None where null, by group column.
+    """
+
+    field: str
+    table: pa.Table
+    ids: pa.Array
+    features: NDArray[Any]
+    keep: NDArray[np.bool_]
+    groups: dict[str, NDArray[Any]]
+
+    def reject(self, bad: NDArray[np.bool_], code: str, reason: str, findings: Findings) -> None:
+        """Takes single bad rows (bool [N]) out of use; the others are unaffected. Reported once per reason."""
+        bad = bad & self.keep
+        if bad.any():
+            self.keep = self.keep & ~bad
+            count = int(bad.sum())
+            findings.warn(code, self.field, f"{reason}; these rows are not used", count, first_ids(self.ids, bad))
+
+    def refuse_if_mostly_bad(self, findings: Findings) -> None:
+        """More than half of the rows rejected is no longer a matter of single rows."""
+        rejected = int((~self.keep).sum())
+        if rejected * 2 > len(self.keep):
+            findings.refuse(
+                "TOO_MANY_REJECTED",
+                self.field,
+                f"{rejected} of {len(self.keep)} rows are unusable, more than half; mend what the warnings name",
+                rejected,
+                first_ids(self.ids, ~self.keep),
+            )
+
+    def text(self, column: str, findings: Findings) -> pa.Array | None:
+        """A column of names as text, or None (and a finding) when its type holds no names."""
+        try:
+            return label_text(self.table[column])
+        except TypeError:
+            findings.refuse(
+                "LABEL_TYPE",
+                self.field,
+                f"{column!r} is {self.table[column].type}; store strings, integers, whole floats or booleans",
+            )
+            return None
+
+
+def read_part(
+    table: pa.Table, layout: Layout, signature: InputSignature, field: str, findings: Findings
+) -> Part | None:
+    """Reads ids and inputs of one data set in the column order of ``signature``.
+
+    Returns:
+        None when ids or inputs cannot be read at all; ``findings`` says why.
+    """
+    ids = read_ids(table, field, findings)
+    if ids is None:
+        return None
+    features, missing, misfit = _read_features(table, signature)
+    if misfit.any():
+        findings.refuse(
+            "WRONG_LENGTH",
+            field,
+            f"'features' lists differ in length; all must hold {signature.shape[0]} numbers",
+            int(misfit.sum()),
+            first_ids(ids, misfit),
+        )
+        return None
+    part = Part(field, table, ids, features, np.ones(len(ids), dtype=np.bool_), {})
+    for name in layout.groups:
+        text = part.text(name, findings)
+        if text is not None:
+            part.groups[name] = text.to_numpy(zero_copy_only=False)
+    part.reject(missing, "NULL_FEATURE", "an input value is null", findings)
+    if signature.kind == "numeric":
+        finite = np.isfinite(features)
+        bad = ~finite.all(axis=1)
+        part.reject(bad, "NON_FINITE_FEATURE", f"NaN or infinity in {_columns(signature, finite[bad])}", findings)
+    return part
+
+
+def read_ids(table: pa.Table, field: str, findings: Findings) -> pa.Array | None:
+    """The ``id`` column as one int64 or string array, or None (and a finding) when it does not name every row."""
+    if ID not in table.schema.names:
+        findings.refuse("NO_ID", field, "no 'id' column; add one with a different string or integer in every row")
+        return None
+    if not table.num_rows:
+        findings.refuse("NO_ROWS", field, "the data set has no rows")
+        return None
+    ids = _uniform_ids(table[ID])
+    if ids is None:
+        findings.refuse("ID_TYPE", field, f"'id' is {table[ID].type}; store strings or 64-bit integers")
+        return None
+    if ids.null_count:
+        findings.refuse("NULL_ID", field, "'id' is null; name every row", ids.null_count)
+        return None
+    if pa.types.is_string(ids.type):
+        long = pc.greater(pc.binary_length(ids), LONGEST_ID_BYTES).to_numpy(zero_copy_only=False)
+        if long.any():
+            shortened = tuple(f"{value[:40]}..." for value in first_ids(ids, long))
+            findings.refuse(
+                "LONG_ID", field, f"'id' is over {LONGEST_ID_BYTES} bytes; shorten it", int(long.sum()), shortened
+            )
+            return None
+    counts = pc.value_counts(ids)
+    more_than_one = pc.greater(counts.field("counts"), 1)
+    repeated = counts.field("values").filter(more_than_one)
+    if len(repeated):
+        findings.refuse(
+            "DUPLICATE_ID",
+            field,
+            "'id' is given to more than one row; make ids unique",
+            int(pc.sum(counts.field("counts").filter(more_than_one)).as_py()),
+            tuple(str(value) for value in repeated[:IDS_SHOWN].to_pylist()),
+        )
+        return None
+    return ids
+
+
+def _uniform_ids(column: pa.ChunkedArray) -> pa.Array | None:
+    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        target = pa.string()
+    elif pa.types.is_integer(type_):
+        target = pa.int64()
+    else:
+        return None
+    try:
+        ids = column.cast(target).combine_chunks()
+    except pa.ArrowInvalid:
+        return None
+    # Over 2 GiB of id text does not fit one string array.
+    return ids if isinstance(ids, pa.Array) else None
+
+
+def _read_features(
+    table: pa.Table, signature: InputSignature
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+    if signature.kind == "image":
+        images, missing = from_tensors(table[IMAGE], signature.shape)
+        return images, missing, np.zeros(len(images), dtype=np.bool_)
+    if signature.columns == (FEATURES,):
+        return from_lists(table[FEATURES], signature.shape[0])
+    matrix, missing = from_columns([table[name] for name in signature.columns], table.num_rows)
+    return matrix, missing, np.zeros(len(matrix), dtype=np.bool_)
+
+
+def _columns(signature: InputSignature, finite: NDArray[np.bool_]) -> str:
+    if signature.columns == (FEATURES,):
+        return "'features'"
+    bad = np.flatnonzero(~finite.all(axis=0))
+    shown = ", ".join(repr(signature.columns[position]) for position in bad[:5])
+    return f"{shown} and {len(bad) - 5} more columns" if len(bad) > 5 else shown
