@@ -1,0 +1,112 @@
+"""Connections to Redis or Valkey: bounded in number and in time, checked for durability, their errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from kdaif.errors import FailedPreconditionError, InvalidInputError, UnavailableError
+
+SOCKET_TIMEOUT_S = 5.0
+"""A reply that takes longer counts as a dead connection. Blocking reads ask for less."""
+
+MAX_CONNECTIONS = 32
+"""Of the pool for commands. A caller waits up to ``SOCKET_TIMEOUT_S`` for a free one."""
+
+_AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED")
+
+
+def open_redis(url: str) -> Redis:
+    """For commands. Each is sent at most twice: once more on a new connection, for one that Redis closed while idle."""
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_S, **_options(attempts=2)
+    )
+    return Redis.from_pool(pool)
+
+
+def open_waiting_redis(url: str, max_connections: int) -> Redis:
+    """For blocking reads alone, so that waiters never take a connection from the commands."""
+    pool = ConnectionPool.from_url(url, max_connections=max_connections, **_options(attempts=2))
+    return Redis.from_pool(pool)
+
+
+def _options(attempts: int) -> dict[str, Any]:
+    return {
+        "decode_responses": True,
+        # Replies of one shape under every version of redis-py.
+        "protocol": 2,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), attempts - 1),
+    }
+
+
+def check_url(url: str) -> None:
+    """Raises InvalidInputError."""
+    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        raise InvalidInputError.of(
+            "redis_url", f"is {without_password(url)!r}; write redis://host:port/0, rediss://... or unix:///path"
+        )
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"***{at}{host}" if at else host, query=""))
+
+
+@contextmanager
+def translated(url: str, action: str) -> Iterator[None]:
+    """Turns what redis-py raises when the server is away, full or read-only into UnavailableError.
+
+    Args:
+        url: of the server, for the message.
+        action: what was tried, for the message: "claim a job".
+    """
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError) as error:
+        raise _unavailable(url, action, error) from error
+    except ResponseError as error:
+        if str(error).startswith(_AWAY_PREFIXES):
+            raise _unavailable(url, action, error) from error
+        raise
+    except RedisError as error:
+        raise _unavailable(url, action, error) from error
+
+
+def _unavailable(url: str, action: str, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"Could not {action}: Redis at {without_password(url)} does not serve ({type(error).__name__}: {error}). "
+        "Nothing that was acknowledged is lost; try again, and look at the server's log if it goes on."
+    )
+
+
+async def check_durable(redis: Redis, url: str) -> None:
+    """FailedPreconditionError, naming the setting and the fix, when the server might lose acknowledged jobs."""
+    with translated(url, "check that it is durable"):
+        persistence: dict[str, Any] = await redis.info("persistence")
+        memory: dict[str, Any] = await redis.info("memory")
+    faults = []
+    if not int(persistence.get("aof_enabled", 0)):
+        faults.append(
+            "appendonly is off, so a restart loses jobs: start the server with '--appendonly yes --appendfsync always'"
+        )
+    policy = memory.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        faults.append(
+            f"maxmemory-policy is {policy}, so a full memory silently drops jobs: "
+            "start the server with '--maxmemory-policy noeviction'"
+        )
+    if faults:
+        raise FailedPreconditionError(f"Redis at {without_password(url)} cannot keep jobs: {'; '.join(faults)}.")

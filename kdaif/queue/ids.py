@@ -1,0 +1,42 @@
+"""Job ids, and the checks of names that become part of a Redis key."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from kdaif.errors import InvalidInputError
+
+# Crockford's digits: no i, l, o, u, so that an id can be read aloud.
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_JOB_ID = re.compile(rf"[{_DIGITS}]{{26}}")
+# No braces: they would move the hash tag of every key.
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def new_job_id(time_ms: int) -> str:
+    """26 lower-case letters and digits: 10 of the Unix time in milliseconds, 16 random; they sort by time."""
+    number = (time_ms << 80) | secrets.randbits(80)
+    return "".join(_DIGITS[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def is_job_id(text: str) -> bool:
+    """Whether ``new_job_id`` may have made ``text``."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def check_tenant(tenant: str) -> None:
+    """Raises InvalidInputError."""
+    if _TENANT.fullmatch(tenant) is None:
+        raise InvalidInputError.of(
+            "tenant", f"is {tenant!r}; use 1 to 63 of A-Z a-z 0-9 . _ - with a letter or digit first"
+        )
+
+
+def check_request_id(request_id: str) -> None:
+    """Raises InvalidInputError."""
+    if _REQUEST_ID.fullmatch(request_id) is None:
+        raise InvalidInputError.of(
+            "request_id", "must be 1 to 128 printable ASCII characters without spaces, for example a UUID"
+        )

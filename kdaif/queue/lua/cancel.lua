@@ -1,0 +1,14 @@
+-- QUEUED -> CANCELLED, RUNNING -> CANCELLING. ARGV: id, call, failure of a cancelled job.
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+if STATE == 'QUEUED' then
+  leave_line()
+  finish('CANCELLED', with_attempt(ARGV[3]))
+elseif STATE == 'RUNNING' then
+  set('state', 'CANCELLING')
+  record('cancelling')
+elseif STATE ~= 'CANCELLING' and STATE ~= 'CANCELLED' then
+  return refuse('WRONG_STATE')
+end
+return answer()

@@ -1,0 +1,21 @@
+-- RUNNING -> QUEUED, FAILED or DEAD; CANCELLING -> CANCELLED.
+-- ARGV: id, call, token, failure, '1' when retryable, delay_ms, failure of a cancelled job.
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+local verdict = 'fail:' .. ARGV[3]
+if is_repeated() or field('verdict') == verdict then
+  return answer()
+end
+if not holds(ARGV[3]) then
+  return refuse('FENCED')
+end
+set('verdict', verdict, 'last_call', CALL)
+if STATE == 'CANCELLING' then
+  finish('CANCELLED', with_attempt(ARGV[7]))
+elseif ARGV[5] == '1' then
+  requeue_or_bury(with_attempt(ARGV[4]), tonumber(ARGV[6]))
+else
+  finish('FAILED', with_attempt(ARGV[4]))
+end
+return answer()

@@ -1,0 +1,19 @@
+-- RUNNING -> SUCCEEDED, CANCELLING -> CANCELLED. ARGV: id, call, token, result, failure of a cancelled job.
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+local verdict = 'succeed:' .. ARGV[3]
+if is_repeated() or field('verdict') == verdict then
+  return answer()
+end
+if not holds(ARGV[3]) then
+  return refuse('FENCED')
+end
+set('verdict', verdict, 'last_call', CALL)
+if STATE == 'CANCELLING' then
+  finish('CANCELLED', with_attempt(ARGV[5]))
+else
+  set('result', ARGV[4])
+  finish('SUCCEEDED')
+end
+return answer()

@@ -1,0 +1,1 @@
+"""What `kdaif up` runs itself: the queue server and the workers."""

@@ -1,0 +1,36 @@
+"""Real servers for every room. Nothing is replaced by a double."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def redis_server_binary() -> Path:
+    """The distribution's Redis, the second server that the queue is held to."""
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip("redis-server is not installed; 'apt-get install redis-server' brings it")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def _valkey_session_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from kdaif_server.embedded.valkey import EmbeddedValkey
+
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey.url
+
+
+@pytest.fixture
+def valkey_url(_valkey_session_url: str) -> str:
+    """URL of a running, durable and empty Valkey."""
+    from redis import Redis
+
+    with Redis.from_url(_valkey_session_url) as redis:
+        redis.flushall()
+    return _valkey_session_url
