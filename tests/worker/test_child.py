@@ -1,0 +1,61 @@
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+from kdaif_worker.child import failure_of
+
+from kdaif.errors import (
+    DataCorruptedError,
+    FailureReason,
+    InvalidInputError,
+    NonFiniteError,
+    NotFoundError,
+    UnavailableError,
+)
+from tests.waiting import wait_for
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retryable"),
+    [
+        (NonFiniteError("loss"), FailureReason.NON_FINITE, False),
+        (InvalidInputError.of("spec.labeled", "no rows"), FailureReason.INVALID_DATA, False),
+        (NotFoundError("no such data set"), FailureReason.INVALID_DATA, False),
+        (DataCorruptedError("hash"), FailureReason.STORAGE, False),
+        (UnavailableError("no answer"), FailureReason.STORAGE, True),
+        (OSError(28, "No space left on device"), FailureReason.STORAGE, True),
+        (MemoryError(), FailureReason.OUT_OF_MEMORY, False),
+        (torch.OutOfMemoryError("CUDA out of memory"), FailureReason.OUT_OF_MEMORY, False),
+        (ZeroDivisionError("division by zero"), FailureReason.INTERNAL, False),
+    ],
+)
+def test_failures_are_typed(error: Exception, reason: FailureReason, retryable: bool) -> None:
+    failure = failure_of(error)
+    assert (failure.reason, failure.retryable) == (reason, retryable)
+    assert failure.message
+
+
+def test_a_real_allocation_failure_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert failure_of(caught.value).reason is FailureReason.OUT_OF_MEMORY
+
+
+def test_q3_a_process_dies_with_its_parent() -> None:
+    grandchild = (
+        "import os, sys, time; from kdaif_worker.process import die_with_parent; "
+        "die_with_parent(int(sys.argv[1])); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    child = (
+        "import os, subprocess, sys; "
+        f"subprocess.run([sys.executable, '-c', {grandchild!r}, str(os.getpid())], start_new_session=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        orphan = psutil.Process(int(parent.stdout.readline()))
+        os.kill(parent.pid, signal.SIGKILL)
+        wait_for(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE, timeout_s=2)
