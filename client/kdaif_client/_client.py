@@ -1,0 +1,311 @@
+"""The door to a kdaif server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
+
+from kdaif_client import _convert, _upload
+from kdaif_client._job import Job
+from kdaif_client._progress import byte_bar
+from kdaif_client._rpc import Rpc
+from kdaif_client._tables import parquet_file
+from kdaif_client.errors import InvalidArgument, Unavailable
+from kdaif_client.types import (
+    Architecture,
+    Dataset,
+    Finding,
+    JobState,
+    Spec,
+    Splits,
+    StudentInfo,
+    Teacher,
+    Training,
+    Weighting,
+)
+
+__all__ = ["Client"]
+
+# The server looks at all the data before it queues a job.
+_SUBMIT_S = 300.0
+_PAGE = 1000
+
+
+class Client:
+    """A connection to one kdaif server for one tenant. Safe to use from several threads; connects when first used.
+
+    >>> with Client("localhost:50051") as kdaif:
+    ...     labeled = kdaif.upload_dataset(labeled_df, name="labeled")
+    ...     pool = kdaif.upload_dataset("pool.parquet", name="pool")
+    ...     student = kdaif.submit(labeled=labeled, unlabeled=pool).wait().download_student("student/")
+
+    Every call has a deadline. A call that may be repeated is, while the server is unavailable; uploads, downloads and
+    watches go on where they were cut.
+    """
+
+    def __init__(
+        self, target: str, tenant: str = "default", *, timeout_s: float = 30.0, patience_s: float = 300.0
+    ) -> None:
+        """Prepares the connection.
+
+        Args:
+            target: ``host:port``.
+            tenant: whose data sets and jobs these are.
+            timeout_s: deadline of a plain call.
+            patience_s: how long an upload, a download or a watch goes on trying while the server is away.
+        """
+        if not target:
+            raise InvalidArgument.of("target", "is empty; give host:port, for example localhost:50051")
+        if timeout_s <= 0 or patience_s < 0:
+            raise InvalidArgument.of("timeout_s and patience_s", f"are {timeout_s} and {patience_s}; give seconds")
+        self.tenant = tenant
+        self._patience_s = patience_s
+        self._rpc = Rpc(target, timeout_s)
+
+    def __repr__(self) -> str:
+        return f"Client({self._rpc.target!r}, tenant={self.tenant!r})"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and every call on it. Jobs go on."""
+        self._rpc.close()
+
+    def upload_dataset(
+        self, data: Any, name: str, *, y: Any = None, ids: Any = None, progress: bool = False
+    ) -> Dataset:
+        """Uploads a table once: bytes that the server has are not sent again, and a broken upload is resumed.
+
+        Columns: ``id`` (text or integers, unique), the inputs (number columns, or ``features`` as lists of numbers, or
+        ``image`` as uint8 pictures), and where there are any ``label`` (null means unlabelled; NaN becomes null),
+        ``truth``, ``teacher_logits`` or ``teacher_probabilities``, and ``group_...``. Without an ``id`` column the rows
+        are called ``{name}-000001``, ``{name}-000002`` and so on, so give different sets different names.
+
+        Args:
+            data: a pandas or polars frame, a pyarrow table, a dict of numpy arrays, one numpy array, or the path of a
+                Parquet file, which is sent as it is. Of an array, uint8 [N, H, W] or [N, H, W, C] becomes ``image`` and
+                numbers [N, D] become ``features``.
+            name: what people call it.
+            y: labels beside a numpy array, one for each row.
+            ids: ids beside a numpy array, one for each row.
+            progress: show a bar on the terminal's error stream.
+
+        Raises:
+            InvalidArgument: the data cannot be a table, or the server refuses it.
+            NotFound: there is no such file.
+            Unavailable: the server stayed away for longer than the client's patience.
+        """
+        with parquet_file(data, name, y, ids) as file, byte_bar(f"Uploading {name}", shown=progress) as tell:
+            return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell)
+
+    def get_dataset(self, name: str) -> Dataset:
+        """One data set, by resource name or id."""
+        request = datasets_pb2.GetDatasetRequest(name=_convert.resource_name(self.tenant, "datasets", name))
+        return _convert.dataset(self._rpc.call(self._rpc.datasets.GetDataset, request).dataset)
+
+    def list_datasets(self, limit: int | None = None) -> Iterator[Dataset]:
+        """The tenant's data sets, in the order of their ids."""
+        request = datasets_pb2.ListDatasetsRequest(parent=self._parent, page_size=_page(limit))
+        pages = self._pages(self._rpc.datasets.ListDatasets, request)
+        return islice((_convert.dataset(each) for page in pages for each in page.datasets), limit)
+
+    def delete_dataset(self, dataset: Dataset | str) -> None:
+        """Deletes a data set. A job that already runs keeps the copy that it loaded."""
+        request = datasets_pb2.DeleteDatasetRequest(name=_convert.resource_name(self.tenant, "datasets", dataset))
+        self._rpc.call(self._rpc.datasets.DeleteDataset, request)
+
+    @overload
+    def submit(
+        self,
+        labeled: Dataset | str,
+        unlabeled: Dataset | str,
+        validation: Dataset | str | None = ...,
+        test: Dataset | str | None = ...,
+        *,
+        class_names: Sequence[str] | None = ...,
+        teacher: Teacher | None = ...,
+        student: Architecture | None = ...,
+        training: Training | None = ...,
+        weighting: Weighting | None = ...,
+        control_arms: Sequence[str] | None = ...,
+        splits: Splits | None = ...,
+        device: str | None = ...,
+        max_runtime_s: int | None = ...,
+        max_attempts: int | None = ...,
+        request_id: str | None = ...,
+        validate_only: Literal[False] = ...,
+        display_name: str = ...,
+    ) -> Job: ...
+
+    @overload
+    def submit(
+        self,
+        labeled: Dataset | str,
+        unlabeled: Dataset | str,
+        validation: Dataset | str | None = ...,
+        test: Dataset | str | None = ...,
+        *,
+        class_names: Sequence[str] | None = ...,
+        teacher: Teacher | None = ...,
+        student: Architecture | None = ...,
+        training: Training | None = ...,
+        weighting: Weighting | None = ...,
+        control_arms: Sequence[str] | None = ...,
+        splits: Splits | None = ...,
+        device: str | None = ...,
+        max_runtime_s: int | None = ...,
+        max_attempts: int | None = ...,
+        request_id: str | None = ...,
+        validate_only: Literal[True],
+        display_name: str = ...,
+    ) -> tuple[Finding, ...]: ...
+
+    def submit(
+        self,
+        labeled: Dataset | str,
+        unlabeled: Dataset | str,
+        validation: Dataset | str | None = None,
+        test: Dataset | str | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        teacher: Teacher | None = None,
+        student: Architecture | None = None,
+        training: Training | None = None,
+        weighting: Weighting | None = None,
+        control_arms: Sequence[str] | None = None,
+        splits: Splits | None = None,
+        device: str | None = None,
+        max_runtime_s: int | None = None,
+        max_attempts: int | None = None,
+        request_id: str | None = None,
+        validate_only: bool = False,
+        display_name: str = "",
+    ) -> Job | tuple[Finding, ...]:
+        """Checks everything and queues a distillation job. What is ``None`` takes the server's default.
+
+        Args:
+            labeled: rows with human labels.
+            unlabeled: the pool that the teacher labels.
+            validation: human labels that score the weights. Left out: a share of ``labeled`` is set aside.
+            test: human labels that only measure the result. Left out: a share of ``labeled`` is set aside.
+            class_names: in the order of the student's outputs. Left out: the sorted labels.
+            teacher: ``TrainedTeacher`` (default) or ``ColumnTeacher``.
+            student: ``Mlp`` (default) or ``Cnn``.
+            training: rounds, batch size, temperature and so on.
+            weighting: how influence becomes a weight.
+            control_arms: of ``"supervised"``, ``"uniform"``, ``"oracle"``; trained beside the influence arm.
+            splits: shares that are set aside.
+            device: ``"auto"`` (default), ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
+            max_runtime_s: wall-clock limit of one attempt.
+            max_attempts: starts before the job is given up as DEAD.
+            request_id: the same id and arguments give the same job, however often they are sent. Made when left out.
+            validate_only: queue nothing, return what preflight finds.
+            display_name: what people call the job.
+
+        Returns:
+            The job, or with ``validate_only`` the findings.
+
+        Raises:
+            InvalidArgument: the spec or the data are wrong; ``violations`` has one entry for each field.
+            AlreadyExists: ``request_id`` was used for another job.
+        """
+        spec = Spec(
+            labeled=labeled,
+            unlabeled=unlabeled,
+            validation=validation,
+            test=test,
+            class_names=class_names,
+            teacher=teacher,
+            student=student,
+            training=training,
+            weighting=weighting,
+            control_arms=control_arms,
+            splits=splits,
+            device=device,
+            max_runtime_s=max_runtime_s,
+            max_attempts=max_attempts,
+        )
+        if validate_only:
+            return self.validate(spec)
+        return self.submit_spec(spec, request_id=request_id, display_name=display_name)
+
+    def submit_spec(self, spec: Spec, *, request_id: str | None = None, display_name: str = "") -> Job:
+        """As ``submit``, for a spec that is at hand as a whole, for example from ``job.info.spec``."""
+        request_id = uuid.uuid4().hex if request_id is None else request_id
+        request = jobs_pb2.CreateDistillationJobRequest(
+            parent=self._parent,
+            spec=_convert.spec_to_proto(spec, self.tenant),
+            request_id=request_id,
+            display_name=display_name,
+        )
+        try:
+            answer = self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
+        except Unavailable as error:
+            repeat = f"{error} Submitting again with request_id={request_id!r} cannot make a second job."
+            raise Unavailable(repeat, code=error.code, reason=error.reason) from None
+        return Job(self._rpc, self._patience_s, _convert.job(answer.job))
+
+    def validate(self, spec: Spec) -> tuple[Finding, ...]:
+        """What preflight finds in the data of a spec; nothing is queued."""
+        request = jobs_pb2.CreateDistillationJobRequest(
+            parent=self._parent, spec=_convert.spec_to_proto(spec, self.tenant), validate_only=True
+        )
+        answer = self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
+        return _convert.job(answer.job).preflight
+
+    def get_job(self, name: str) -> Job:
+        """One job, by resource name or id."""
+        request = jobs_pb2.GetDistillationJobRequest(name=_convert.resource_name(self.tenant, "distillationJobs", name))
+        answer = self._rpc.call(self._rpc.jobs.GetDistillationJob, request)
+        return Job(self._rpc, self._patience_s, _convert.job(answer.job))
+
+    def list_jobs(self, states: Sequence[JobState | str] = (), limit: int | None = None) -> Iterator[Job]:
+        """The tenant's jobs, newest first; only those in ``states`` when any are given."""
+        request = jobs_pb2.ListDistillationJobsRequest(
+            parent=self._parent, page_size=_page(limit), states=[_convert.state_to_proto(state) for state in states]
+        )
+        pages = self._pages(self._rpc.jobs.ListDistillationJobs, request)
+        jobs = (Job(self._rpc, self._patience_s, _convert.job(each)) for page in pages for each in page.jobs)
+        return islice(jobs, limit)
+
+    def get_student(self, name: str) -> StudentInfo:
+        """The listing of one student, by resource name or id. ``Job.download_student`` fetches it."""
+        request = students_pb2.GetStudentRequest(name=_convert.resource_name(self.tenant, "students", name))
+        return _convert.student(self._rpc.call(self._rpc.students.GetStudent, request).student)
+
+    def list_students(self, limit: int | None = None) -> Iterator[StudentInfo]:
+        """The tenant's students, newest first."""
+        request = students_pb2.ListStudentsRequest(parent=self._parent, page_size=_page(limit))
+        pages = self._pages(self._rpc.students.ListStudents, request)
+        return islice((_convert.student(each) for page in pages for each in page.students), limit)
+
+    @property
+    def _parent(self) -> str:
+        return f"tenants/{self.tenant}"
+
+    @property
+    def _submit_s(self) -> float:
+        return max(_SUBMIT_S, self._rpc.timeout_s)
+
+    def _pages(self, method: Any, request: Any) -> Iterator[Any]:
+        while True:
+            page = self._rpc.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+def _page(limit: int | None) -> int:
+    return _PAGE if limit is None else max(1, min(limit, _PAGE))

@@ -1,0 +1,232 @@
+"""A handle on one distillation job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from kdaif_proto.v1 import jobs_pb2, students_pb2, weights_pb2
+
+from kdaif_client import _convert, _download
+from kdaif_client._progress import byte_bar, job_bar
+from kdaif_client._rpc import Patience, Rpc, was_cut
+from kdaif_client.bundle import Student
+from kdaif_client.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    JobFailed,
+    KdaifClientError,
+    ServerError,
+    WaitTimeout,
+)
+from kdaif_client.types import JobEvent, JobInfo, JobResult, JobState, SampleWeight, StudentInfo
+
+__all__ = ["Job"]
+
+# A watch is cut and taken up again at least this often, so that no stream lives for ever.
+_WATCH_S = 3600.0
+# A stream that stood this long was connected, however quiet the job was.
+_LIVELY_S = 10.0
+_PAGE_ROWS = 10_000
+_IDS_PER_CALL = 1000
+
+
+class Job:
+    """One distillation job. Made by ``Client.submit``, ``get_job`` and ``list_jobs``.
+
+    ``info`` is what the server said last; ``refresh`` asks again.
+
+    Attributes:
+        info: everything about the job, as a frozen value.
+    """
+
+    def __init__(self, rpc: Rpc, patience_s: float, info: JobInfo) -> None:
+        self._rpc = rpc
+        self._patience_s = patience_s
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r}, {self.info.state})"
+
+    @property
+    def name(self) -> str:
+        """Resource name, ``tenants/{tenant}/distillationJobs/{id}``."""
+        return self.info.name
+
+    @property
+    def state(self) -> JobState:
+        """State when the server was asked last."""
+        return self.info.state
+
+    def refresh(self) -> Job:
+        """Asks the server again; returns the same handle."""
+        request = jobs_pb2.GetDistillationJobRequest(name=self.name)
+        self.info = _convert.job(self._rpc.call(self._rpc.jobs.GetDistillationJob, request).job)
+        return self
+
+    def cancel(self) -> Job:
+        """Asks for the end of the job. A queued job ends at once, a running one within seconds."""
+        request = jobs_pb2.CancelDistillationJobRequest(name=self.name)
+        self.info = _convert.job(self._rpc.call(self._rpc.jobs.CancelDistillationJob, request).job)
+        return self
+
+    def retry(self) -> Job:
+        """Queues a failed, dead or cancelled job again. It goes on from its last checkpoint."""
+        request = jobs_pb2.RetryDistillationJobRequest(name=self.name)
+        self.info = _convert.job(self._rpc.call(self._rpc.jobs.RetryDistillationJob, request).job)
+        return self
+
+    def watch(self, after_sequence: int = 0) -> Iterator[JobEvent]:
+        """Every event after ``after_sequence``, then live ones, until the job has ended.
+
+        A restart of the server in between is not seen: the watch goes on after the last event it gave.
+        """
+        return self._events(after_sequence, None)
+
+    def wait(self, progress: bool = False, timeout_s: float | None = None) -> Job:
+        """Blocks until the job has succeeded.
+
+        Args:
+            progress: show a bar on the terminal's error stream.
+            timeout_s: give up waiting after so many seconds; the job goes on.
+
+        Raises:
+            JobFailed: the job failed, was cancelled or ran out of attempts.
+            WaitTimeout: ``timeout_s`` passed.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with job_bar(self.info.display_name or self.name.rsplit("/", 1)[-1], shown=progress) as show:
+            for event in self._events(0, deadline):
+                show(event)
+        self.refresh()
+        self._raise_if_failed()
+        return self
+
+    @property
+    def result(self) -> JobResult:
+        """Arms, verdict and the student's name of a succeeded job.
+
+        Raises:
+            JobFailed: the job ended without a student.
+            FailedPrecondition: the job has not ended yet.
+        """
+        if self.info.result is None:
+            self.refresh()
+        self._raise_if_failed()
+        if self.info.result is None:
+            raise FailedPrecondition(f"Job {self.name} is {self.state} and has no result yet; call job.wait() first.")
+        return self.info.result
+
+    def weights(
+        self,
+        order_by: str = "id",
+        limit: int | None = None,
+        round: int | None = None,
+        ids: Sequence[str | int] | None = None,
+    ) -> Iterator[SampleWeight]:
+        """The weights of the unlabelled samples, fetched page by page.
+
+        Args:
+            order_by: ``id``, ``weight``, ``val_loss_change_if_upweighted``, ``log_odds`` or ``confidence``, with
+                `` desc`` behind it for the largest first. The most harmful come first by
+                ``"val_loss_change_if_upweighted desc"``.
+            limit: how many at most.
+            round: default the last one.
+            ids: only these samples, in this order; ``order_by`` is then without effect.
+        """
+        given = 0
+        pages = self._pages(order_by, round, limit) if ids is None else self._pages_of(ids, round)
+        for page in pages:
+            for weight in _convert.weights(page):
+                if limit is not None and given >= limit:
+                    return
+                yield weight
+                given += 1
+
+    def weights_table(self, order_by: str = "id", round: int | None = None) -> pa.Table:
+        """All weights of a round as one Arrow table; ``.to_pandas()`` makes a data frame of it."""
+        return pa.concat_tables([_convert.weights_table(page) for page in self._pages(order_by, round, None)])
+
+    def student(self) -> StudentInfo:
+        """The listing of the student's bundle: its files with their hashes."""
+        request = students_pb2.GetStudentRequest(name=self.result.student)
+        return _convert.student(self._rpc.call(self._rpc.students.GetStudent, request).student)
+
+    def download_bundle(self, path: str | Path, progress: bool = False) -> Path:
+        """Fetches and verifies the bundle without running it, so that onnxruntime is not needed. Returns the folder."""
+        folder = Path(path)
+        with byte_bar("Downloading", shown=progress) as tell:
+            _download.download(self._rpc, self.student(), folder, self._patience_s, tell)
+        return folder
+
+    def download_student(self, path: str | Path, progress: bool = False) -> Student:
+        """Fetches the bundle into a folder and opens it.
+
+        A broken download goes on where it stopped, also in a later call. Each file is checked against the hash in the
+        server's listing and in ``manifest.json`` before any of them is put in place.
+
+        Raises:
+            CorruptDownload: bytes that do not match their hash.
+            MissingDependency: onnxruntime is not installed; the files are in ``path`` nevertheless.
+        """
+        return Student.open(self.download_bundle(path, progress))
+
+    def _raise_if_failed(self) -> None:
+        if self.state.is_terminal and self.state is not JobState.SUCCEEDED:
+            failure = self.info.failure
+            raise JobFailed(
+                self.name, str(self.state), failure.reason if failure else "", failure.message if failure else ""
+            )
+
+    def _events(self, after_sequence: int, deadline: float | None) -> Iterator[JobEvent]:
+        last = after_sequence
+        patience = Patience(self._patience_s)
+        while True:
+            left_s = _WATCH_S if deadline is None else min(_WATCH_S, deadline - time.monotonic())
+            if left_s <= 0:
+                raise WaitTimeout(f"Job {self.name} is not done yet and goes on; wait again, or job.cancel() it.")
+            request = jobs_pb2.WatchDistillationJobRequest(name=self.name, after_sequence=last)
+            opened = time.monotonic()
+            try:
+                with self._rpc.receive(self._rpc.jobs.WatchDistillationJob, request, timeout_s=left_s) as answers:
+                    for answer in answers:
+                        event = _convert.event(answer.event)
+                        if event.sequence > last:
+                            last = event.sequence
+                            patience.progress()
+                            yield event
+                # The stream has ended in peace: the job has ended, or the server is going down.
+                if self.refresh().state.is_terminal:
+                    return
+                error: KdaifClientError = ServerError(f"The server ends every watch of {self.name} at once.")
+            except KdaifClientError as broken:
+                if not was_cut(broken):
+                    raise
+                error = broken
+            if time.monotonic() - opened >= _LIVELY_S:
+                patience.progress()
+            if not isinstance(error, DeadlineExceeded):
+                patience.pause(error, left_s)
+
+    def _pages(self, order_by: str, round: int | None, limit: int | None) -> Iterator[weights_pb2.SampleWeights]:
+        request = weights_pb2.ListSampleWeightsRequest(
+            parent=self.name,
+            round=round or 0,
+            order_by=order_by,
+            page_size=_PAGE_ROWS if limit is None else max(1, min(limit, _PAGE_ROWS)),
+        )
+        while True:
+            answer = self._rpc.call(self._rpc.weights.ListSampleWeights, request)
+            yield answer.weights
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    def _pages_of(self, ids: Sequence[str | int], round: int | None) -> Iterator[weights_pb2.SampleWeights]:
+        for start in range(0, len(ids), _IDS_PER_CALL):
+            request = weights_pb2.BatchGetSampleWeightsRequest(
+                parent=self.name, round=round or 0, ids=[str(value) for value in ids[start : start + _IDS_PER_CALL]]
+            )
+            yield self._rpc.call(self._rpc.weights.BatchGetSampleWeights, request).weights

@@ -1,0 +1,251 @@
+"""A downloaded student: verified, then run by plain onnxruntime. Needs numpy and onnxruntime, the ``edge`` extra.
+
+Verifying alone needs neither::
+
+    from kdaif_client.bundle import Student, verify
+
+    verify("student/")                          # raises CorruptDownload when a byte differs
+    Student.open("student/").predict(X)         # verifies, then runs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kdaif_client._cpu import usable_cpus
+from kdaif_client.errors import CorruptDownload, InvalidArgument, MissingDependency, NotFound, ServerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["MANIFEST", "MODEL", "Student", "verify"]
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+
+# Bounds the memory of one run; the model gives the same answers at every batch size.
+_BATCH_ROWS = 1024
+
+
+def verify(folder: str | Path) -> dict[str, Any]:
+    """Checks size and SHA-256 of every file that the manifest names.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        NotFound: there is no bundle in ``folder``.
+        CorruptDownload: a file is missing or differs from what was published.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise NotFound(f"{folder} holds no {MANIFEST}; give the folder that `kdaif pull` or download_student filled.")
+    manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    for path, entry in manifest["files"].items():
+        file = folder / local_path(path)
+        if not file.is_file():
+            raise CorruptDownload(f"{file} is missing from the bundle; pull the student again.")
+        size, sha256 = file.stat().st_size, sha256_of(file)
+        if size != entry["size_bytes"] or sha256 != entry["sha256"]:
+            raise CorruptDownload(
+                f"{file} is not what was published: {size} bytes with SHA-256 {sha256}, where {MANIFEST} says "
+                f"{entry['size_bytes']} bytes with {entry['sha256']}. Delete it and pull the student again."
+            )
+    return manifest
+
+
+def read_manifest(data: bytes, where: str) -> dict[str, Any]:
+    """The manifest, with the parts that this client relies on checked for presence."""
+    try:
+        manifest = json.loads(data)
+        if manifest["format_version"] != 1:
+            raise InvalidArgument(
+                f"{where} has format {manifest['format_version']}, and this client reads 1: "
+                "pip install --upgrade kdaif-client"
+            )
+        for entry in manifest["files"].values():
+            _ = entry["sha256"], entry["size_bytes"]
+        _ = manifest["class_names"], manifest["outputs"]
+        _ = manifest["input"]["name"], manifest["input"]["kind"], manifest["input"]["shape"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptDownload(
+            f"{where} is no manifest of a kdaif bundle ({error!r}); pull the student again."
+        ) from None
+    return dict(manifest)
+
+
+def local_path(path: str) -> Path:
+    """The path of a bundle's file below its folder. Refuses whatever would lead out of it."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or ":" in path or "\0" in path:
+        raise CorruptDownload(f"The bundle names a file {path!r}, which would lie outside its folder; it is refused.")
+    return Path(*parts)
+
+
+def sha256_of(file: Path) -> str:
+    """Hexadecimal SHA-256, streamed."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Student:
+    """A verified student. Safe to use from several threads.
+
+    Threads are as many as the CPUs that this process may use (affinity and control group), and they do not spin while
+    they wait.
+
+    Attributes:
+        folder: where the bundle is.
+        manifest: what ``manifest.json`` says.
+        class_names: in the order of the columns of ``predict_proba``.
+    """
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        onnxruntime = _need("onnxruntime", folder)
+        _need("numpy", folder)
+        self.folder = folder
+        self.manifest = manifest
+        self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
+        self._input = manifest["input"]
+        self._shape = tuple(size for size in self._input["shape"] if isinstance(size, int))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = usable_cpus()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(folder / MODEL), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a dozen kinds that share no base of their own
+            raise ServerError(
+                f"onnxruntime {onnxruntime.__version__} cannot read {folder / MODEL}: {error}. certificate.json names "
+                "the oldest release that can."
+            ) from error
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Student:
+        """Verifies every file of the bundle and loads the model.
+
+        Raises:
+            NotFound: there is no bundle in ``folder``.
+            CorruptDownload: a file is missing or differs from what was published.
+            MissingDependency: numpy or onnxruntime is not installed.
+        """
+        return cls(Path(folder), verify(folder))
+
+    def __repr__(self) -> str:
+        return f"Student({str(self.folder)!r}, {len(self.class_names)} classes, input {self._wanted()})"
+
+    def predict(self, X: Any) -> NDArray[np.str_]:
+        """The most probable class of each row, by name: [N] strings. ``X`` as in ``predict_proba``."""
+        import numpy as np
+
+        names: NDArray[np.str_] = np.asarray(self.class_names)[self.predict_proba(X).argmax(axis=1)]
+        return names
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """The probability of each class: float32 [N, C], columns in the order of ``class_names``.
+
+        Args:
+            X: raw rows; preprocessing is inside the model. Images: uint8 [N, H, W, C], or [N, H, W] where there is one
+                channel. Numbers: [N, D] of any integer or float type, or a data frame or dict that has the columns
+                named in the manifest.
+
+        Raises:
+            InvalidArgument: wrong type, shape or column, or a value that is NaN or infinite.
+        """
+        import numpy as np
+
+        rows = self._images(X) if self._input["kind"] == "image" else self._numbers(X)
+        batches = [
+            self._session.run(["probabilities"], {self._input["name"]: rows[start : start + _BATCH_ROWS]})[0]
+            for start in range(0, len(rows), _BATCH_ROWS)
+        ]
+        result: NDArray[np.float32] = (
+            np.concatenate(batches) if batches else np.empty((0, len(self.class_names)), np.float32)
+        )
+        if not np.isfinite(result).all():
+            bad = np.flatnonzero(~np.isfinite(result).all(axis=1))
+            raise InvalidArgument.of("X", f"makes the model overflow in {len(bad)} rows, first {bad[:10].tolist()}")
+        return result
+
+    def _images(self, X: Any) -> Any:
+        import numpy as np
+
+        rows = np.asarray(X)
+        if rows.dtype != np.uint8:
+            raise InvalidArgument.of(
+                "X",
+                f"is {rows.dtype}, and this student takes {self._wanted()}; for values of 0 to 1 send "
+                "(X * 255).round().astype(numpy.uint8)",
+            )
+        if rows.ndim == 3 and self._shape[-1] == 1:
+            rows = rows[..., np.newaxis]
+        self._check_shape(rows)
+        return np.ascontiguousarray(rows)
+
+    def _numbers(self, X: Any) -> Any:
+        import numpy as np
+
+        rows = self._named_columns(X) if isinstance(X, Mapping) or hasattr(X, "columns") else np.asarray(X)
+        if rows.dtype.kind not in "fiub":
+            raise InvalidArgument.of("X", f"is {rows.dtype}, and this student takes {self._wanted()}")
+        self._check_shape(rows)
+        with np.errstate(over="ignore"):
+            numbers = np.ascontiguousarray(rows, dtype=np.float32)
+        finite = np.isfinite(numbers).all(axis=1)
+        if not finite.all():
+            bad = np.flatnonzero(~finite)
+            raise InvalidArgument.of(
+                "X",
+                f"is NaN, infinite or beyond float32 in {len(bad)} rows, first {bad[:10].tolist()}; drop or fill them",
+            )
+        return numbers
+
+    def _named_columns(self, X: Any) -> Any:
+        import numpy as np
+
+        names = self._input["columns"]
+        present = list(X) if isinstance(X, Mapping) else list(X.columns)
+        missing = [name for name in names if name not in present]
+        if missing:
+            raise InvalidArgument.of(
+                "X", f"lacks the columns {', '.join(missing)}; this student takes {self._wanted()}"
+            )
+        try:
+            columns = [np.asarray(X[name]) for name in names]
+            # One column may hold a whole row of numbers: `features` as lists.
+            columns = [np.stack(list(c)) if c.dtype == object and len(c) and np.ndim(c[0]) else c for c in columns]
+            return columns[0] if len(columns) == 1 and columns[0].ndim == 2 else np.stack(columns, axis=1)
+        except ValueError as error:
+            raise InvalidArgument.of("X", f"has columns of different lengths: {error}") from None
+
+    def _check_shape(self, rows: Any) -> None:
+        if rows.shape[1:] != self._shape:
+            one = " (a single row needs a leading axis: X[None])" if rows.shape == self._shape else ""
+            raise InvalidArgument.of("X", f"has shape {list(rows.shape)}, and this student takes {self._wanted()}{one}")
+
+    def _wanted(self) -> str:
+        shape = ", ".join(["N", *map(str, self._shape)])
+        if self._input["kind"] == "image":
+            return f"uint8 images [{shape}]"
+        names = self._input["columns"]
+        named = f" with columns {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if len(names) > 1 else ""
+        return f"numbers [{shape}]{named}"
+
+
+def _need(package: str, folder: Path) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingDependency(
+            f"{package} is not installed here, so the student in {folder} cannot run (its files are there, verified). "
+            "Install it with: pip install 'kdaif-client[edge]'"
+        ) from error

@@ -1,0 +1,196 @@
+"""What is submitted: frozen dataclasses. ``None`` means the server's default, which the docstrings name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from kdaif_client.types import Dataset
+
+__all__ = [
+    "Architecture",
+    "Cnn",
+    "ColumnTeacher",
+    "Mlp",
+    "PlantedNoise",
+    "Spec",
+    "Splits",
+    "Teacher",
+    "TrainedTeacher",
+    "Training",
+    "Weighting",
+]
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """Multilayer perceptron over the standardised features.
+
+    Attributes:
+        hidden_sizes: width of each hidden layer. Default (64,).
+        dropout: 0 to 0.9. Default 0.
+    """
+
+    hidden_sizes: Sequence[int] | None = None
+    dropout: float | None = None
+
+
+@dataclass(frozen=True)
+class Cnn:
+    """Small convolutional network, for images.
+
+    Attributes:
+        channels: output channels of each block; every block halves the picture. Default (16, 32).
+        hidden_size: width of the layer before the output. Default 64.
+        dropout: 0 to 0.9. Default 0.
+    """
+
+    channels: Sequence[int] | None = None
+    hidden_size: int | None = None
+    dropout: float | None = None
+
+
+Architecture: TypeAlias = Mlp | Cnn
+
+
+@dataclass(frozen=True)
+class PlantedNoise:
+    """A rehearsal: corrupts a share of the soft targets, to see whether the weights find the wrong ones.
+
+    Attributes:
+        kind: ``"class_swap"`` (class c trades places with c + 1) or ``"symmetric"`` (with a random other class).
+        share: of the unlabelled rows, 0 to 1.
+    """
+
+    kind: Literal["class_swap", "symmetric"]
+    share: float
+
+
+@dataclass(frozen=True)
+class TrainedTeacher:
+    """A larger network, trained on the labelled rows before the job distils.
+
+    Attributes:
+        architecture: default ``Mlp((256, 128))``.
+        epochs: default 100.
+        planted_noise: only for rehearsals.
+    """
+
+    architecture: Architecture | None = None
+    epochs: int | None = None
+    planted_noise: PlantedNoise | None = None
+
+
+@dataclass(frozen=True)
+class ColumnTeacher:
+    """Soft targets that came with the data, joined by id.
+
+    Attributes:
+        outputs: which column is read: ``teacher_logits`` or ``teacher_probabilities``, lists of one number per class.
+        class_names: the class of each position in the list. Positions are never guessed.
+        dataset: where the column is; left out, in the unlabelled set.
+        planted_noise: only for rehearsals.
+    """
+
+    outputs: Literal["logits", "probabilities"]
+    class_names: Sequence[str]
+    dataset: Dataset | str | None = None
+    planted_noise: PlantedNoise | None = None
+
+
+Teacher: TypeAlias = TrainedTeacher | ColumnTeacher
+
+
+@dataclass(frozen=True)
+class Training:
+    """The loss and the optimiser, the same for all arms.
+
+    Attributes:
+        rounds: default 8.
+        epochs_per_round: passes over the unlabelled rows per round. Default 4.
+        batch_size: default 64.
+        learning_rate: default 0.001.
+        weight_decay: default 0.0005.
+        temperature: T of the soft targets, above 0 and at most 100. Default 2.
+        hard_label_weight: of the human labels' loss. Default 1.
+        soft_label_weight: of the distillation loss. Default 1.
+        seed: default 0.
+        seeds: how many seeds each arm is trained with. Default 3.
+    """
+
+    rounds: int | None = None
+    epochs_per_round: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    temperature: float | None = None
+    hard_label_weight: float | None = None
+    soft_label_weight: float | None = None
+    seed: int | None = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How the influence of a sample becomes its weight.
+
+    Attributes:
+        method: ``"influence"`` (default) or ``"uniform"``, plain distillation.
+        target: ``"blend"`` (default) moves a down-weighted target towards the student's view; ``"keep"`` does not.
+        curvature_rows: rows for the Gauss-Newton products. Default 1,024.
+        cg_steps: conjugate-gradient steps. Default 10.
+        damping: added to the Gauss-Newton matrix. Default: from the gradient itself.
+        blocks: of validation rows, for standard errors. Default 4.
+        sharpness: slope of the sigmoid from log-odds to weight. Default 1.
+        floor: smallest weight before normalising, 0 to 1. Default 0.05.
+        smoothing: share of the former round's log-odds that is kept. Default 0.5.
+        warmup_rounds: round after which weights are first used. Default 1.
+    """
+
+    method: Literal["influence", "uniform"] | None = None
+    target: Literal["keep", "blend"] | None = None
+    curvature_rows: int | None = None
+    cg_steps: int | None = None
+    damping: float | None = None
+    blocks: int | None = None
+    sharpness: float | None = None
+    floor: float | None = None
+    smoothing: float | None = None
+    warmup_rounds: int | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Shares that are set aside where no data set is given for the part.
+
+    Attributes:
+        validation_share: of the labelled rows. Default 0.3.
+        test_share: of the labelled rows. Default 0.2.
+        gate_share: of the validation rows, for the gate. Default 0.4.
+    """
+
+    validation_share: float | None = None
+    test_share: float | None = None
+    gate_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole job as it is submitted; the arguments of ``Client.submit`` under the same names."""
+
+    labeled: Dataset | str
+    unlabeled: Dataset | str
+    validation: Dataset | str | None = None
+    test: Dataset | str | None = None
+    class_names: Sequence[str] | None = None
+    teacher: Teacher | None = None
+    student: Architecture | None = None
+    training: Training | None = None
+    weighting: Weighting | None = None
+    control_arms: Sequence[str] | None = None
+    splits: Splits | None = None
+    device: str | None = None
+    max_runtime_s: int | None = None
+    max_attempts: int | None = None

@@ -1,0 +1,269 @@
+"""What the SDK takes and gives: frozen dataclasses. The settings of a job are defined in ``kdaif_client.spec``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from kdaif_client.spec import (
+    Architecture,
+    Cnn,
+    ColumnTeacher,
+    Mlp,
+    PlantedNoise,
+    Spec,
+    Splits,
+    Teacher,
+    TrainedTeacher,
+    Training,
+    Weighting,
+)
+
+__all__ = [
+    "Architecture",
+    "ArmResult",
+    "BundleFile",
+    "Cnn",
+    "Column",
+    "ColumnTeacher",
+    "Dataset",
+    "DatasetState",
+    "Failure",
+    "Finding",
+    "JobEvent",
+    "JobInfo",
+    "JobResult",
+    "JobState",
+    "Mlp",
+    "PlantedNoise",
+    "Progress",
+    "SampleWeight",
+    "Spec",
+    "Splits",
+    "StudentInfo",
+    "Teacher",
+    "TrainedTeacher",
+    "Training",
+    "Weighting",
+]
+
+
+class DatasetState(StrEnum):
+    """READY once all bytes are there and checked."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    UPLOADING = "UPLOADING"
+    READY = "READY"
+
+
+class JobState(StrEnum):
+    """The life of a job: QUEUED, RUNNING (CANCELLING), then one of the four terminal states."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    DEAD = "DEAD"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the job will not move again by itself."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.DEAD)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Name and Arrow type of one column."""
+
+    name: str
+    arrow_type: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One uploaded table. ``name`` is ``tenants/{tenant}/datasets/{id}``, the id being the head of the hash."""
+
+    name: str
+    display_name: str
+    state: DatasetState
+    sha256: str
+    size_bytes: int
+    row_count: int
+    columns: tuple[Column, ...]
+    create_time: datetime | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt is; ``fraction`` is of the whole job, 0 to 1."""
+
+    stage: str
+    arm: str
+    round: int
+    rounds: int
+    fraction: float
+    message: str
+
+    def __str__(self) -> str:
+        count = f"round {self.round}/{self.rounds}" if self.rounds else ""
+        return " · ".join(part for part in (self.stage, self.arm, count, self.message) if part)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt ended without a student; ``reason`` is for programs, for example ``"OUT_OF_MEMORY"``."""
+
+    reason: str
+    message: str
+    retryable: bool
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that preflight saw in the data: dropped rows, overlaps, classes without a label."""
+
+    severity: str
+    code: str
+    field: str
+    message: str
+    row_count: int
+    ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.row_count > len(self.ids) else ""
+        rows = f" [{self.row_count} rows: {', '.join(self.ids)}{more}]" if self.ids else ""
+        return f"{self.severity} {self.code} at {self.field}: {self.message}{rows}"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One way of training the student, on the same rows, steps and seeds as the others.
+
+    ``accuracy_minus_uniform`` and its paired ``p_value`` are ``None`` for the uniform arm itself.
+    """
+
+    arm: str
+    accuracy: float
+    macro_f1: float
+    accuracy_per_seed: tuple[float, ...]
+    accuracy_minus_uniform: float | None
+    p_value: float | None
+    size_kb: float | None
+    ms_per_row: float | None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job found: its student's name, the arms, and one plain sentence on whether weighting helped."""
+
+    student: str
+    arms: tuple[ArmResult, ...]
+    verdict: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """A job as the server told it at one moment. ``name`` is ``tenants/{tenant}/distillationJobs/{id}``."""
+
+    name: str
+    display_name: str
+    state: JobState
+    spec: Spec
+    attempt: int
+    max_attempts: int
+    progress: Progress | None
+    failure: Failure | None
+    result: JobResult | None
+    preflight: tuple[Finding, ...]
+    create_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One thing that happened to a job. ``sequence`` counts 1, 2, 3, ... without gaps."""
+
+    sequence: int
+    time: datetime | None
+    state: JobState
+    attempt: int
+    kind: str
+    progress: Progress | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{self.time.astimezone():%H:%M:%S}" if self.time else "--:--:--", f"#{self.sequence}", self.kind]
+        if self.kind in ("claimed", "requeued"):
+            parts.append(f"attempt {self.attempt}")
+        if self.progress is not None:
+            parts.append(f"{self.progress} ({self.progress.fraction:.0%})")
+        parts.extend(f"{name}={value:.4g}" for name, value in sorted(self.metrics.items()))
+        if self.failure is not None:
+            parts.append(f"{self.failure.reason}: {self.failure.message}")
+        if self.kind == "finished":
+            parts.append(str(self.state))
+        return "  ".join(parts)
+
+
+@dataclass(frozen=True)
+class SampleWeight:
+    """The weight of one unlabelled sample in one round, and what it was made of.
+
+    ``val_loss_change_if_upweighted`` is negative when the sample helps and positive when it harms. ``truth`` is
+    ``None`` when the data has none.
+    """
+
+    id: str
+    round: int
+    weight: float
+    val_loss_change_if_upweighted: float
+    stderr: float
+    z_influence: float
+    z_agreement: float
+    log_odds: float
+    pseudo_label: str
+    teacher_confidence: float
+    student_label: str
+    student_confidence: float
+    distillation_loss: float
+    truth: str | None = None
+
+    def __str__(self) -> str:
+        change = self.val_loss_change_if_upweighted
+        effect = "harms" if change > 0 else "helps" if change < 0 else "neutral"
+        truth = f", truth {self.truth}" if self.truth is not None else ""
+        return (
+            f"{self.id}  weight {self.weight:.3f}  {effect} {change:+.3g} ± {self.stderr:.2g}  "
+            f"teacher {self.pseudo_label} ({self.teacher_confidence:.0%}), "
+            f"student {self.student_label} ({self.student_confidence:.0%}){truth}"
+        )
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One file of a student's bundle."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class StudentInfo:
+    """The bundle of one succeeded job as it is listed."""
+
+    name: str
+    job: str
+    files: tuple[BundleFile, ...]
+    class_names: tuple[str, ...]
+    arms: tuple[ArmResult, ...]
+    create_time: datetime | None
