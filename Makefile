@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard */pyproject.toml)
 	@touch $@
 
 demo: install ## The main job on real data, the whole way, in under 3 minutes
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python -m examples.demo
 
 up: install ## The stack in the foreground until Ctrl-C
 	@$(BIN)/kdaif up
