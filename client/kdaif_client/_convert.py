@@ -66,7 +66,8 @@ def spec_to_proto(spec: Spec, tenant: str) -> spec_pb2.DistillationSpec:
 
 def spec_from_proto(message: spec_pb2.DistillationSpec) -> Spec:
     """The inverse of ``spec_to_proto``."""
-    given = {name: getattr(message, name) for name in _ROLES if getattr(message, name)}
+    given: dict[str, Any] = {"labeled": message.labeled, "unlabeled": message.unlabeled}
+    given |= {name: getattr(message, name) for name in ("validation", "test") if message.HasField(name)}
     for name in ("device", "max_runtime_s", "max_attempts"):
         if message.HasField(name):
             given[name] = getattr(message, name)
@@ -92,9 +93,9 @@ def spec_from_json(document: Any) -> Spec:
     return spec_from_proto(message)
 
 
-def spec_to_json(spec: Spec, tenant: str) -> dict[str, Any]:
-    """What ``spec_from_json`` reads."""
-    given = json_format.MessageToDict(spec_to_proto(spec, tenant), preserving_proto_field_name=True)
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """What ``spec_from_json`` reads, for a spec whose data sets have full names."""
+    given = json_format.MessageToDict(spec_to_proto(spec, ""), preserving_proto_field_name=True)
     return dict(given)
 
 

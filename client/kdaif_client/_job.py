@@ -205,10 +205,13 @@ class Job:
                 if not was_cut(broken):
                     raise
                 error = broken
-            if time.monotonic() - opened >= _LIVELY_S:
+            stood_s = time.monotonic() - opened
+            if isinstance(error, DeadlineExceeded):
+                if stood_s >= left_s - 1.0:
+                    continue  # our own limit on the stream, not a fault
+            elif stood_s >= _LIVELY_S:
                 patience.progress()
-            if not isinstance(error, DeadlineExceeded):
-                patience.pause(error, left_s)
+            patience.pause(error, left_s)
 
     def _pages(self, order_by: str, round: int | None, limit: int | None) -> Iterator[weights_pb2.SampleWeights]:
         request = weights_pb2.ListSampleWeightsRequest(

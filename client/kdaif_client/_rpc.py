@@ -187,7 +187,7 @@ def _channel_options(keepalive_ms: int) -> list[tuple[str, Any]]:
         "maxAttempts": 5,
         "initialBackoff": "0.2s",
         "maxBackoff": "3s",
-        "backoffMultiplier": 2.5,
+        "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     names = [{"service": service, "method": method} for service, methods in _IDEMPOTENT.items() for method in methods]

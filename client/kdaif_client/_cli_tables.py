@@ -1,0 +1,172 @@
+"""Tables for people; tab-separated lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kdaif_client.types import Dataset, Finding, JobInfo, JobResult, JobState, SampleWeight
+
+_STATE_STYLES = {
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.DEAD: "red",
+    JobState.RUNNING: "cyan",
+    JobState.CANCELLING: "yellow",
+    JobState.CANCELLED: "yellow",
+}
+_SEVERITY_STYLES = {"ERROR": "red", "WARNING": "yellow"}
+
+
+def show_datasets(datasets: Iterable[Dataset]) -> None:
+    """One line for each data set."""
+    rows = [
+        (
+            _id(d.name),
+            d.display_name,
+            str(d.state),
+            f"{d.row_count:,}",
+            _size(d.size_bytes),
+            _when(d.create_time),
+        )
+        for d in datasets
+    ]
+    _show(
+        ("ID", "NAME", "STATE", ">ROWS", ">SIZE", "CREATED"),
+        rows,
+        empty="No data sets yet. `kdaif upload FILE` makes one.",
+    )
+
+
+def show_jobs(jobs: Iterable[JobInfo]) -> None:
+    """One line for each job."""
+    rows = []
+    for job in jobs:
+        outcome = job.failure.reason if job.failure and job.state is not JobState.SUCCEEDED else ""
+        if job.result is not None:
+            outcome = ", ".join(f"{arm.arm} {arm.accuracy:.3f}" for arm in job.result.arms if arm.arm == "influence")
+        elif job.progress is not None and not job.state.is_terminal:
+            outcome = f"{job.progress} ({job.progress.fraction:.0%})"
+        rows.append(
+            (
+                _id(job.name),
+                job.display_name,
+                Text(str(job.state), _STATE_STYLES.get(job.state, "")),
+                f"{job.attempt}/{job.max_attempts}",
+                outcome,
+                _when(job.create_time),
+            )
+        )
+    _show(
+        ("ID", "NAME", "STATE", ">ATTEMPT", "PROGRESS OR OUTCOME", "CREATED"),
+        rows,
+        empty="No jobs yet. `kdaif submit` makes one.",
+    )
+
+
+def show_job(job: JobInfo) -> None:
+    """Everything about one job."""
+    console = Console(soft_wrap=True)
+    console.print(Text.assemble((job.name, "bold"), "  ", (str(job.state), _STATE_STYLES.get(job.state, ""))))
+    facts = {
+        "name": job.display_name,
+        "attempt": f"{job.attempt} of {job.max_attempts}",
+        "progress": f"{job.progress} ({job.progress.fraction:.0%})"
+        if job.progress and not job.state.is_terminal
+        else "",
+        "failure": f"{job.failure.reason}: {job.failure.message}" if job.failure and not job.result else "",
+        "created": _when(job.create_time),
+        "took": f"{job.result.seconds:.0f} s" if job.result else "",
+    }
+    for key, value in facts.items():
+        if value:
+            console.print(Text(f"  {key:<9} {value}"))
+    show_findings(job.preflight)
+    if job.result is not None:
+        show_result(job.result)
+
+
+def show_findings(findings: Iterable[Finding]) -> None:
+    """What preflight saw, the worst first."""
+    console = Console(soft_wrap=True)
+    order = {"ERROR": 0, "WARNING": 1, "INFO": 2}
+    for finding in sorted(findings, key=lambda finding: order.get(finding.severity, 3)):
+        console.print(Text(f"  {finding}", _SEVERITY_STYLES.get(finding.severity, "dim")))
+
+
+def show_result(result: JobResult) -> None:
+    """The arms, and the verdict under them."""
+    rows = [
+        (
+            arm.arm,
+            f"{arm.accuracy:.4f}",
+            f"{arm.macro_f1:.4f}",
+            "" if arm.accuracy_minus_uniform is None else f"{arm.accuracy_minus_uniform:+.4f}",
+            "" if arm.p_value is None else f"{arm.p_value:.3g}",
+            "" if arm.size_kb is None else f"{arm.size_kb:.1f}",
+            "" if arm.ms_per_row is None else f"{arm.ms_per_row:.3f}",
+        )
+        for arm in result.arms
+    ]
+    _show(("ARM", ">ACCURACY", ">MACRO F1", ">MINUS UNIFORM", ">P", ">KB", ">MS PER ROW"), rows, empty="No arms.")
+    Console(soft_wrap=True).print(Text(result.verdict, "bold"))
+
+
+def show_weights(weights: Iterable[SampleWeight]) -> None:
+    """One line for each sample."""
+    rows = []
+    for w in weights:
+        harm = w.val_loss_change_if_upweighted
+        rows.append(
+            (
+                w.id,
+                f"{w.weight:.4f}",
+                Text(f"{harm:+.3e}", "red" if harm > 0 else "green"),
+                f"{w.stderr:.1e}",
+                f"{w.pseudo_label} ({w.teacher_confidence:.0%})",
+                f"{w.student_label} ({w.student_confidence:.0%})",
+                w.truth or "",
+            )
+        )
+    _show(("ID", ">WEIGHT", ">LOSS IF UP", ">STDERR", "TEACHER", "STUDENT", "TRUTH"), rows, empty="No weights.")
+
+
+def _show(headers: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
+    """A table. A header that starts with ``>`` is of a column of numbers."""
+    if not sys.stdout.isatty():
+        typer.echo("\t".join(header.removeprefix(">") for header in headers))
+        for row in rows:
+            typer.echo("\t".join(str(cell).replace("\t", " ") for cell in row))
+        return
+    if not rows:
+        typer.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for header in headers:
+        # Ids and numbers are copied; a shortened one is of no use.
+        whole = header.startswith(">") or header == "ID"
+        table.add_column(header.removeprefix(">"), justify="right" if header.startswith(">") else "left", no_wrap=whole)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _id(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _size(size: int) -> str:
+    for unit, divisor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= divisor:
+            return f"{size / divisor:.1f} {unit}"
+    return f"{size} B"
+
+
+def _when(time: datetime | None) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
