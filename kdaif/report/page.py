@@ -1,0 +1,142 @@
+"""The page: what each part of the template shows, and how numbers are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from kdaif.records import Finding, Severity
+from kdaif.report import numbers
+from kdaif.report.facts import INFLUENCE, most_harmful, weight_facts
+from kdaif.report.figures import curve, influence_scatter, weights_histogram
+from kdaif.report.pictures import data_uri
+from kdaif.report.report import ClassRow, Report
+
+_ARM_NAMES = {
+    "influence": "Influence weights",
+    "uniform": "Uniform weights",
+    "supervised": "Labelled rows only",
+    "oracle": "Oracle: wrong rows removed",
+    "teacher": "Teacher",
+}
+_CURVES = (
+    ("validation_loss", "Validation loss", "cross-entropy, nats", False),
+    ("validation_accuracy", "Validation accuracy", "share of the rows", True),
+    (
+        "reliability",
+        "Reliability of influence",
+        "rank correlation of two halves of the validation rows, −1 to 1",
+        False,
+    ),
+    ("effective_sample_share", "Effective sample size", "share of the unlabelled rows", True),
+)
+_MOST_FEATURES = 6
+_SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.INFO)  # the worst first
+
+
+def render(report: Report) -> str:
+    """The page as HTML. Everything that comes from a user is escaped by the template engine."""
+    environment = Environment(
+        loader=PackageLoader("kdaif.report", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": numbers.percent,
+        "points": numbers.points,
+        "p": numbers.p_value,
+        "number": numbers.number,
+        "signed": numbers.signed,
+        "size": numbers.size,
+        "count": numbers.count,
+        "duration": numbers.duration,
+        "arm": _arm_name,
+    }
+    headline, _, detail = report.verdict.partition(": ")
+    return environment.get_template("report.html").render(
+        report=report,
+        headline=headline,
+        detail=detail,
+        style=_style(environment),
+        weights=_weights(report.weights),
+        curves=_curves(report),
+        class_arms=_class_arms(report),
+        worst=_worst(report.classes),
+        samples=_samples(report),
+        findings=sorted(report.findings, key=lambda finding: _SEVERITIES.index(finding.severity)),
+        finding_ids=_finding_ids,
+        spec=json.dumps(report.spec, ensure_ascii=False, indent=2, default=str),
+    )
+
+
+def _arm_name(arm: str) -> str:
+    return _ARM_NAMES.get(arm, arm)
+
+
+def _style(environment: Environment) -> Markup:
+    # The style sheet is a file of this package, so it needs no escaping.
+    return Markup(environment.get_template("report.css").render())  # noqa: S704
+
+
+def _weights(weights: pa.Table | None) -> dict[str, Any] | None:
+    facts = None if weights is None else weight_facts(weights)
+    if weights is None or facts is None:
+        return None
+    scatter, drawn = influence_scatter(weights)
+    # Drawings are made here from numbers and fixed words only.
+    return {
+        "facts": facts,
+        "histogram": Markup(weights_histogram(weights)),  # noqa: S704
+        "scatter": Markup(scatter),  # noqa: S704
+        "drawn": drawn,
+    }
+
+
+def _curves(report: Report) -> list[dict[str, Any]]:
+    curves = []
+    for name, title, unit, percent in _CURVES:
+        drawing = curve(name, report.influence_rounds, report.uniform_rounds, percent=percent)
+        if drawing is not None:
+            curves.append({"title": title, "unit": unit, "drawing": Markup(drawing)})  # noqa: S704
+    return curves
+
+
+def _class_arms(report: Report) -> list[str]:
+    return [item.arm for item in report.arms if any(item.arm in row.accuracy for row in report.classes)]
+
+
+def _worst(classes: Sequence[ClassRow]) -> ClassRow | None:
+    """The class that the weighted student gets right least often."""
+    scored = [(row.accuracy.get("influence"), row) for row in classes]
+    known = [(accuracy, index) for index, (accuracy, _) in enumerate(scored) if accuracy is not None]
+    return classes[min(known)[1]] if known else None
+
+
+def _samples(report: Report) -> list[dict[str, Any]]:
+    if report.weights is None:
+        return []
+    samples = []
+    for row in most_harmful(report.weights):
+        image = report.images.get(row["id"])
+        features = report.features.get(row["id"], {})
+        samples.append(
+            row
+            | {
+                "influence": row[INFLUENCE],
+                "image": None if image is None else data_uri(image),
+                "features": list(features.items())[:_MOST_FEATURES],
+                "more_features": max(0, len(features) - _MOST_FEATURES),
+            }
+        )
+    return samples
+
+
+def _finding_ids(finding: Finding) -> str:
+    return ", ".join(finding.ids[:10]) + (", …" if finding.row_count > len(finding.ids) else "")

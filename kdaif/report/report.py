@@ -1,0 +1,75 @@
+"""What a report is made of: plain values, gathered by whoever ran the job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kdaif.records import ArmResult, Finding
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class.
+
+    Attributes:
+        name: of the class.
+        labelled: labelled rows it trains on; 0 is possible.
+        tested: test rows.
+        accuracy: share of its test rows that are right, 0 to 1, by arm; None where there are no test rows.
+        interval: 95 % interval of the weighted student's accuracy; None where there is none.
+    """
+
+    name: str
+    labelled: int
+    tested: int
+    accuracy: Mapping[str, float | None]
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All values of a report.
+
+    Attributes:
+        title: what a person calls the job.
+        job: resource name of the job.
+        verdict: one sentence; what stands before its first colon becomes the headline.
+        arms: on the test rows, in the order to be shown.
+        dataset: figures of the data by name, for example ``{"labelled rows": 200}``.
+        spec: as it was run, ready for JSON.
+        findings: of the check of the data.
+        influence_rounds: metrics of each round of the weighted arm: ``round`` and any of ``validation_loss``,
+            ``validation_accuracy`` (0 to 1), ``reliability`` (split-half rank correlation) and
+            ``effective_sample_share`` (of the unlabelled rows, 0 to 1).
+        uniform_rounds: the same of the uniform arm.
+        weights: of the last round, by `kdaif.records.weights_table.weights_schema`; None where nothing was weighed.
+        images: uint8 ``[H, W]`` or ``[H, W, C]`` by row id, for the rows of `most_harmful`.
+        features: values by column name, by row id, for the same rows when they are no images.
+        classes: in the order of the logits.
+        certificate: of the exported file, as ``Certificate.to_json()``; None where nothing was exported.
+        seconds: spent in each stage, in order.
+        influence_overhead: time spent on scores and weights over time spent training the weighted arm; .15 is 15 %.
+    """
+
+    title: str
+    job: str
+    verdict: str
+    arms: Sequence[ArmResult]
+    dataset: Mapping[str, int | float | str] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+    influence_rounds: Sequence[Mapping[str, float]] = ()
+    uniform_rounds: Sequence[Mapping[str, float]] = ()
+    weights: pa.Table | None = None
+    images: Mapping[str | int, NDArray[np.uint8]] = field(default_factory=dict)
+    features: Mapping[str | int, Mapping[str, float]] = field(default_factory=dict)
+    classes: Sequence[ClassRow] = ()
+    certificate: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    influence_overhead: float | None = None
