@@ -46,9 +46,7 @@ def main() -> None:
     with local_stack(OUTPUT / "stack") as target, Client(target) as kdaif:
         job = run_job(kdaif, parts)
         student = job.download_student(OUTPUT / "student")
-        result = job.refresh().result
-        if result is None:
-            sys.exit("The job has no result.")
+        result = job.result
         harmful = list(job.weights(order_by="val_loss_change_if_upweighted desc", limit=10))
     show_arms(result)
     show_harmful(harmful)
@@ -57,7 +55,7 @@ def main() -> None:
     file = write_results("demo", figures, [asdict(arm) for arm in result.arms], started_at)
     console.print(
         f"\n[bold]{result.verdict}[/bold]\n"
-        f"Gap from uniform to the oracle: {100 * (figures['acc_oracle'] - figures['acc_uniform']):.1f} points, of which "
+        f"Uniform to oracle: {100 * (figures['acc_oracle'] - figures['acc_uniform']):.1f} points, of which "
         f"the weights recover {100 * (figures['acc_influence'] - figures['acc_uniform']):.1f}.\n\n"
         f"ONNX bundle, verified   {OUTPUT / 'student'}\n"
         f"Report                  {OUTPUT / 'student' / 'report.html'}\n"

@@ -29,9 +29,7 @@ def stale(root: Path, fresh: Path) -> list[str]:
         return {file.name: file.read_bytes() for file in folder.iterdir() if file.name.endswith(SUFFIXES)}
 
     committed, generated = stubs(root / PACKAGE), stubs(fresh / PACKAGE)
-    return sorted(
-        name for name in committed.keys() | generated.keys() if committed.get(name) != generated.get(name)
-    )
+    return sorted(name for name in committed.keys() | generated.keys() if committed.get(name) != generated.get(name))
 
 
 def main() -> None:

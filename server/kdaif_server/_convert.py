@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from kdaif_proto.v1 import datasets_pb2, jobs_pb2, spec_pb2, students_pb2
 from pydantic import ValidationError
 
 from kdaif.errors import FieldViolation, InvalidInputError
@@ -23,7 +23,6 @@ from kdaif.records import (
     JobState,
     Progress,
 )
-from kdaif_proto.v1 import datasets_pb2, jobs_pb2, spec_pb2, students_pb2
 from kdaif_server.names import dataset_name, job_name, parse_name, student_name
 
 _DATASET_ROLES = ("labeled", "unlabeled", "validation", "test")
@@ -154,12 +153,12 @@ def arm_to_proto(arm: ArmResult) -> jobs_pb2.ArmResult:
     )
 
 
-def state_to_proto(state: JobState) -> jobs_pb2.JobState:
+def state_to_proto(state: JobState) -> jobs_pb2.JobState.ValueType:
     """The enum value of the same name."""
     return jobs_pb2.JobState.Value(f"JOB_STATE_{state}")
 
 
-def state_from_proto(value: jobs_pb2.JobState) -> JobState:
+def state_from_proto(value: jobs_pb2.JobState.ValueType) -> JobState:
     """Raises InvalidInputError for a value that this server does not know."""
     name = jobs_pb2.JobState.Name(value).removeprefix("JOB_STATE_") if value in jobs_pb2.JobState.values() else ""
     if name not in JobState.__members__:
@@ -226,8 +225,8 @@ def _field_path(loc: tuple[int | str, ...]) -> str:
     return path
 
 
-def _enum_prefix(enum: EnumDescriptor) -> str:
-    return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+def _enum_prefix(enum: Any) -> str:
+    return str(enum.values_by_number[0].name).removesuffix("UNSPECIFIED")
 
 
 def _plain(message: Message) -> dict[str, Any]:
@@ -243,7 +242,7 @@ def _plain(message: Message) -> dict[str, Any]:
     return plain
 
 
-def _plain_value(field: FieldDescriptor, value: Any) -> Any:
+def _plain_value(field: Any, value: Any) -> Any:
     if field.message_type is not None:
         return _plain(value)
     if field.enum_type is not None:
@@ -272,4 +271,3 @@ def _fill(message: Message, plain: Mapping[str, Any]) -> None:
             setattr(message, name, field.enum_type.values_by_name[_enum_prefix(field.enum_type) + value.upper()].number)
         else:
             setattr(message, name, value)
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -63,5 +62,4 @@ class Artifacts:
         if digest.hexdigest() != shard.sha256:
             Path(part.name).unlink()
             raise DataCorruptedError(f"The weights of round {shard.round} do not match their hash in the blob store.")
-        os.replace(part.name, target)
-        return target
+        return Path(part.name).replace(target)

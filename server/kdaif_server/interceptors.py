@@ -24,7 +24,7 @@ _CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
 }
 _log = structlog.get_logger("kdaif.server")
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler = Any  # grpc.RpcMethodHandler, whose stubs hide its attributes
 
 
 def status_of(error: BaseException) -> status_pb2.Status:

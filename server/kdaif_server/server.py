@@ -12,11 +12,6 @@ import structlog
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-
-from kdaif import datasets
-from kdaif.errors import KdaifError
-from kdaif.queue import JobQueue
-from kdaif.store import BlobStore, DatasetStore
 from kdaif_proto.v1 import (
     datasets_pb2,
     datasets_pb2_grpc,
@@ -27,6 +22,11 @@ from kdaif_proto.v1 import (
     weights_pb2,
     weights_pb2_grpc,
 )
+
+from kdaif import datasets
+from kdaif.errors import KdaifError
+from kdaif.queue import JobQueue
+from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.interceptors import ErrorInterceptor
 from kdaif_server.services.datasets import DatasetService
@@ -60,7 +60,9 @@ _log = structlog.get_logger("kdaif.server")
 class RunningServer:
     """A started server: its port, and the way to end it."""
 
-    def __init__(self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, stopping: asyncio.Event):
+    def __init__(
+        self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, stopping: asyncio.Event
+    ) -> None:
         self.port = port
         self._server = server
         self._health = health

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,10 +36,8 @@ def test_tokens_come_back(cursor: str) -> None:
 
 @given(st.text(min_size=1))
 def test_foreign_tokens_never_crash(token: str) -> None:
-    try:
-        decode_token(token)
-    except InvalidInputError as error:
-        assert "page_token" in str(error)
+    with contextlib.suppress(InvalidInputError):
+        assert isinstance(decode_token(token), str)
 
 
 def test_page_sizes() -> None:

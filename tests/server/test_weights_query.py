@@ -39,7 +39,7 @@ def test_ids_come_in_the_order_asked_also_as_numbers(tmp_path: Path) -> None:
 
 def test_unknown_ids_are_named(tmp_path: Path) -> None:
     file = shard(tmp_path, ["a", "b"], pa.string(), [0.1, 0.2])
-    with pytest.raises(NotFoundError, match="1 id.*zz"):
+    with pytest.raises(NotFoundError, match=r"1 id.*zz"):
         weights_query.by_ids(file, ["a", "zz"])
     with pytest.raises(InvalidInputError, match="ids"):
         weights_query.by_ids(shard(tmp_path, [1], pa.int64(), [0.0]), ["not a number"])

@@ -51,11 +51,7 @@ def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: 
 
 def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> Checkpoint:
     """The furthest readable checkpoint of this and earlier attempts; an empty one where there is none."""
-    found = [
-        (step, path)
-        for former in range(attempt, 0, -1)
-        for step, path in _steps(blobs, tenant, job_id, former)
-    ]
+    found = [(step, path) for former in range(attempt, 0, -1) for step, path in _steps(blobs, tenant, job_id, former)]
     for _, path in sorted(found, reverse=True):
         try:
             return _decode(blobs.get_bytes(path))

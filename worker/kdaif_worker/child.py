@@ -56,7 +56,11 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, UnavailableError | OSError):
         return Failure(FailureReason.STORAGE, message, retryable=True)
     # torch raises RuntimeErrors of its own for the device; torch.OutOfMemoryError is known by its name alone here.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in message:
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in message
+    ):
         advice = f"{message} Use a smaller batch_size, curvature_rows or student, or a worker with more memory."
         return Failure(FailureReason.OUT_OF_MEMORY, advice, retryable=False)
     known = isinstance(error, KdaifError)

@@ -24,7 +24,9 @@ def main() -> None:
     )
     parser.add_argument("--redis-url", help="default redis://127.0.0.1:6379/0")
     parser.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
-    parser.add_argument("--data-dir", type=Path, help="blobs and cache where --store-url is not given, default ~/.kdaif")
+    parser.add_argument(
+        "--data-dir", type=Path, help="blobs and cache where --store-url is not given, default ~/.kdaif"
+    )
     parser.add_argument("--worker-name", help="shown in logs; default host and process id")
     parser.add_argument("--lease-ttl-s", type=float, help="the same as the server's, default 60")
     parser.add_argument("--threads", type=int, help="CPU threads for training, default all")

@@ -121,7 +121,9 @@ class Supervisor:
                 expires = asked + ttl_s
             except UnavailableError as error:
                 if time.monotonic() >= expires:
-                    raise FencedError("No renewal reached the queue within the lease; another worker may run it.") from error
+                    raise FencedError(
+                        "No renewal reached the queue within the lease; another worker may run it."
+                    ) from error
 
     async def _until_cancelled(self, claim: Claim) -> FailedMessage:
         """Follows the job's own events, which costs no write and answers a cancel at once."""

@@ -26,7 +26,9 @@ class ListSampleWeightsRequest(google.protobuf.message.Message):
     round: builtins.int
     """0 means the last round."""
     order_by: builtins.str
-    """"column" or "column desc"; default "id". Columns: id, weight, val_loss_change_if_upweighted, log_odds, confidence."""
+    """"column" or "column desc"; default "id". Columns: id, weight, val_loss_change_if_upweighted, stderr, log_odds,
+    teacher_confidence, student_confidence, distillation_loss.
+    """
     page_size: builtins.int
     """At most 10,000; 0 means 1,000."""
     page_token: builtins.str

@@ -31,7 +31,9 @@ async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Cal
         FailedPreconditionError: another stack already uses the data directory, or kdaif-worker is not installed.
     """
     if find_spec("kdaif_worker") is None:
-        raise FailedPreconditionError("kdaif-worker is not installed, and nothing would train: pip install kdaif-worker")
+        raise FailedPreconditionError(
+            "kdaif-worker is not installed, and nothing would train: pip install kdaif-worker"
+        )
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from kdaif.errors import InvalidInputError
-from kdaif.store import DatasetStore
 from kdaif_proto.v1 import datasets_pb2 as pb
 from kdaif_proto.v1 import datasets_pb2_grpc
+
+from kdaif.errors import InvalidInputError
+from kdaif.store import DatasetStore
 from kdaif_server._convert import dataset_to_proto
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from kdaif_proto.v1 import jobs_pb2 as pb
+from kdaif_proto.v1 import jobs_pb2_grpc
+
 from kdaif import datasets
 from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
 from kdaif.queue import JobQueue
 from kdaif.records import TERMINAL_STATES, DistillationSpec, Job, JobState, PreflightReport
 from kdaif.store import DatasetStore
-from kdaif_proto.v1 import jobs_pb2 as pb
-from kdaif_proto.v1 import jobs_pb2_grpc
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
@@ -25,9 +26,7 @@ _MAX_REQUEST_ID = 128
 class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     """A job is checked once, here, against its data; the queue then holds identifiers only."""
 
-    def __init__(
-        self, queue: JobQueue, dataset_store: DatasetStore, cache_dir: Path, stopping: asyncio.Event
-    ) -> None:
+    def __init__(self, queue: JobQueue, dataset_store: DatasetStore, cache_dir: Path, stopping: asyncio.Event) -> None:
         self._queue = queue
         self._datasets = dataset_store
         self._cache_dir = cache_dir

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from kdaif_proto.v1 import students_pb2 as pb
+from kdaif_proto.v1 import students_pb2_grpc
+
 from kdaif.errors import InvalidInputError, NotFoundError
 from kdaif.queue import JobQueue
 from kdaif.records import JobState
 from kdaif.store import layout
-from kdaif_proto.v1 import students_pb2 as pb
-from kdaif_proto.v1 import students_pb2_grpc
 from kdaif_server._convert import student_to_proto
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.names import parse_name, parse_parent

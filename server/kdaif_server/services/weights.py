@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pyarrow as pa
-
-from kdaif.errors import InvalidInputError
 from kdaif_proto.v1 import weights_pb2 as pb
 from kdaif_proto.v1 import weights_pb2_grpc
+
+from kdaif.errors import InvalidInputError
 from kdaif_server import weights_query
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.names import parse_name

@@ -1,0 +1,34 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DISTRIBUTIONS = {
+    ".": "kdaif",
+    "proto": "kdaif_proto",
+    "client": "kdaif_client",
+    "server": "kdaif_server",
+    "worker": "kdaif_worker",
+}
+
+
+@pytest.mark.parametrize(("folder", "package"), DISTRIBUTIONS.items())
+def test_a_wheel_holds_one_package(folder: str, package: str, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT / folder,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {package}
+    assert f"{package}/py.typed" in names
+    # Not only Python: the Lua of the queue, the template of the report, the protos.
+    carried = {path.suffix for path in (ROOT / folder / package).rglob("*") if path.is_file()} - {".py", ".pyc"}
+    assert carried <= {Path(name).suffix for name in names}

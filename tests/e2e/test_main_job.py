@@ -1,0 +1,168 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kdaif_client import (
+    Client,
+    Job,
+    JobEvent,
+    JobState,
+    Mlp,
+    PlantedNoise,
+    SampleWeight,
+    Student,
+    TrainedTeacher,
+    Training,
+)
+from kdaif_client.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+
+from tests.e2e.conftest import Stack
+from tests.e2e.digits import Digits, upload_digits
+
+TRAINING = Training(rounds=4, epochs_per_round=3, seeds=1)
+TEACHER = TrainedTeacher(epochs=40, planted_noise=PlantedNoise("class_swap", 0.4))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One job, run once for all tests of this module."""
+
+    digits: Digits
+    job: Job
+    events: list[JobEvent]
+    student: Student
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    with Client(stack.target) as client:
+        digits = upload_digits(client)
+        job = client.submit(
+            **digits.roles(),
+            teacher=TEACHER,
+            student=Mlp(hidden_sizes=(32,)),
+            training=TRAINING,
+            request_id="main-job",
+            display_name="main job",
+        )
+        events = list(job.watch())
+        job.wait(timeout_s=60)
+        folder = tmp_path_factory.mktemp("student") / "bundle"
+        student = job.download_student(folder)
+        return Finished(digits, job, events, student, folder)
+
+
+def test_the_job_ends_with_a_student_on_its_first_attempt(finished: Finished) -> None:
+    assert finished.job.state is JobState.SUCCEEDED
+    assert finished.job.info.attempt == 1
+
+
+def test_events_count_without_gaps_and_tell_the_whole_story(finished: Finished) -> None:
+    assert [event.sequence for event in finished.events] == list(range(1, len(finished.events) + 1))
+    kinds = [event.kind for event in finished.events]
+    assert kinds[:2] == ["queued", "claimed"]
+    assert kinds[-1] == "finished"
+    assert kinds.count("round") == 4 * 4  # four arms of four rounds
+    fractions = [event.progress.fraction for event in finished.events if event.progress is not None]
+    assert fractions == sorted(fractions)
+
+
+def test_every_arm_is_measured_against_uniform(finished: Finished) -> None:
+    arms = {arm.arm: arm for arm in finished.job.result.arms}
+    assert set(arms) == {"influence", "uniform", "supervised", "oracle", "teacher"}
+    assert arms["uniform"].p_value is None
+    for name in ("influence", "supervised", "oracle", "teacher"):
+        arm = arms[name]
+        assert arm.p_value is not None
+        assert arm.accuracy_minus_uniform == pytest.approx(arm.accuracy - arms["uniform"].accuracy, abs=1e-9)
+    # A class swap on 40 % of the rows costs uniform distillation a lot, and the oracle nothing.
+    assert arms["oracle"].accuracy > arms["uniform"].accuracy
+
+
+def test_the_downloaded_student_is_as_good_as_the_report_says(finished: Finished) -> None:
+    predicted = np.asarray(finished.student.predict(finished.digits.test_images))
+    accuracy = float(np.mean(predicted == finished.digits.test_labels.astype(str)))
+    reported = next(arm for arm in finished.job.result.arms if arm.arm == "influence").accuracy_per_seed[0]
+    assert accuracy == pytest.approx(reported, abs=0.5 / len(predicted))
+
+
+def test_e1_the_certificate_holds_at_batch_1_2_3_and_64(finished: Finished) -> None:
+    certificate = json.loads((finished.folder / "certificate.json").read_text())
+    assert [entry["batch"] for entry in certificate["parity"]] == [1, 2, 3, 64]
+    assert all(entry["passed"] for entry in certificate["parity"])
+    rows = finished.digits.test_images[:64]
+    whole = finished.student.predict_proba(rows)
+    for batch in (1, 2, 3, 64):
+        cut = np.concatenate([finished.student.predict_proba(rows[i : i + batch]) for i in range(0, 64, batch)])
+        np.testing.assert_allclose(cut, whole, atol=1e-5)
+
+
+def test_weights_are_readable_ordered_and_have_mean_one(finished: Finished) -> None:
+    table = finished.job.weights_table()
+    assert table.num_rows == 400
+    assert np.mean(table.column("weight").to_numpy()) == pytest.approx(1.0, abs=1e-4)
+    harmful = list(finished.job.weights(order_by="val_loss_change_if_upweighted desc", limit=10))
+    influence = [weight.val_loss_change_if_upweighted for weight in harmful]
+    assert len(harmful) == 10
+    assert influence == sorted(influence, reverse=True)
+    assert influence[0] == pytest.approx(max(table.column("val_loss_change_if_upweighted").to_pylist()))
+
+
+def test_wrong_pseudo_labels_weigh_less(finished: Finished) -> None:
+    weights: list[SampleWeight] = list(finished.job.weights())
+    wrong = [weight.weight for weight in weights if weight.pseudo_label != weight.truth]
+    right = [weight.weight for weight in weights if weight.pseudo_label == weight.truth]
+    assert len(wrong) > 100
+    assert np.mean(wrong) < np.mean(right)
+
+
+def test_weights_of_named_samples_and_of_earlier_rounds(finished: Finished) -> None:
+    ids = ["u-00007", "u-00001"]
+    assert [weight.id for weight in finished.job.weights(ids=ids)] == ids
+    rounds = {weight.round for weight in finished.job.weights(round=2, limit=1)}
+    assert rounds == {2}
+    with pytest.raises(NotFound, match="nobody"):
+        list(finished.job.weights(ids=["nobody"]))
+    with pytest.raises(InvalidArgument, match="order_by"):
+        list(finished.job.weights(order_by="password"))
+
+
+def test_q7_the_same_request_is_the_same_job_and_a_changed_one_is_refused(finished: Finished, client: Client) -> None:
+    same = {
+        **finished.digits.roles(),
+        "teacher": TEACHER,
+        "training": TRAINING,
+        "request_id": "main-job",
+        "display_name": "main job",
+    }
+    again = client.submit(**same, student=Mlp(hidden_sizes=(32,)))
+    assert again.name == finished.job.name
+    with pytest.raises(AlreadyExists):
+        client.submit(**same, student=Mlp(hidden_sizes=(33,)))
+
+
+def test_the_student_and_the_data_sets_are_listed(finished: Finished, client: Client) -> None:
+    assert finished.job.result.student in {student.name for student in client.list_students()}
+    assert finished.digits.labeled.name in {dataset.name for dataset in client.list_datasets()}
+    again = client.upload_dataset(finished.digits.test_images, name="other name", y=finished.digits.test_labels)
+    assert client.get_dataset(again.name).row_count == 300
+
+
+def test_the_report_tells_the_arms_and_loads_nothing(finished: Finished) -> None:
+    page = (finished.folder / "report.html").read_text()
+    assert "influence" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    report = json.loads((finished.folder / "report.json").read_text())
+    assert report["verdict"] == finished.job.result.verdict
+
+
+def test_a_job_without_a_student_says_so(finished: Finished, client: Client) -> None:
+    with pytest.raises(FailedPrecondition):
+        finished.job.cancel()
+    with pytest.raises(FailedPrecondition):
+        finished.job.retry()
+    with pytest.raises(NotFound):
+        client.get_job("tenants/default/distillationJobs/nothere")

@@ -1,0 +1,79 @@
+"""What is wrong is refused at submit time, naming the field, the rows and the fix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kdaif_client import Client, ColumnTeacher, Dataset, Training
+from kdaif_client.errors import InvalidArgument
+
+RNG = np.random.default_rng(0)
+
+
+def upload(client: Client, name: str, rows: int, **columns: object) -> Dataset:
+    features = RNG.normal(size=(rows, 4)).astype(np.float32)
+    return client.upload_dataset({"features": features, **columns}, name=name)
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    return np.tile(["cat", "dog", "owl"], 40)
+
+
+def refusal(client: Client, **arguments: object) -> dict[str, str]:
+    with pytest.raises(InvalidArgument) as caught:
+        client.submit(**arguments)
+    return {violation.field: violation.description for violation in caught.value.violations}
+
+
+def test_d10_temperature_zero(client: Client, labels: np.ndarray) -> None:
+    found = refusal(
+        client,
+        labeled=upload(client, "l", 120, label=labels),
+        unlabeled=upload(client, "u", 50),
+        training=Training(temperature=0.0),
+    )
+    assert list(found) == ["spec.training.temperature"]
+
+
+def test_d2_probabilities_declared_as_logits(client: Client, labels: np.ndarray) -> None:
+    probabilities = RNG.dirichlet(np.ones(3), 50).astype(np.float32)
+    found = refusal(
+        client,
+        labeled=upload(client, "l", 120, label=labels),
+        unlabeled=upload(client, "u", 50, teacher_logits=probabilities),
+        teacher=ColumnTeacher(outputs="logits", class_names=("cat", "dog", "owl")),
+    )
+    assert "probabilities" in " ".join(found.values())
+
+
+def test_d4_a_class_that_the_teacher_does_not_know(client: Client, labels: np.ndarray) -> None:
+    found = refusal(
+        client,
+        labeled=upload(client, "l", 120, label=labels),
+        unlabeled=upload(client, "u", 50, teacher_logits=RNG.normal(size=(50, 3)).astype(np.float32)),
+        teacher=ColumnTeacher(outputs="logits", class_names=("cat", "dog", "emu")),
+    )
+    assert "owl" in " ".join(found.values()) or "emu" in " ".join(found.values())
+
+
+def test_a_data_set_that_is_not_there(client: Client, labels: np.ndarray) -> None:
+    found = refusal(
+        client,
+        labeled=upload(client, "l", 120, label=labels),
+        unlabeled="tenants/default/datasets/" + "0" * 32,
+    )
+    assert list(found) == ["spec.unlabeled"]
+
+
+def test_validate_only_queues_nothing_and_tells_the_findings(client: Client, labels: np.ndarray) -> None:
+    features = RNG.normal(size=(50, 4)).astype(np.float32)
+    features[7, 2] = np.nan
+    before = len(list(client.list_jobs()))
+    findings = client.submit(
+        labeled=upload(client, "l", 120, label=labels),
+        unlabeled=client.upload_dataset({"features": features}, name="pool"),
+        validate_only=True,
+    )
+    assert len(list(client.list_jobs())) == before
+    assert any(finding.ids == ("pool-000008",) for finding in findings)  # D15: the row is named, the others go on

@@ -1,0 +1,181 @@
+"""From trained arms to the bundle: ONNX, certificate, report, manifest; then into the blob store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from kdaif.datasets import DistillationData
+from kdaif.evaluation import compare_arms, per_class_accuracy, verdict
+from kdaif.export import Certificate, certify, export_onnx, write_manifest
+from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
+from kdaif.report import ClassRow, Report, most_harmful, write_report
+from kdaif.rounds import student_of
+from kdaif.store import BlobStore, layout
+from kdaif.teachers import SoftTargets
+from kdaif_worker.arms import primary_arm
+from kdaif_worker.checkpoint import Checkpoint
+from kdaif_worker.messages import Assignment
+
+_BYTES_PER_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage."""
+
+    assignment: Assignment
+    data: DistillationData
+    targets: SoftTargets
+    point: Checkpoint
+    dataset_sha256: Mapping[str, str]
+    stage_seconds: Mapping[str, float]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The trained arms, the primary one first."""
+        return tuple(dict.fromkeys(arm for arm, _ in self.point.finished))
+
+
+def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
+    """Writes the bundle into an empty folder. Raises TrainingError when the ONNX file is not what was trained."""
+    assignment, data, state = trained.assignment, trained.data, trained.point.student
+    if state is None:
+        raise AssertionError("every arm is finished, so there is a student")
+    student = student_of(state, assignment.spec, data)
+    model = folder / "model.onnx"
+    export_onnx(student, model, data.class_names)
+    certificate = certify(student, model, data.test.features)
+    certificate.require_passed()
+    (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1, sort_keys=True) + "\n")
+    results = _results(trained, certificate)
+    seconds = sum(trained.stage_seconds.values())
+    result = JobResult(assignment.attempt, results, verdict(results), seconds)
+    write_report(folder, _report(trained, result, certificate, blobs))
+    write_manifest(
+        folder,
+        job=f"tenants/{assignment.tenant}/distillationJobs/{assignment.job_id}",
+        attempt=assignment.attempt,
+        class_names=data.class_names,
+        signature=data.signature,
+        dataset_sha256=trained.dataset_sha256,
+        created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
+    )
+    return result
+
+
+def publish_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> None:
+    """Uploads every file, and then the attempt's manifest, without which nobody looks at them."""
+    assignment = trained.assignment
+    job = (assignment.tenant, assignment.job_id, assignment.attempt)
+    listed = json.loads((folder / "manifest.json").read_text())["files"]
+    files = [StoredFile(name, entry["sha256"], entry["size_bytes"]) for name, entry in listed.items()]
+    own = (folder / "manifest.json").read_bytes()
+    files.append(StoredFile("manifest.json", hashlib.sha256(own).hexdigest(), len(own)))
+    for file in files:
+        blobs.put_file(layout.bundle_file(*job, file.path), folder / file.path)
+    manifest = AttemptManifest(
+        job=assignment.job_id,
+        attempt=assignment.attempt,
+        class_names=trained.data.class_names,
+        bundle=tuple(files),
+        weights=trained.point.shards,
+        created_at_ms=int(time.time() * 1000),
+    )
+    blobs.put_bytes(layout.attempt_manifest(*job), manifest.to_json())
+
+
+def _results(trained: Trained, certificate: Certificate) -> tuple[ArmResult, ...]:
+    finished, test = trained.point.finished, trained.data.test
+    logits = {arm: [done.test_logits for (name, _), done in finished.items() if name == arm] for arm in trained.arms}
+    by_arm = {**logits, "teacher": [] if trained.targets.test_logits is None else [trained.targets.test_logits]}
+    results = compare_arms(test.labels, by_arm, trained.data.class_names, seed=trained.assignment.spec.training.seed)
+    size_kb = certificate.size_bytes / 1000
+    parameters = trained.targets.parameters
+    teacher_kb = None if parameters is None else parameters * _BYTES_PER_PARAMETER / 1000
+    return tuple(
+        replace(result, size_kb=teacher_kb)
+        if result.arm == "teacher"
+        # The arms' students are one architecture: same file size, same time per row.
+        else replace(result, size_kb=size_kb, ms_per_row=certificate.onnx_ms_per_row)
+        for result in results
+    )
+
+
+def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs: BlobStore) -> Report:
+    assignment, data, point = trained.assignment, trained.data, trained.point
+    spec = assignment.spec
+    curves = {arm: point.finished[arm, spec.training.seed].curve for arm in trained.arms}
+    shards = point.shards
+    weights = pq.read_table(io.BytesIO(blobs.get_bytes(shards[-1].path))) if shards else None
+    harmful = set() if weights is None else {row["id"] for row in most_harmful(weights)}
+    shown = {row_id: place for place, row_id in enumerate(data.unlabeled.ids.tolist()) if row_id in harmful}
+    is_image = data.signature.kind == "image"
+    features = data.unlabeled.features
+    return Report(
+        title=assignment.display_name or f"job {assignment.job_id}",
+        job=f"tenants/{assignment.tenant}/distillationJobs/{assignment.job_id}",
+        verdict=result.verdict,
+        arms=result.arms,
+        dataset={
+            "classes": len(data.class_names),
+            "labelled rows": len(data.labeled),
+            "validation rows": len(data.validation),
+            "gate rows": len(data.gate),
+            "unlabelled rows": len(data.unlabeled),
+            "test rows": len(data.test),
+        },
+        spec=spec.model_dump(mode="json"),
+        findings=data.report.findings,
+        influence_rounds=curves.get("influence", ()),
+        uniform_rounds=curves.get("uniform", ()),
+        weights=weights,
+        images={row_id: features[place] for row_id, place in shown.items()} if is_image else {},
+        features={}
+        if is_image
+        else {
+            row_id: dict(zip(data.signature.columns, features[place].tolist(), strict=False))
+            for row_id, place in shown.items()
+        },
+        classes=_classes(trained),
+        certificate=certificate.to_json(),
+        seconds=trained.stage_seconds,
+        influence_overhead=_overhead(curves.get("influence", ())),
+    )
+
+
+def _classes(trained: Trained) -> list[ClassRow]:
+    data, finished = trained.data, trained.point.finished
+    by_arm = {
+        arm: per_class_accuracy(
+            data.test.labels,
+            [done.test_logits for (name, _), done in finished.items() if name == arm],
+            data.class_names,
+        )
+        for arm in trained.arms
+    }
+    primary = by_arm[primary_arm(trained.assignment.spec)]
+    return [
+        ClassRow(
+            name=name,
+            labelled=int((data.labeled.labels == code).sum()),
+            tested=shipped.rows,
+            accuracy={arm: classes[code].accuracy for arm, classes in by_arm.items()},
+            interval=None if shipped.low is None or shipped.high is None else (shipped.low, shipped.high),
+        )
+        for code, (name, shipped) in enumerate(zip(data.class_names, primary, strict=True))
+    ]
+
+
+def _overhead(curve: tuple[dict[str, float], ...]) -> float | None:
+    training = sum(metrics.get("train_seconds", 0.0) for metrics in curve)
+    return sum(metrics.get("influence_seconds", 0.0) for metrics in curve) / training if training else None

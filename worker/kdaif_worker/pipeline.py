@@ -1,0 +1,87 @@
+"""One attempt, from data sets to a published bundle. Only glue: each step is a room's."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kdaif import datasets, teachers
+from kdaif.errors import InvalidDataError
+from kdaif.records import Progress
+from kdaif.store import BlobStore, DatasetStore
+from kdaif_worker.arms import train_all
+from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
+from kdaif_worker.messages import Assignment, ProgressMessage, SucceededMessage
+
+
+def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage:
+    """Trains, evaluates, exports and uploads. Everything that the result names is durable on return.
+
+    Raises:
+        TrainingError: and its kinds; the job cannot succeed.
+        InvalidInputError: the data do not fit the spec.
+        UnavailableError: the blob store does not answer.
+    """
+    spec = assignment.spec
+    device = _device(spec.device)
+    if assignment.threads is not None:
+        torch.set_num_threads(assignment.threads)
+    clock = _StageClock(emit)
+    clock.stage("load", 0.0, f"on {device}")
+    blobs = BlobStore.open(assignment.blob_url)
+    store = DatasetStore(blobs, assignment.cache_dir / "spool", datasets.inspect)
+    roles = spec.dataset_ids()
+    files = {
+        role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
+    }
+    data = datasets.prepare(spec, files)
+    clock.stage("teacher", 0.02)
+    targets = teachers.soft_targets(spec, data, device)
+    clock.stage("distil", 0.05)
+    point = train_all(assignment, data, targets, device, blobs, emit)
+    clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
+    trained = Trained(
+        assignment=assignment,
+        data=data,
+        targets=targets,
+        point=point,
+        dataset_sha256={role: store.get(assignment.tenant, dataset_id).sha256 for role, dataset_id in roles.items()},
+        stage_seconds=clock.seconds(),
+    )
+    with tempfile.TemporaryDirectory(prefix="kdaif-bundle-") as folder:
+        result = make_bundle(Path(folder), trained, blobs)
+        publish_bundle(Path(folder), trained, blobs)
+    return SucceededMessage(result)
+
+
+class _StageClock:
+    """Tells where the attempt is, and keeps the seconds of each stage."""
+
+    def __init__(self, emit: Callable[[ProgressMessage], None]) -> None:
+        self._emit = emit
+        self._starts: list[tuple[str, float]] = []
+
+    def stage(self, name: str, fraction: float, message: str = "") -> None:
+        self._starts.append((name, time.monotonic()))
+        self._emit(ProgressMessage(Progress(stage=name, fraction=fraction, message=message)))
+
+    def seconds(self) -> dict[str, float]:
+        """Of each stage that is over."""
+        ends = [start for _, start in self._starts[1:]]
+        return {name: end - start for (name, start), end in zip(self._starts, ends, strict=False)}
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidDataError(
+            f"spec.device is {wanted!r}, but this worker has {torch.cuda.device_count()} CUDA device(s). "
+            "Use auto or cpu, or run a worker where the device is."
+        )
+    return device
