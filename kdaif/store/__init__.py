@@ -1,0 +1,8 @@
+"""Bytes at rest: blobs by path, data sets with resumable uploads. Nothing else touches disks or object stores."""
+
+from kdaif.store import layout
+from kdaif.store.blobs import BlobStore
+from kdaif.store.datasets import DatasetStore
+from kdaif.store.uploads import UploadWriter
+
+__all__ = ["BlobStore", "DatasetStore", "UploadWriter", "layout"]

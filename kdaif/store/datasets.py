@@ -1,0 +1,282 @@
+"""DatasetStore: a data set is declared, uploaded in pieces, verified and then published for good."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from kdaif.errors import (
+    AlreadyExistsError,
+    DataCorruptedError,
+    FailedPreconditionError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+from kdaif.records import Column, Dataset, DatasetState
+from kdaif.store import layout, local_files
+from kdaif.store.blobs import BlobStore
+from kdaif.store.failures import translated
+from kdaif.store.uploads import RECORD, Spool, UploadWriter
+
+Inspect = Callable[[Path], tuple[int, tuple[Column, ...]]]
+_LONGEST_NAME = 256
+
+
+class DatasetStore:
+    """Data sets of all tenants. Uploads in progress live in a local spool, finished ones in the blob store.
+
+    The spool belongs to one host: clients of several servers must reach the same one for the whole of an upload, or
+    the servers must share the folder.
+
+    Args:
+        blobs: where finished data sets go.
+        spool_dir: where uploads in progress live; must outlast a restart.
+        inspect: tells rows and columns of a file, and raises InvalidInputError when it is no readable Parquet file.
+    """
+
+    def __init__(self, blobs: BlobStore, spool_dir: Path, inspect: Inspect) -> None:
+        self._blobs = blobs
+        self._spool = Spool(spool_dir)
+        self._inspect = inspect
+
+    def create(self, tenant: str, display_name: str, sha256: str, size_bytes: int) -> tuple[Dataset, int]:
+        """Declares an upload, finds the one in progress, or finds the finished data set.
+
+        Returns:
+            The data set and how many of its bytes are safe; all of them when it is READY.
+
+        Raises:
+            InvalidInputError: a wrong hash, size or name.
+            AlreadyExistsError: the same hash was declared with another size.
+            UnavailableError: the spool or the blob store is full or does not answer.
+        """
+        dataset_id = layout.sha256_hex(sha256)[:32]
+        layout.tenant_id(tenant)
+        if size_bytes < 1:
+            raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a Parquet file has at least one byte")
+        if len(display_name) > _LONGEST_NAME:
+            raise InvalidInputError.of("display_name", f"has {len(display_name)} characters; use {_LONGEST_NAME}")
+        known = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
+        if known is None:
+            now_ms = time.time_ns() // 1_000_000
+            state = DatasetState.UPLOADING
+            fresh = Dataset(tenant, dataset_id, display_name, state, sha256, size_bytes, now_ms)
+            known = self._spool.create(fresh)
+        if (known.sha256, known.size_bytes) != (sha256, size_bytes):
+            raise AlreadyExistsError(
+                f"data set {dataset_id} is declared with {known.size_bytes} bytes and hash {known.sha256}, not "
+                f"{size_bytes} bytes and hash {sha256}; hash the file again, or delete the data set first"
+            )
+        return known, self._committed(known)
+
+    def open_writer(self, tenant: str, dataset_id: str, offset: int) -> UploadWriter:
+        """Goes on with an upload at ``offset``. Only one writer may be open.
+
+        Raises:
+            NotFoundError: no such data set.
+            FailedPreconditionError: it is READY, or ``offset`` is not the committed size.
+            UnavailableError: another writer has it open.
+        """
+        dataset = self.get(tenant, dataset_id)
+        if dataset.state is DatasetState.READY:
+            raise FailedPreconditionError(f"data set {dataset_id} is complete; there is nothing to write")
+        descriptor = self._spool.lock(dataset)
+        try:
+            committed = self._spool.durable_bytes(dataset)
+            if offset != committed:
+                raise FailedPreconditionError(
+                    f"data set {dataset_id} has {committed} bytes, so {offset} is the wrong place; go on at {committed}"
+                )
+            return UploadWriter(dataset, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def append(self, tenant: str, dataset_id: str, offset: int, chunks: Iterable[bytes]) -> int:
+        """Writes all ``chunks`` from ``offset`` on and returns the committed size; raises what the writer raises."""
+        with self.open_writer(tenant, dataset_id, offset) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.commit()
+
+    def finish(self, tenant: str, dataset_id: str) -> Dataset:
+        """Verifies an upload and publishes it. Repeated, it returns the same data set.
+
+        Raises:
+            NotFoundError: no such data set.
+            FailedPreconditionError: bytes are missing.
+            DataCorruptedError: the bytes do not have the declared hash; the upload is discarded.
+            InvalidInputError: the bytes are no readable Parquet file; the upload is discarded.
+            UnavailableError: a writer is still open, or a store is full or does not answer. The upload is kept.
+        """
+        dataset = self.get(tenant, dataset_id)
+        if dataset.state is DatasetState.READY:
+            self._spool.remove(tenant, dataset_id)
+            return dataset
+        descriptor = self._spool.lock(dataset)
+        try:
+            return self._publish(self._verified(dataset, descriptor))
+        finally:
+            os.close(descriptor)
+
+    def _verified(self, dataset: Dataset, descriptor: int) -> Dataset:
+        size = self._spool.durable_bytes(dataset)
+        if size != dataset.size_bytes:
+            raise FailedPreconditionError(
+                f"data set {dataset.id} has {size} of {dataset.size_bytes} bytes; send the rest from {size} on"
+            )
+        part = self._spool.part(dataset.tenant, dataset.id)
+        with translated(f"read the upload of data set {dataset.id}"), part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != dataset.sha256:
+            self._spool.remove(dataset.tenant, dataset.id)
+            raise DataCorruptedError(
+                f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {found}; the upload "
+                "is discarded, so declare it again and send the file from the start"
+            )
+        try:
+            row_count, columns = self._inspect(part)
+        except InvalidInputError:
+            self._spool.remove(dataset.tenant, dataset.id)
+            raise
+        return replace(dataset, state=DatasetState.READY, row_count=row_count, columns=columns)
+
+    def _publish(self, dataset: Dataset) -> Dataset:
+        # The blob first: a record must never name bytes that are not there. Either may be left from a former try.
+        try:
+            part = self._spool.part(dataset.tenant, dataset.id)
+            self._blobs.put_file(layout.blob(dataset.tenant, dataset.sha256), part)
+        except AlreadyExistsError:
+            pass
+        try:
+            self._blobs.put_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
+        except AlreadyExistsError:
+            dataset = self.get(dataset.tenant, dataset.id)
+        self._spool.remove(dataset.tenant, dataset.id)
+        return dataset
+
+    def committed_size(self, tenant: str, dataset_id: str) -> tuple[int, bool]:
+        """How many bytes are safe, and whether the data set is READY.
+
+        Raises:
+            NotFoundError: no such data set.
+        """
+        dataset = self.get(tenant, dataset_id)
+        return self._committed(dataset), dataset.state is DatasetState.READY
+
+    def get(self, tenant: str, dataset_id: str) -> Dataset:
+        """One data set.
+
+        Raises:
+            NotFoundError: no such data set.
+        """
+        dataset = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
+        if dataset is None:
+            # Published between the two looks: the record appears before the upload ends.
+            dataset = self._ready(tenant, dataset_id)
+        if dataset is None:
+            raise NotFoundError(f"tenant {tenant!r} has no data set {dataset_id}; create it and upload its bytes")
+        return dataset
+
+    def list(self, tenant: str, *, after: str = "", limit: int = 100) -> tuple[list[Dataset], str]:
+        """Data sets in the order of their ids, UPLOADING ones included.
+
+        Args:
+            tenant: whose.
+            after: cursor of the page before, or empty.
+            limit: at most so many.
+
+        Returns:
+            The page, and the cursor of the next one or "".
+        """
+        after_path = layout.dataset(tenant, after) if after else ""
+        stored = self._blobs.list(layout.datasets(tenant), after=after_path, limit=limit + 1)
+        ready = [Path(path).stem for path in stored]
+        uploading = [found for found in self._spool.ids(tenant) if found > after]
+        ids = sorted({*ready, *uploading})
+        page = []
+        for dataset_id in ids[:limit]:
+            found = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
+            if found is not None:  # else deleted since the listing
+                page.append(found)
+        return page, ids[limit - 1] if len(ids) > limit else ""
+
+    def delete(self, tenant: str, dataset_id: str) -> None:
+        """Deletes a data set or gives up its upload.
+
+        Raises:
+            NotFoundError: no such data set.
+            UnavailableError: its upload is being written, or the store does not answer.
+        """
+        dataset = self.get(tenant, dataset_id)
+        if dataset.state is DatasetState.READY:
+            self._blobs.delete(layout.dataset(tenant, dataset_id))
+            self._blobs.delete(layout.blob(tenant, dataset.sha256))
+            self._spool.remove(tenant, dataset_id)
+            return
+        descriptor = self._spool.lock(dataset)
+        try:
+            self._spool.remove(tenant, dataset_id)
+        finally:
+            os.close(descriptor)
+
+    def fetch(self, tenant: str, dataset_id: str, cache_dir: Path) -> Path:
+        """A local copy of a READY data set, downloaded once.
+
+        Raises:
+            NotFoundError: no such data set.
+            FailedPreconditionError: it is still uploading.
+            DataCorruptedError: the stored bytes do not have the recorded hash.
+            UnavailableError: the disk is full or the store does not answer.
+        """
+        dataset = self.get(tenant, dataset_id)
+        if dataset.state is not DatasetState.READY:
+            raise FailedPreconditionError(f"data set {dataset_id} is still uploading; finish it first")
+        target = cache_dir / f"{dataset.sha256}.parquet"
+        if target.exists() and target.stat().st_size == dataset.size_bytes:
+            return target
+        digest = hashlib.sha256()
+        with translated(f"write a copy of data set {dataset_id} to {cache_dir}"):
+            local_files.make_folder(cache_dir)
+            with local_files.staged(cache_dir) as file:
+                for chunk in self._blobs.iter_range(layout.blob(tenant, dataset.sha256)):
+                    digest.update(chunk)
+                    file.write(chunk)
+                if digest.hexdigest() != dataset.sha256:
+                    raise DataCorruptedError(
+                        f"the stored bytes of data set {dataset_id} have hash {digest.hexdigest()} instead of "
+                        f"{dataset.sha256}; delete it and upload it again"
+                    )
+                local_files.publish(file, target, overwrite=True)
+        return target
+
+    def sweep(self, max_age_s: float) -> builtins.list[str]:
+        """Gives up uploads that nobody has written to for ``max_age_s`` seconds; tells their ids."""
+        self._blobs.sweep(max_age_s)
+        removed = []
+        for dataset in self._spool.stale(max_age_s):
+            try:
+                descriptor = self._spool.lock(dataset)
+            except (NotFoundError, UnavailableError):
+                continue  # finished meanwhile, or a slow writer is still there
+            try:
+                self._spool.remove(dataset.tenant, dataset.id)
+            finally:
+                os.close(descriptor)
+            removed.append(dataset.id)
+        return removed
+
+    def _ready(self, tenant: str, dataset_id: str) -> Dataset | None:
+        try:
+            return RECORD.validate_json(self._blobs.get_bytes(layout.dataset(tenant, dataset_id)))
+        except NotFoundError:
+            return None
+
+    def _committed(self, dataset: Dataset) -> int:
+        return dataset.size_bytes if dataset.state is DatasetState.READY else self._spool.durable_bytes(dataset)

@@ -1,0 +1,118 @@
+"""Every path in the blob store. Paths are made here from checked parts, so none can leave its tenant.
+
+    tenants/{tenant}/blobs/{sha256}
+    tenants/{tenant}/datasets/{dataset}.json
+    tenants/{tenant}/jobs/{job}/job.json
+    tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
+    tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
+    tenants/{tenant}/jobs/{job}/attempt-{n}/bundle/{file}
+    tenants/{tenant}/jobs/{job}/attempt-{n}/manifest.json
+
+Each function raises InvalidInputError for a part that is not of its form.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kdaif.errors import InvalidInputError
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DATASET = re.compile(r"[0-9a-f]{32}")
+_JOB = re.compile(r"[0-9A-Za-z]{1,64}")
+_FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]{0,127}){0,7}")
+_STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
+
+
+def tenant_id(tenant: str) -> str:
+    """``tenant``, checked."""
+    return _checked("tenant", tenant, _TENANT, "lower-case letters, digits and hyphens, at most 63")
+
+
+def sha256_hex(sha256: str) -> str:
+    """``sha256``, checked."""
+    return _checked("sha256", sha256, _SHA256, "64 lower-case hexadecimal digits")
+
+
+def dataset_id(dataset: str) -> str:
+    """``dataset``, checked."""
+    return _checked("dataset", dataset, _DATASET, "32 lower-case hexadecimal digits")
+
+
+def blob(tenant: str, sha256: str) -> str:
+    """The bytes of that hash."""
+    return f"tenants/{tenant_id(tenant)}/blobs/{sha256_hex(sha256)}"
+
+
+def datasets(tenant: str) -> str:
+    """The folder of the records of data sets."""
+    return f"tenants/{tenant_id(tenant)}/datasets"
+
+
+def dataset(tenant: str, dataset: str) -> str:
+    """The record of one data set."""
+    return f"{datasets(tenant)}/{dataset_id(dataset)}.json"
+
+
+def job(tenant: str, job: str) -> str:
+    """The record of one job."""
+    return f"{_job_folder(tenant, job)}/job.json"
+
+
+def weights_shard(tenant: str, job: str, attempt: int, round_number: int) -> str:
+    """The weights after one round."""
+    return f"{_attempt(tenant, job, attempt)}/weights/round-{_counted('round', round_number):04d}.parquet"
+
+
+def checkpoints(tenant: str, job: str, attempt: int) -> str:
+    """The folder of the checkpoints of one attempt."""
+    return f"{_attempt(tenant, job, attempt)}/checkpoints"
+
+
+def checkpoint(tenant: str, job: str, attempt: int, step: int) -> str:
+    """One checkpoint."""
+    return f"{checkpoints(tenant, job, attempt)}/step-{_counted('step', step):06d}.safetensors"
+
+
+def checkpoint_step(path: str) -> int:
+    """The step of a path that `checkpoint` made.
+
+    Raises:
+        ValueError: it made no such path.
+    """
+    match = _STEP.fullmatch(path)
+    if match is None:
+        raise ValueError(f"{path!r} is no path of a checkpoint; one ends in step-000001.safetensors")
+    return int(match[1])
+
+
+def bundle_file(tenant: str, job: str, attempt: int, file: str) -> str:
+    """One file of the bundle; ``file`` is relative to the bundle."""
+    wanted = "a relative path of letters, digits, dots, hyphens and underscores, no part starting with a dot"
+    return f"{_attempt(tenant, job, attempt)}/bundle/{_checked('file', file, _FILE, wanted)}"
+
+
+def attempt_manifest(tenant: str, job: str, attempt: int) -> str:
+    """What the attempt left; written last."""
+    return f"{_attempt(tenant, job, attempt)}/manifest.json"
+
+
+def _job_folder(tenant: str, job: str) -> str:
+    return f"tenants/{tenant_id(tenant)}/jobs/{_checked('job', job, _JOB, 'letters and digits, at most 64')}"
+
+
+def _attempt(tenant: str, job: str, attempt: int) -> str:
+    return f"{_job_folder(tenant, job)}/attempt-{_counted('attempt', attempt)}"
+
+
+def _checked(field: str, value: str, pattern: re.Pattern[str], wanted: str) -> str:
+    if pattern.fullmatch(value) is None:
+        raise InvalidInputError.of(field, f"is {value[:200]!r}; write {wanted}")
+    return value
+
+
+def _counted(field: str, value: int) -> int:
+    if value < 0:
+        raise InvalidInputError.of(field, f"is {value}; it counts from 0")
+    return value
