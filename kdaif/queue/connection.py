@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -27,26 +28,24 @@ _AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAI
 
 def open_redis(url: str) -> Redis:
     """For commands. Each is sent at most twice: once more on a new connection, for one that Redis closed while idle."""
-    pool = BlockingConnectionPool.from_url(
-        url, max_connections=MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_S, **_options(attempts=2)
-    )
+    pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_S, **_options())
     return Redis.from_pool(pool)
 
 
 def open_waiting_redis(url: str, max_connections: int) -> Redis:
     """For blocking reads alone, so that waiters never take a connection from the commands."""
-    pool = ConnectionPool.from_url(url, max_connections=max_connections, **_options(attempts=2))
+    pool = ConnectionPool.from_url(url, max_connections=max_connections, **_options())
     return Redis.from_pool(pool)
 
 
-def _options(attempts: int) -> dict[str, Any]:
+def _options() -> dict[str, Any]:
     return {
         "decode_responses": True,
         # Replies of one shape under every version of redis-py.
         "protocol": 2,
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
-        "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), attempts - 1),
+        "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 1),
     }
 
 
@@ -60,9 +59,7 @@ def check_url(url: str) -> None:
 
 def without_password(url: str) -> str:
     """The URL as it may be logged."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"***{at}{host}" if at else host, query=""))
+    return re.sub("//.*@", "//***@", url.partition("?")[0])
 
 
 @contextmanager

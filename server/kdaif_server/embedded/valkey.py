@@ -20,7 +20,9 @@ from types import TracebackType
 from urllib.parse import quote
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from kdaif.errors import FailedPreconditionError, UnavailableError
 from kdaif_server.embedded.server_process import PidFile, wait_until
@@ -120,6 +122,10 @@ class EmbeddedValkey:
         if self._process is not None:
             raise FailedPreconditionError(f"The embedded Valkey in {self._dir} is running already; stop it first")
         binary = self._binary or wheel_binary()
+        if not os.access(binary, os.X_OK):
+            raise FailedPreconditionError(
+                f"{binary} is not a program that can be run; give the path of a valkey-server or redis-server"
+            )
         self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_fd = _lock(self._dir)
         try:
@@ -200,7 +206,9 @@ class EmbeddedValkey:
         return {"port": str(port), "bind": "127.0.0.1", "requirepass": password}
 
     def _wait_until_it_answers(self) -> None:
-        with Redis.from_url(self._url, socket_timeout=1.0, socket_connect_timeout=1.0) as redis:
+        # One try at a time: between tries we look whether the process is still there.
+        once = Retry(NoBackoff(), 0)
+        with Redis.from_url(self._url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=once) as redis:
 
             def has_settled() -> bool:
                 try:
