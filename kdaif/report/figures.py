@@ -12,9 +12,10 @@ import pyarrow as pa
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from kdaif.report import numerals
 from kdaif.report.facts import INFLUENCE, column, wrong_and_right
 
 # Colours that occur nowhere else, each replaced by a variable of the style sheet once the SVG is written.
@@ -72,7 +73,7 @@ def weights_histogram(weights: pa.Table) -> str:
         axes.axvline(1.0, color=_MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_xlim(0.0, highest * 1.01)
         axes.set_ylim(bottom=0.0)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(_percent))
         axes.set_xlabel("weight (1 = as in uniform distillation)")
         axes.set_ylabel("share of the rows")
         return _svg(figure, "histogram")
@@ -88,6 +89,8 @@ def influence_scatter(weights: pa.Table) -> tuple[str, int]:
     # One extreme row would press all others into a line: draw the outermost 1 % at the border.
     reach = float(np.quantile(np.abs(influence[finite]), 0.99)) if finite.any() else 0.0
     reach = reach or 1.0
+    unit = numerals.unit_of(reach)
+    influence, reach = influence / unit, reach / unit
     with rc_context(_STYLE):
         figure, axes = _axes()
         axes.axvline(0.0, color=_MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
@@ -98,9 +101,8 @@ def influence_scatter(weights: pa.Table) -> tuple[str, int]:
             )
         axes.set_xlim(-reach * 1.05, reach * 1.05)
         axes.set_ylim(bottom=0.0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useOffset=False)
-        axes.set_xlabel("← helps      change of validation loss if upweighted      harms →")
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.set_xlabel(f"← helps  ·  {_in_units('influence', unit)}  ·  harms →")
         axes.set_ylabel("weight")
         return _svg(figure, "scatter"), int(np.sum(finite))
 
@@ -129,10 +131,18 @@ def curve(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+            axes.yaxis.set_major_formatter(FuncFormatter(_percent))
         axes.margins(x=0.04, y=0.12)
         axes.set_xlabel("round")
         return _svg(figure, f"curve-{name}")
+
+
+def _percent(share: float, _position: int | None = None) -> str:
+    return f"{round(100 * share, 6):g} %"
+
+
+def _in_units(name: str, unit: float) -> str:
+    return name if unit == 1.0 else f"{name}, in units of {numerals.power(unit)}"
 
 
 def _series(name: str, rounds: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:

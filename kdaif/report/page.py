@@ -1,8 +1,9 @@
-"""The page: what each part of the template shows, and how numbers are written."""
+"""The page: what each part of the template shows."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdaif.records import Finding, Severity
-from kdaif.report import numbers
+from kdaif.report import numerals
 from kdaif.report.facts import INFLUENCE, most_harmful, weight_facts
 from kdaif.report.figures import curve, influence_scatter, weights_histogram
 from kdaif.report.pictures import data_uri
@@ -49,21 +50,23 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": numbers.percent,
-        "points": numbers.points,
-        "p": numbers.p_value,
-        "number": numbers.number,
-        "signed": numbers.signed,
-        "size": numbers.size,
-        "count": numbers.count,
-        "duration": numbers.duration,
+        "percent": numerals.percent,
+        "points": numerals.points,
+        "p": numerals.p_value,
+        "number": numerals.number,
+        "signed": numerals.signed,
+        "size": numerals.size,
+        "count": numerals.count,
+        "decimals": numerals.decimals,
+        "duration": numerals.duration,
         "arm": _arm_name,
+        "unbroken": _unbroken,
     }
     headline, _, detail = report.verdict.partition(": ")
     return environment.get_template("report.html").render(
         report=report,
         headline=headline,
-        detail=detail,
+        detail=detail[:1].upper() + detail[1:],
         style=_style(environment),
         weights=_weights(report.weights),
         curves=_curves(report),
@@ -74,6 +77,11 @@ def render(report: Report) -> str:
         finding_ids=_finding_ids,
         spec=json.dumps(report.spec, ensure_ascii=False, indent=2, default=str),
     )
+
+
+def _unbroken(text: str) -> str:
+    """The text with its units kept on the line of their numbers, and true minus signs."""
+    return re.sub(r"(?<!\S)-(?=\d)", "−", re.sub(r"(?<=\d) (?=%|points)", "\u00a0", text))
 
 
 def _arm_name(arm: str) -> str:
@@ -114,22 +122,25 @@ def _class_arms(report: Report) -> list[str]:
 
 def _worst(classes: Sequence[ClassRow]) -> ClassRow | None:
     """The class that the weighted student gets right least often."""
-    scored = [(row.accuracy.get("influence"), row) for row in classes]
-    known = [(accuracy, index) for index, (accuracy, _) in enumerate(scored) if accuracy is not None]
-    return classes[min(known)[1]] if known else None
+    scored = [row for row in classes if row.accuracy.get("influence") is not None]
+    return min(scored, key=lambda row: row.accuracy["influence"] or 0.0, default=None)
 
 
 def _samples(report: Report) -> list[dict[str, Any]]:
     if report.weights is None:
         return []
+    rows = most_harmful(report.weights)
+    unit = numerals.unit_of(rows[0][INFLUENCE]) if rows else 1.0
     samples = []
-    for row in most_harmful(report.weights):
+    for row in rows:
         image = report.images.get(row["id"])
         features = report.features.get(row["id"], {})
         samples.append(
             row
             | {
-                "influence": row[INFLUENCE],
+                "influence": row[INFLUENCE] / unit,
+                "influence_error": None if row["stderr"] is None else row["stderr"] / unit,
+                "unit": numerals.power(unit) if unit < 1 else "",
                 "image": None if image is None else data_uri(image),
                 "features": list(features.items())[:_MOST_FEATURES],
                 "more_features": max(0, len(features) - _MOST_FEATURES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any, TypeGuard
 
 NONE = "–"
@@ -31,23 +32,40 @@ def p_value(value: float | None) -> str:
 
 def number(value: Any) -> str:
     """A number in at most four significant digits, whole numbers in full; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return NONE if value is None else str(value)
-    if not math.isfinite(value):
+    if not _finite(value):
         return NONE
-    if float(value).is_integer() and abs(value) < 1e15:
-        return _minus(f"{int(value):,}".replace(",", _THIN_SPACE))
+    if value == round(value) or 1e4 <= abs(value) < 1e9:
+        return _minus(f"{round(value):,}".replace(",", _THIN_SPACE))
     return _scientific(f"{value:.4g}")
 
 
+def unit_of(value: float | None) -> float:
+    """The power of ten, 1 or below, in which a number of this size is best told: 0.00052 in units of 0.0001."""
+    if not _finite(value) or value == 0 or abs(value) >= 0.1:
+        return 1.0
+    return float(10.0 ** math.floor(math.log10(abs(value))))
+
+
+def power(unit: float) -> str:
+    """A power of ten: 0.0001 is 10⁻⁴."""
+    return f"10{_raised(round(math.log10(unit)))}"
+
+
+def decimals(value: float | None, digits: int = 2) -> str:
+    """A fixed number of decimals."""
+    return _minus(f"{value:.{digits}f}") if _finite(value) else NONE
+
+
 def signed(value: float | None) -> str:
-    """Two significant digits with the sign."""
-    return _scientific(f"{value:+.2g}") if _finite(value) else NONE
+    """Two decimals with the sign."""
+    return _minus(f"{value:+.2f}") if _finite(value) else NONE
 
 
-def size(value: float | None) -> str:
-    """Two significant digits of a number that has no sign, such as a standard error."""
-    return _scientific(f"{abs(value):.2g}") if _finite(value) else NONE
+def size(value: float | None, digits: int = 2) -> str:
+    """Significant digits of a number whose sign says nothing, such as a standard error."""
+    return _scientific(f"{abs(value):.{digits}g}") if _finite(value) else NONE
 
 
 def count(value: float | None) -> str:
@@ -67,7 +85,8 @@ def duration(seconds: float | None) -> str:
 
 
 def _finite(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
+    # Real rather than float: numpy's float32 is the first and not the second.
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _minus(text: str) -> str:
@@ -75,9 +94,12 @@ def _minus(text: str) -> str:
 
 
 def _scientific(text: str) -> str:
-    """1.2e-05 as 1.2·10⁻⁵."""
+    """1.2e-05 as 1.2 × 10⁻⁵."""
     mantissa, mark, exponent = text.partition("e")
     if not mark:
         return _minus(text)
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{_minus(mantissa)}·10{raised}"
+    return f"{_minus(mantissa)}\u00a0×\u00a010{_raised(int(exponent))}"
+
+
+def _raised(exponent: int) -> str:
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
