@@ -1,0 +1,15 @@
+"""How a row's weight moves the loss on held-out labels. Negative helps, positive harms."""
+
+from kdaif.influence.curvature import Curvature, curvature_at
+from kdaif.influence.predicted_change import predicted_change
+from kdaif.influence.reliability import rank_correlation
+from kdaif.influence.scores import InfluenceScores, influence_scores
+
+__all__ = [
+    "Curvature",
+    "InfluenceScores",
+    "curvature_at",
+    "influence_scores",
+    "predicted_change",
+    "rank_correlation",
+]

@@ -1,0 +1,6 @@
+"""Training arms, one round at a time: train, score influence, weigh."""
+
+from kdaif.rounds.state import ArmState
+from kdaif.rounds.train_arm import RoundOutcome, student_of, train_arm
+
+__all__ = ["ArmState", "RoundOutcome", "student_of", "train_arm"]

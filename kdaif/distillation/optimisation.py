@@ -1,0 +1,120 @@
+"""Optimiser steps on the distillation objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdaif.distillation.losses import distillation_loss, objective
+from kdaif.distillation.schedule import Step
+from kdaif.errors import NonFiniteError
+from kdaif.records.spec import Training
+
+_NAMED_ROWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledRows:
+    """L on the device: `features` raw `[M, ...]`, `labels` int64 `[M]`, `ids` `[M]` for messages."""
+
+    features: Tensor
+    labels: Tensor
+    ids: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftRows:
+    """U on the device: `features` raw `[N, ...]`, `log_targets` log q^T float32 `[N, C]`, `weights` float32 `[N]`."""
+
+    features: Tensor
+    log_targets: Tensor
+    weights: Tensor
+    ids: NDArray[Any]
+
+
+def train_steps(
+    student: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    labeled: LabeledRows,
+    soft: SoftRows | None,
+    steps: Sequence[Step],
+    training: Training,
+) -> float:
+    """Takes the steps in order and returns the mean of the objective over them.
+
+    Labelled and unlabelled rows of a step go through the student in one forward pass, so that BatchNorm sees both. On a
+    CUDA device the forward pass runs in bfloat16 and the loss in float32.
+
+    Args:
+        student: on the device of the rows; left in training mode.
+        optimizer: over the student's parameters.
+        labeled: L.
+        soft: U; None trains on L alone (the supervised arm), with as many steps.
+        steps: from `round_schedule`.
+        training: loss weights and temperature.
+
+    Raises:
+        NonFiniteError: a loss or gradient is NaN or infinite; names the step and rows.
+    """
+    student.train()
+    device = labeled.features.device
+    total = torch.zeros((), device=device, dtype=torch.float64)
+    for number, step in enumerate(steps):
+        labeled_rows = torch.from_numpy(step.labeled).to(device)
+        soft_rows = torch.from_numpy(step.unlabeled).to(device)
+        n_labeled = len(labeled_rows)
+        features = labeled.features[labeled_rows]
+        if soft is not None:
+            features = torch.cat([features, soft.features[soft_rows]])
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            logits = student(features)
+        logits = logits.float()
+        hard_losses = functional.cross_entropy(logits[:n_labeled], labeled.labels[labeled_rows], reduction="none")
+        soft_losses, weights = None, None
+        if soft is not None:
+            soft_losses = distillation_loss(logits[n_labeled:], soft.log_targets[soft_rows], training.temperature)
+            weights = soft.weights[soft_rows]
+        loss = objective(
+            hard_losses,
+            soft_losses,
+            weights,
+            hard_label_weight=training.hard_label_weight,
+            soft_label_weight=training.soft_label_weight,
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in student.parameters() if p.grad is not None]
+        size = nn.utils.get_total_norm(gradients)
+        if not bool(torch.isfinite(loss.detach() + size)):
+            raise _non_finite(number, step, labeled, soft, hard_losses, soft_losses)
+        optimizer.step()
+        total += loss.detach()
+    return float(total) / max(len(steps), 1)
+
+
+def _non_finite(
+    number: int,
+    step: Step,
+    labeled: LabeledRows,
+    soft: SoftRows | None,
+    hard_losses: Tensor,
+    soft_losses: Tensor | None,
+) -> NonFiniteError:
+    """Names the rows whose own loss is not finite; when only the gradient is, the rows of the whole batch."""
+    bad = list(labeled.ids[step.labeled][~torch.isfinite(hard_losses.detach()).cpu().numpy()])
+    every = list(labeled.ids[step.labeled])
+    if soft is not None and soft_losses is not None:
+        bad += list(soft.ids[step.unlabeled][~torch.isfinite(soft_losses.detach()).cpu().numpy()])
+        every += list(soft.ids[step.unlabeled])
+    what, rows = ("loss", bad) if bad else ("gradient", every)
+    named = ", ".join(str(row) for row in rows[:_NAMED_ROWS]) + (", ..." if len(rows) > _NAMED_ROWS else "")
+    return NonFiniteError(
+        f"The {what} of batch {number} is NaN or infinite at {len(rows)} rows (ids {named}). "
+        "Lower spec.training.learning_rate, or check the features and soft targets of these rows."
+    )

@@ -1,0 +1,77 @@
+"""The Gauss-Newton matrix of the objective J at the student's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdaif.linalg import gauss_newton, logits_of, parameter_vector
+from kdaif.records.spec import Training
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """H at `theta`.
+
+    Attributes:
+        theta: the student's parameters, `[P]`.
+        product: v `[P]` -> H v, without damping.
+    """
+
+    theta: Tensor
+    product: Callable[[Tensor], Tensor]
+
+    def scaled_damping(self, gradient: Tensor) -> float:
+        """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""
+        squared = float(gradient @ gradient)
+        if squared == 0:
+            return 1.0
+        along = float(gradient @ self.product(gradient))
+        # A saturated network has no curvature at all; the solve then needs some damping to mean anything.
+        return max(0.1 * along / squared, 1e-6)
+
+
+def curvature_at(
+    student: nn.Module,
+    labeled_features: Tensor,
+    unlabeled_features: Tensor,
+    weights: Tensor,
+    *,
+    training: Training,
+    rows: int,
+    seed: int,
+) -> Curvature:
+    """H = hard_label_weight * mean_L G_i + soft_label_weight * sum_U(w_i G_i) / sum_U(w_i), on a subsample of L and U.
+
+    G_i = J_i^T (diag p_i - p_i p_i^T) J_i, with p_i at temperature 1 on L and T on U (see `gauss_newton`).
+
+    Args:
+        student: in eval mode.
+        labeled_features: raw rows of L, `[M, ...]`.
+        unlabeled_features: raw rows of U, `[N, ...]`.
+        weights: w, `[N]`.
+        training: the objective's weights and temperature.
+        rows: the most rows in the subsample; at most half of them from L.
+        seed: of the subsample.
+    """
+    generator = np.random.default_rng((seed, 2))
+    device, dtype = weights.device, parameter_vector(student).dtype
+    from_labeled = _subsample(len(labeled_features), max(1, rows // 2), generator).to(device)
+    from_unlabeled = _subsample(len(unlabeled_features), max(1, rows - len(from_labeled)), generator).to(device)
+    soft = weights[from_unlabeled].to(dtype)
+    soft = training.soft_label_weight * soft / soft.sum().clamp_min(1e-8)
+    hard = torch.full((len(from_labeled),), training.hard_label_weight / len(from_labeled), device=device, dtype=dtype)
+    temperatures = torch.cat([torch.ones_like(hard), torch.full_like(soft, training.temperature)])
+    features = torch.cat([labeled_features[from_labeled], unlabeled_features[from_unlabeled]])
+    theta = parameter_vector(student)
+    return Curvature(theta, gauss_newton(logits_of(student, features), theta, torch.cat([hard, soft]), temperatures))
+
+
+def _subsample(n: int, most: int, generator: np.random.Generator) -> Tensor:
+    if n <= most:
+        return torch.arange(n)
+    return torch.from_numpy(np.sort(generator.choice(n, size=most, replace=False)))

@@ -1,0 +1,49 @@
+"""All parameters of a network as one vector, and its derivatives in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def parameter_vector(module: nn.Module) -> Tensor:
+    """A copy of all parameters, detached, `[P]`, in the order of `named_parameters`."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
+
+
+def logits_of(module: nn.Module, rows: Tensor) -> Callable[[Tensor], Tensor]:
+    """The module's output on fixed rows `[M, ...]` as a pure function of the parameter vector: `[P]` to `[M, C]`.
+
+    Buffers and the training mode are the module's own; put it in eval mode first.
+    """
+    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    sizes = [math.prod(shape) for shape in shapes.values()]
+
+    def logits(vector: Tensor) -> Tensor:
+        parts = torch.split(vector, sizes)
+        parameters = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        output: Tensor = torch.func.functional_call(module, parameters, (rows,))
+        return output
+
+    return logits
+
+
+def linearise(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The function's value and its transposed Jacobian product u -> J^T u; each product is one backward pass.
+
+    Args:
+        function: differentiable, one tensor to one tensor.
+        at: where.
+    """
+    results = torch.func.vjp(function, at)
+    value: Tensor = results[0]
+    transposed = results[1]
+
+    def product(cotangent: Tensor) -> Tensor:
+        back: Tensor = transposed(cotangent)[0]
+        return back
+
+    return value, product

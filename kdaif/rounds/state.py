@@ -1,0 +1,54 @@
+"""What an arm needs to go on after a round, as plain tensors and numbers that any file format can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class ArmState:
+    """An arm between two rounds.
+
+    Attributes:
+        tensors: on the CPU, contiguous, none sharing memory with another; by name: ``student/...`` parameters and
+            buffers, ``optimizer/<parameter>/...``, and in the influence arm ``weighting/...``.
+        numbers: ``round``, counted from 1, and ``seed``.
+    """
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, float]
+
+
+def pack(
+    student: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    weighting: Mapping[str, Tensor],
+    *,
+    round_number: int,
+    seed: int,
+) -> ArmState:
+    """A copy of everything; later steps do not change it."""
+    tensors = {f"student/{name}": tensor for name, tensor in student.state_dict().items()}
+    for name, parameter in student.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer/{name}/{key}"] = value
+    tensors |= {f"weighting/{name}": tensor for name, tensor in weighting.items()}
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    return ArmState(copies, {"round": float(round_number), "seed": float(seed)})
+
+
+def restore(state: ArmState, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts parameters, buffers and optimiser moments back; the modules keep their devices."""
+    student.load_state_dict(under(state, "student/"))
+    for name, parameter in student.named_parameters():
+        moments = under(state, f"optimizer/{name}/")
+        optimizer.state[parameter] = {key: value.to(parameter.device, copy=True) for key, value in moments.items()}
+
+
+def under(state: ArmState, prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with the prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,177 @@
+"""One arm of a job: rounds of training, and in the influence arm a scoring after each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.stats import rankdata
+from torch import nn
+from torch.nn import functional
+
+from kdaif.datasets import DistillationData
+from kdaif.distillation import SoftRows, round_schedule, train_steps
+from kdaif.errors import InvalidInputError
+from kdaif.records.spec import DistillationSpec
+from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
+from kdaif.rounds.reweighting import Weighting, reweigh
+from kdaif.rounds.state import ArmState, pack, restore, under
+from kdaif.rounds.weights_rows import weights_table
+from kdaif.students import Student, build_student
+from kdaif.teachers import SoftTargets
+
+
+@dataclass(frozen=True, eq=False)
+class RoundOutcome:
+    """The end of one round.
+
+    Attributes:
+        round: counted from 1.
+        state: enough to go on, and to get the student.
+        metrics: of the round; a number that could not be computed is left out.
+        weights: by `weights_schema`, sorted by id; None where nothing was scored.
+    """
+
+    round: int
+    state: ArmState
+    metrics: dict[str, float]
+    weights: pa.Table | None
+
+
+def train_arm(
+    arm: str,
+    spec: DistillationSpec,
+    data: DistillationData,
+    targets: SoftTargets,
+    *,
+    seed: int,
+    device: torch.device,
+    resume: ArmState | None = None,
+) -> Iterator[RoundOutcome]:
+    """Trains one arm and yields after every round.
+
+    All arms of a seed start from the same parameters and take the same steps on the same rows in the same order; they
+    differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone.
+
+    Args:
+        arm: ``influence``, ``uniform``, ``supervised`` or ``oracle`` (weight 0 for every row of U whose pseudo-label is
+            not known to be right).
+        spec: the job.
+        data: its rows.
+        targets: of U.
+        seed: of the arm; fixes parameters and order.
+        device: where to train.
+        resume: the state after some round; goes on as if never interrupted.
+
+    Raises:
+        InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture that does not fit the data.
+        NonFiniteError: a loss or gradient became NaN or infinite.
+        InvalidDataError: no rows to train with.
+    """
+    rows = arm_rows(data, targets, spec.training.temperature, device)
+    weighting = _initial_weighting(arm, rows)
+    student = _new_student(spec, data, seed).to(device)
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=spec.training.learning_rate, weight_decay=spec.training.weight_decay, fused=True
+    )
+    finished = 0
+    if resume is not None:
+        restore(resume, student, optimizer)
+        finished = int(resume.numbers["round"])
+        weighting = Weighting.from_tensors(under(resume, "weighting/"), device)
+    for round_number in range(finished + 1, spec.training.rounds + 1):
+        started = time.perf_counter()
+        train_loss = _train_round(
+            student, optimizer, rows, None if arm == "supervised" else weighting, spec, seed, round_number
+        )
+        trained = time.perf_counter()
+        metrics = {"train_loss": train_loss, **_held_out_metrics(student, rows.validation)}
+        table = None
+        if arm == "influence" and round_number >= spec.weighting.warmup_rounds:
+            before = time.perf_counter()
+            reweighted = reweigh(student, rows, weighting, spec, seed)
+            metrics |= reweighted.metrics | {"influence_seconds": time.perf_counter() - before}
+            weighting = reweighted.weighting
+            metrics |= _wrong_row_auroc(rows, weighting)
+            table = weights_table(data, targets, reweighted, round_number)
+        metrics["train_seconds"] = trained - started
+        state = pack(student, optimizer, weighting.tensors(), round_number=round_number, seed=seed)
+        yield RoundOutcome(round_number, state, metrics, table)
+
+
+def student_of(state: ArmState, spec: DistillationSpec, data: DistillationData) -> Student:
+    """The student of a state, in eval mode, on the CPU."""
+    student = _new_student(spec, data, int(state.numbers["seed"]))
+    student.load_state_dict(under(state, "student/"))
+    return student.eval()
+
+
+def _new_student(spec: DistillationSpec, data: DistillationData, seed: int) -> Student:
+    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    return build_student(spec.student, data.signature, len(data.class_names), reference, seed)
+
+
+def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
+    weights = np.ones(len(rows.ids))
+    if arm == "oracle":
+        if rows.wrong is None:
+            raise InvalidInputError.of("spec.control_arms", "'oracle' needs the column 'truth' in the unlabelled rows")
+        weights = (rows.truth_known & ~rows.wrong).astype(np.float64)
+    elif arm not in ("influence", "uniform", "supervised"):
+        raise InvalidInputError.of("spec.control_arms", f"there is no arm {arm!r}")
+    return Weighting(weights, rows.teacher_log_targets)
+
+
+def _train_round(
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    rows: ArmRows,
+    weighting: Weighting | None,
+    spec: DistillationSpec,
+    seed: int,
+    round_number: int,
+) -> float:
+    """Mean objective over the round's steps."""
+    training, device = spec.training, rows.features.device
+    steps = round_schedule(
+        len(rows.labeled.ids),
+        len(rows.ids),
+        batch_size=training.batch_size,
+        epochs=training.epochs_per_round,
+        seed=seed,
+        round_number=round_number,
+    )
+    soft = None
+    if weighting is not None:
+        weights = torch.from_numpy(weighting.weights).to(device, torch.float32)
+        soft = SoftRows(rows.features, weighting.log_targets, weights, rows.ids)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Dropout draws from torch's own generator: seeded by the round, so that a resumed round draws the same.
+        torch.manual_seed(int(np.random.SeedSequence((seed, round_number)).generate_state(1)[0]))
+        return train_steps(student, optimizer, rows.labeled, soft, steps, training)
+
+
+def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]:
+    student.eval()
+    with torch.no_grad():
+        logits = student(held_out.features).float()
+        loss = float(functional.cross_entropy(logits, held_out.labels))
+    right = (logits.argmax(dim=1) == held_out.labels).float().mean()
+    return {"validation_loss": loss, "validation_accuracy": float(right)}
+
+
+def _wrong_row_auroc(rows: ArmRows, weighting: Weighting) -> dict[str, float]:
+    """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth (Mann and Whitney)."""
+    if rows.wrong is None or weighting.log_odds is None:
+        return {}
+    wrong = rows.wrong[rows.truth_known]
+    n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
+    if n_wrong == 0 or n_right == 0:
+        return {}
+    ranks = rankdata(-weighting.log_odds[rows.truth_known])
+    area = (ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right)
+    return {"wrong_row_auroc": float(area)}

@@ -1,0 +1,119 @@
+"""A larger network trained on the labelled rows."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from kdaif.datasets import DistillationData
+from kdaif.errors import NonFiniteError
+from kdaif.records.spec import TrainedTeacher, Training
+from kdaif.students import Student, build_student
+
+# Epochs without a lower validation loss after which training ends.
+_PATIENCE = 20
+_ROWS_PER_PASS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherNetwork:
+    """The network in eval mode, on its device."""
+
+    network: Student
+    device: torch.device
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def logits(self, features: NDArray[np.generic]) -> NDArray[np.float32]:
+        """float32 `[N, C]` for raw rows."""
+        with torch.no_grad():
+            parts = [
+                self.network(rows.to(self.device)).float().cpu()
+                for rows in torch.split(torch.from_numpy(features), _ROWS_PER_PASS)
+            ]
+        logits: NDArray[np.float32] = torch.cat(parts).numpy()
+        return logits
+
+
+def train_teacher(
+    source: TrainedTeacher, training: Training, data: DistillationData, device: torch.device
+) -> TeacherNetwork:
+    """Cross-entropy on L with AdamW; keeps the parameters of the lowest loss on V. The test rows have no say.
+
+    Args:
+        source: architecture and the most epochs.
+        training: batch size, learning rate, weight decay and seed, shared with the student.
+        data: L trains and V stops; the inputs are standardised by U and L.
+        device: where to train.
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite.
+        InvalidInputError: a CNN on numeric rows.
+    """
+    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    network = build_student(
+        source.architecture,
+        data.signature,
+        len(data.class_names),
+        reference,
+        training.seed,
+        field="spec.teacher.source.architecture",
+    ).to(device)
+    features, labels = _on(device, data.labeled.features), _on(device, data.labeled.labels)
+    held_out, held_out_labels = _on(device, data.validation.features), _on(device, data.validation.labels)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
+    generator = np.random.default_rng((training.seed, 5))
+    best, best_loss, since_best = copy.deepcopy(network.state_dict()), float("inf"), 0
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(training.seed)
+        for epoch in range(source.epochs):
+            _one_epoch(network, optimizer, features, labels, training.batch_size, generator, epoch)
+            network.eval()
+            with torch.no_grad():
+                loss = float(functional.cross_entropy(network(held_out).float(), held_out_labels))
+            if loss < best_loss:
+                best, best_loss, since_best = copy.deepcopy(network.state_dict()), loss, 0
+            else:
+                since_best += 1
+            if since_best >= _PATIENCE:
+                break
+    network.load_state_dict(best)
+    return TeacherNetwork(network.eval(), device)
+
+
+def _one_epoch(
+    network: Student,
+    optimizer: torch.optim.Optimizer,
+    features: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    generator: np.random.Generator,
+    epoch: int,
+) -> None:
+    network.train()
+    n_batches = max(1, len(labels) // batch_size)  # equal parts: no last batch of one row for BatchNorm
+    for rows in np.array_split(generator.permutation(len(labels)), n_batches):
+        chosen = torch.from_numpy(rows).to(features.device)
+        loss = functional.cross_entropy(network(features[chosen]).float(), labels[chosen])
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError(
+                f"The teacher's loss became NaN or infinite in epoch {epoch}. Lower spec.training.learning_rate."
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _on(device: torch.device, values: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(values).to(device)
