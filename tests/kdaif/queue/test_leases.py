@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from kdaif.errors import FailureReason, FencedError
-from kdaif.queue import JobQueue
+from kdaif.queue import Claim, JobQueue
 from kdaif.records import Failure, Job, JobResult, JobState
 
 Play: TypeAlias = Callable[..., Any]
@@ -116,6 +116,32 @@ def test_two_reapers_take_a_job_once(play: Play, submit: Submit, raw: Redis) -> 
         raw.zadd(LEASES, dict.fromkeys(ids, 1))
         reaped: list[Job] = [job for jobs in await asyncio.gather(*(queue.reap() for _ in range(4))) for job in jobs]
         assert sorted(job.id for job in reaped) == sorted(ids)
+
+    play(scenario)
+
+
+def test_a_renewal_and_a_reaper_never_both_win(play: Play, submit: Submit, raw: Redis) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        for steps in range(40):
+            made = await submit(queue, max_attempts=100)
+            claim = await queue.claim("w")
+            assert claim is not None
+            raw.zadd(LEASES, {made.id: 1})
+
+            async def renew_later(claim: Claim = claim, steps: int = steps) -> bool:
+                # The reaper takes three steps; the renewal comes before, between or after them.
+                for _ in range(steps % 5):
+                    await queue.ping()
+                try:
+                    return await queue.renew(claim)
+                except FencedError:
+                    return False
+
+            renewed, reaped = await asyncio.gather(renew_later(), queue.reap())
+            assert renewed == (reaped == [])
+            await queue.cancel("acme", made.id)
+            if renewed:
+                await queue.fail(claim, CRASH)
 
     play(scenario)
 

@@ -115,7 +115,13 @@ async def line_that_drops_a_reply(url: str, to: bytes) -> AsyncIterator[tuple[st
 
 @pytest.mark.parametrize("step", ["submit", "claim", "publish", "succeed", "retry"])
 def test_q7_a_lost_reply_changes_nothing(url: str, submit: Submit, step: str) -> None:
-    marks = {"submit": b"request-1", "claim": b"worker-1", "publish": b"round", "succeed": b"verdict-1", "retry": b""}
+    marks = {
+        "submit": b"request-1",
+        "claim": b"worker-1",
+        "publish": b"\r\nround\r\n",
+        "succeed": b"verdict-1",
+        "retry": b"",
+    }
 
     async def main() -> None:
         direct = await JobQueue.connect(url)
