@@ -34,23 +34,28 @@ _WEIGHT_COLUMNS = (
 _WEIGHT_TEXTS = frozenset({"pseudo_label", "student_label"})
 
 
-def resource_name(tenant: str, collection: str, given: Any) -> str:
+def resource_name(tenant: str, collection: str, given: Any, field: str = "name") -> str:
     """The full resource name for a full name or a bare id."""
     name = given.name if hasattr(given, "name") else given
     if not isinstance(name, str) or not name:
-        raise InvalidArgument.of(collection, f"needs a resource name or an id, not {given!r}")
+        raise InvalidArgument.of(field, f"needs a resource name or an id, not {given!r}")
     return name if "/" in name else f"tenants/{tenant}/{collection}/{name}"
 
 
 def spec_to_proto(spec: Spec, tenant: str) -> spec_pb2.DistillationSpec:
     """Only what was given is set; all else is left to the server's defaults."""
+    for role in ("labeled", "unlabeled"):
+        if not getattr(spec, role):
+            raise InvalidArgument.of(f"spec.{role}", "is missing; give a Dataset or the name of one")
+    return _spec_message(spec, tenant)
+
+
+def _spec_message(spec: Spec, tenant: str) -> spec_pb2.DistillationSpec:
     message = spec_pb2.DistillationSpec()
     for role in _ROLES:
-        dataset = getattr(spec, role)
-        if dataset is not None:
-            _set(message, "spec", role, resource_name(tenant, "datasets", dataset))
-        elif role in ("labeled", "unlabeled"):
-            raise InvalidArgument.of(f"spec.{role}", "is missing; give a Dataset or the name of one")
+        given = getattr(spec, role)
+        if given is not None and given != "":
+            _set(message, "spec", role, resource_name(tenant, "datasets", given, f"spec.{role}"))
     for name in ("device", "max_runtime_s", "max_attempts", "class_names", "control_arms"):
         _set(message, "spec", name, getattr(spec, name))
     if spec.teacher is not None:
@@ -86,6 +91,8 @@ def spec_from_proto(message: spec_pb2.DistillationSpec) -> Spec:
 def spec_from_json(document: Any) -> Spec:
     """A spec in the JSON form of the proto: ``{"labeled": "...", "student": {"mlp": {"hidden_sizes": [64]}}}``."""
     message = spec_pb2.DistillationSpec()
+    if not isinstance(document, dict):
+        raise InvalidArgument(f"The spec is a {type(document).__name__}; give a kdaif.v1.DistillationSpec, an object.")
     try:
         json_format.ParseDict(document, message)
     except (json_format.ParseError, AttributeError, TypeError) as error:
@@ -95,7 +102,7 @@ def spec_from_json(document: Any) -> Spec:
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
     """What ``spec_from_json`` reads, for a spec whose data sets have full names."""
-    given = json_format.MessageToDict(spec_to_proto(spec, ""), preserving_proto_field_name=True)
+    given = json_format.MessageToDict(_spec_message(spec, ""), preserving_proto_field_name=True)
     return dict(given)
 
 
@@ -197,7 +204,8 @@ def _fill_teacher(message: spec_pb2.Teacher, teacher: types.Teacher, tenant: str
         path = "spec.teacher.column"
         message.column.SetInParent()
         if teacher.dataset is not None:
-            _set(message.column, path, "dataset", resource_name(tenant, "datasets", teacher.dataset))
+            name = resource_name(tenant, "datasets", teacher.dataset, f"{path}.dataset")
+            _set(message.column, path, "dataset", name)
         _set(message.column, path, "outputs", teacher.outputs)
         _set(message.column, path, "class_names", teacher.class_names)
     else:

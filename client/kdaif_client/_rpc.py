@@ -229,6 +229,6 @@ def _short(details: str) -> str:
     """The last part of gRPC's chain of reasons, which is the one a person can use."""
     if "Connection refused" in details:
         return "connection refused"
-    if "DNS" in details or "resolution" in details:
+    if any(word in details for word in ("DNS", "resolution", "Domain name")):
         return "the host name does not resolve"
     return details.rsplit(": ", 1)[-1] or "no connection"

@@ -58,7 +58,10 @@ def as_table(data: Any, name: str, y: Any = None, ids: Any = None) -> pa.Table:
         raise InvalidArgument.of("data", f"is a {type(data).__name__}; upload_dataset takes {_TAKEN}")
     for column, values in (("label", y), ("id", ids)):
         if values is not None:
-            table = table.append_column(column, _column(column, values))
+            made = _column(column, values)
+            if len(made) != table.num_rows:
+                raise InvalidArgument.of(column, f"has {len(made)} values beside {table.num_rows} rows")
+            table = table.append_column(column, made)
     if "id" not in table.column_names:
         table = table.add_column(0, "id", _made_ids(name, table.num_rows))
     return _plain(table)

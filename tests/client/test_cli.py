@@ -1,0 +1,337 @@
+"""The command line against a real server: output, exit codes, and errors as a person sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from kdaif_client import cli
+from kdaif_client._cli_submit import architecture, noise, teacher_of
+from kdaif_client.errors import InvalidArgument
+from kdaif_client.types import Cnn, ColumnTeacher, Mlp, PlantedNoise, TrainedTeacher
+from kdaif_proto.v1 import jobs_pb2 as jb
+from kdaif_proto.v1 import weights_pb2 as wt
+from typer.testing import CliRunner, Result
+
+from tests.client.conftest import CLASSES, Bundle
+from tests.client.small_server import PARENT, SmallServer
+from tests.waiting import wait_for
+
+COMMANDS = ["upload", "datasets", "submit", "watch", "weights", "pull", "jobs", "cancel", "retry", "up"]
+
+
+def kdaif(server: SmallServer, *arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, [*arguments], env={"KDAIF_TARGET": server.target, "COLUMNS": "120"})
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    pq.write_table(pa.table({"id": ["a", "b"], "x": [1.0, 2.0]}), tmp_path / "pool.parquet")
+    return tmp_path / "pool.parquet"
+
+
+def succeeded(server: SmallServer, bundle: Bundle | None = None) -> str:
+    job = server.state.add_job("j1", jb.JOB_STATE_RUNNING)
+    job.spec.labeled, job.spec.unlabeled = f"{PARENT}/datasets/l", f"{PARENT}/datasets/u"
+    job.display_name = "nightly"
+    job.result.verdict = "Weighting helped by 2.0 points (p = 0.01)."
+    job.result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, macro_f1=0.89, size_kb=12.5, ms_per_row=0.02))
+    job.result.arms.append(jb.ArmResult(arm="influence", accuracy=0.92, accuracy_minus_uniform=0.02, p_value=0.01))
+    if bundle is not None:
+        job.result.student = server.state.add_student("j1", bundle.files, CLASSES)
+    server.state.tell(job.name, "claimed", jb.JOB_STATE_RUNNING, metrics={"train_loss": float("nan")})
+    server.state.tell(job.name, "finished", jb.JOB_STATE_SUCCEEDED)
+    return "j1"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(server: SmallServer, command: str) -> None:
+    result = kdaif(server, command, "--help")
+    assert result.exit_code == 0
+    assert f"kdaif {command}" in result.stdout.split("Example", 1)[1]
+    if command != "up":
+        assert "--json" in result.stdout
+        assert "KDAIF_TARGET" in result.stdout
+
+
+def test_upload_and_list(server: SmallServer, file: Path) -> None:
+    result = kdaif(server, "upload", str(file))
+    assert result.exit_code == 0
+    (name,) = server.state.datasets
+    assert result.stdout == f"{name}\n"
+    (dataset,) = lines(kdaif(server, "upload", str(file), "--json"))
+    assert dataset["name"] == name
+    assert dataset["display_name"] == "pool"
+    assert lines(kdaif(server, "datasets", "--json")) == [dataset]
+    table = kdaif(server, "datasets").stdout.splitlines()
+    assert table[0].split("\t")[:3] == ["ID", "NAME", "STATE"]
+    assert table[1].split("\t")[:3] == [name.rsplit("/", 1)[-1], "pool", "READY"]
+
+
+def test_submit_takes_files_names_and_ids(server: SmallServer, file: Path) -> None:
+    kdaif(server, "upload", str(file), "--name", "the pool")
+    (name,) = server.state.datasets
+    for given in (str(file), "the pool", name, name.rsplit("/", 1)[-1]):
+        (job,) = lines(kdaif(server, "submit", "--labeled", given, "--unlabeled", given, "--json"))
+        assert job["spec"]["labeled"] == name
+    assert job["spec"].get("student") is None
+
+
+def test_submit_with_every_short_form(server: SmallServer, file: Path) -> None:
+    result = kdaif(
+        server,
+        *("submit", "--labeled", str(file), "--unlabeled", str(file), "--test", str(file), "--name", "nightly"),
+        *("--student", "cnn:8,16", "--teacher", "train:mlp:128", "--planted-noise", "class_swap:0.4"),
+        *("--rounds", "3", "--seed", "7", "--seeds", "2", "--device", "cpu", "--max-runtime-s", "60"),
+        *("--request-id", "r1", "--json"),
+    )
+    (job,) = lines(result)
+    dataset = job["spec"].pop("labeled")
+    assert job["display_name"] == "nightly"
+    assert job["spec"] == {
+        "unlabeled": dataset,
+        "test": dataset,
+        "student": {"cnn": {"channels": [8, 16]}},
+        "teacher": {
+            "train": {"architecture": {"mlp": {"hidden_sizes": [128]}}},
+            "planted_noise": {"kind": "KIND_CLASS_SWAP", "share": 0.4},
+        },
+        "training": {"rounds": 3, "seed": 7, "seeds": 2},
+        "device": "cpu",
+        "max_runtime_s": 60,
+    }
+    assert "r1" in server.state.requests
+
+
+def test_a_spec_file_goes_round_and_options_go_over_it(server: SmallServer, file: Path, tmp_path: Path) -> None:
+    first = kdaif(server, "submit", "--labeled", str(file), "--unlabeled", str(file), "--student", "mlp:9", "--json")
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(lines(first)[0]["spec"] | {"training": {"rounds": 5, "temperature": 3.0}}))
+    (job,) = lines(kdaif(server, "submit", "--spec", str(spec), "--rounds", "2", "--json"))
+    assert job["spec"]["student"] == {"mlp": {"hidden_sizes": [9]}}
+    assert job["spec"]["training"] == {"rounds": 2, "temperature": 3.0}
+    for text, says in (("{", "is not JSON"), ('{"studnet": {}}', "studnet"), ("[]", "DistillationSpec")):
+        spec.write_text(text)
+        result = kdaif(server, "submit", "--spec", str(spec))
+        assert result.exit_code == 2
+        assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["submit"], 2, "--labeled and --unlabeled missing"),
+        (["submit", "--labeled", "nothere", "--unlabeled", "nothere"], 3, "'nothere' is neither a file here nor"),
+        (["submit", "--labeled", "x", "--unlabeled", "y", "--student", "vit"], 2, "write mlp, mlp:64,32"),
+        (["submit", "--labeled", "x", "--unlabeled", "y", "--teacher", "column:logits"], 2, "never guessed"),
+        (["submit", "--spec", "/nowhere.json"], 3, "There is no file /nowhere.json"),
+        (["upload", "/nowhere.parquet"], 3, "There is no file /nowhere.parquet"),
+        (["upload", __file__], 2, "not a whole Parquet file"),
+        (["watch", "nothere"], 3, "There is no job"),
+        (["jobs", "--state", "asleep"], 2, "choose from QUEUED"),
+        (["jobs", "--limit", "none"], 2, "--limit"),
+        (["watch"], 2, "JOB"),
+    ],
+)
+def test_errors_say_what_and_the_fix(server: SmallServer, arguments: list[str], code: int, says: str) -> None:
+    result = kdaif(server, *arguments)
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_every_wrong_field_is_listed(server: SmallServer, file: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"training": {"temperature": 0}}')
+    result = kdaif(server, "submit", "--spec", str(spec), "--labeled", str(file), "--unlabeled", str(file), "--json")
+    assert result.exit_code == 2
+    assert "  spec.training.temperature: is 0; must be above 0\n" in result.stderr
+    assert result.stdout == ""
+
+
+def test_no_server_is_exit_code_4() -> None:
+    result = CliRunner().invoke(cli.app, ["jobs", "--target", "127.0.0.1:1"])
+    assert result.exit_code == 4
+    assert "Start one with `kdaif up`" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_no_traceback(
+    server: SmallServer, image_bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    result = kdaif(server, "pull", succeeded(server, image_bundle), str(tmp_path / "taken"))
+    assert result.exit_code == 1
+    assert "taken: File exists" in result.stderr
+
+
+def test_validate_only_tells_the_findings(server: SmallServer, file: Path) -> None:
+    arguments = ["submit", "--labeled", str(file), "--unlabeled", str(file), "--validate-only"]
+    result = kdaif(server, *arguments)
+    assert result.exit_code == 0
+    assert "NON_FINITE_FEATURES" in result.stdout
+    ((finding,),) = lines(kdaif(server, *arguments, "--json"))
+    assert finding["row_count"] == 12
+    assert server.state.jobs == {}
+
+
+def test_submit_and_wait(server: SmallServer, file: Path) -> None:
+    def run(final: jb.JobState.ValueType) -> None:
+        job = wait_for(lambda: next((j for j in server.state.jobs.values() if j.state == jb.JOB_STATE_QUEUED), None))
+        job.result.verdict = "Weighting helped."
+        server.state.tell(job.name, "finished", final)
+
+    arguments = ["submit", "--labeled", str(file), "--unlabeled", str(file), "--wait"]
+    for final, code, more in ((jb.JOB_STATE_SUCCEEDED, 0, []), (jb.JOB_STATE_DEAD, 1, ["--json"])):
+        thread = threading.Thread(target=run, args=(final,))
+        thread.start()
+        result = kdaif(server, *arguments, *more)
+        thread.join()
+        assert result.exit_code == code
+        if more:
+            assert lines(result)[0]["state"] == "DEAD"
+            assert "ended DEAD" in result.stderr
+            assert "kdaif retry" in result.stderr
+        else:
+            assert "Weighting helped." in result.stdout
+
+
+def test_watch_prints_events_and_the_outcome(server: SmallServer) -> None:
+    result = kdaif(server, "watch", succeeded(server))
+    assert result.exit_code == 0
+    assert "claimed  attempt 1  train_loss=nan" in result.stdout
+    assert "influence\t0.9200\t0.0000\t+0.0200\t0.01" in result.stdout
+    assert "kdaif pull j1" in result.stderr
+    events = lines(kdaif(server, "watch", "j1", "--json"))
+    assert [event["sequence"] for event in events] == [1, 2]
+    assert events[0]["metrics"] == {"train_loss": None}
+    server.state.jobs[f"{PARENT}/distillationJobs/j1"].state = jb.JOB_STATE_CANCELLED
+    assert kdaif(server, "watch", "j1", "--json").exit_code == 1
+
+
+def test_jobs_are_listed_shown_cancelled_and_retried(server: SmallServer) -> None:
+    succeeded(server)
+    server.state.add_job("j2", jb.JOB_STATE_QUEUED)
+    assert [job["state"] for job in lines(kdaif(server, "jobs", "--json"))] == ["SUCCEEDED", "QUEUED"]
+    assert "j1\tnightly\tSUCCEEDED\t1/3\tinfluence 0.920" in kdaif(server, "jobs").stdout
+    assert len(lines(kdaif(server, "jobs", "--state", "queued", "--json"))) == 1
+    shown = kdaif(server, "jobs", "j1").stdout
+    assert "Weighting helped by 2.0 points" in shown
+    assert lines(kdaif(server, "jobs", "j1", "--json"))[0]["result"]["arms"][1]["p_value"] == 0.01
+    assert lines(kdaif(server, "cancel", "j2", "--json"))[0]["state"] == "CANCELLED"
+    assert kdaif(server, "retry", "j2").stdout == f"{PARENT}/distillationJobs/j2 QUEUED\n"
+    refused = kdaif(server, "cancel", "j1")
+    assert refused.exit_code == 2
+    assert "has SUCCEEDED already" in refused.stderr
+
+
+def test_weights_most_harmful_first(server: SmallServer) -> None:
+    succeeded(server)
+    numbers = ("weight", "val_loss_change_if_upweighted", "stderr", "z_influence", "z_agreement", "log_odds")
+    more = ("teacher_confidence", "student_confidence", "distillation_loss")
+    server.state.weights = wt.SampleWeights(
+        round=3,
+        ids=[f"u{i}" for i in range(30)],
+        pseudo_label=["cat"] * 30,
+        student_label=["dog"] * 30,
+        **{name: [i / 30 for i in range(30)] for name in (*numbers, *more)},  # type: ignore[arg-type]
+    )
+    found = lines(kdaif(server, "weights", "j1", "--json"))
+    assert [weight["id"] for weight in found] == [f"u{i}" for i in range(29, 9, -1)]
+    assert len(lines(kdaif(server, "weights", "j1", "--limit", "0", "--json"))) == 30
+    assert [w["id"] for w in lines(kdaif(server, "weights", "j1", "--id", "u3", "--id", "u1", "--json"))] == [
+        "u3",
+        "u1",
+    ]
+    assert kdaif(server, "weights", "j1").stdout.splitlines()[1].startswith("u29\t0.9667\t+9.667e-01")
+
+
+def test_pull(server: SmallServer, image_bundle: Bundle, tmp_path: Path) -> None:
+    result = kdaif(server, "pull", succeeded(server, image_bundle), str(tmp_path / "s"))
+    assert result.exit_code == 0
+    assert str(tmp_path / "s" / "model.onnx") in result.stdout
+    assert "Verified" in result.stderr
+    (document,) = lines(kdaif(server, "pull", f"{PARENT}/students/j1", str(tmp_path / "s"), "--json"))
+    assert document["folder"] == str(tmp_path / "s")
+    assert {entry["path"] for entry in document["student"]["files"]} == set(image_bundle.files)
+
+
+def test_up_becomes_the_server(server: SmallServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, command: started.append([program, *command]))
+    assert kdaif(server, "up", "--port", "0", "--data-dir", str(tmp_path)).exit_code == 0
+    assert started == [
+        [sys.executable, sys.executable, "-m", "kdaif_server", "up", "--port", "0", "--data-dir", str(tmp_path)]
+    ]
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    result = kdaif(server, "up")
+    assert result.exit_code == 1
+    assert "pip install kdaif-server kdaif-worker" in result.stderr
+
+
+def test_short_forms() -> None:
+    assert architecture("mlp", "x") == Mlp()
+    assert architecture("cnn:16,32", "x") == Cnn((16, 32))
+    assert teacher_of("train") == TrainedTeacher()
+    assert teacher_of("train:cnn:8") == TrainedTeacher(Cnn((8,)))
+    assert teacher_of("column:logits:cat,dog") == ColumnTeacher("logits", ("cat", "dog"))
+    assert noise("symmetric:0.5") == PlantedNoise("symmetric", 0.5)
+    for wrong in ("mlp:a", "mlp:64,", "", "rnn:3"):
+        with pytest.raises(InvalidArgument):
+            architecture(wrong, "--student")
+    for wrong in ("column:guess:a,b", "train:rnn", "human"):
+        with pytest.raises(InvalidArgument):
+            teacher_of(wrong)
+    with pytest.raises(InvalidArgument):
+        noise("class_swap")
+
+
+def test_in_a_terminal_there_are_tables_and_ctrl_c_leaves_the_job_alone(server: SmallServer) -> None:
+    succeeded(server)
+    server.state.add_job("j2", jb.JOB_STATE_RUNNING)
+    server.state.tell(f"{PARENT}/distillationJobs/j2", "claimed", jb.JOB_STATE_RUNNING)
+    program = [str(Path(sys.executable).with_name("kdaif"))]
+    env = os.environ | {"KDAIF_TARGET": server.target, "TERM": "xterm", "COLUMNS": "100"}
+    main, terminal = pty.openpty()
+    subprocess.run([*program, "jobs"], stdout=terminal, stderr=terminal, env=env, check=True)
+    table = os.read(main, 65536).decode()
+    assert "PROGRESS OR OUTCOME" in table
+    assert "\t" not in table
+    assert "\x1b[" in table
+    watching = subprocess.Popen([*program, "watch", "j2"], stdout=terminal, stderr=subprocess.PIPE, env=env)
+    assert "claimed" in os.read(main, 65536).decode()
+    time.sleep(0.1)
+    watching.send_signal(signal.SIGINT)
+    _, told = watching.communicate(timeout=20)
+    assert watching.returncode == 130
+    assert b"kdaif cancel j2" in told
+    assert b"Traceback" not in told
+    os.close(main)
+    os.close(terminal)
+
+
+def test_the_reader_may_stop_early(server: SmallServer) -> None:
+    for i in range(3000):
+        server.state.add_job(f"j{i:05d}x{'0' * 40}")
+    command = f"{Path(sys.executable).with_name('kdaif')} jobs --limit 3000 --json | head -n 1"
+    env = os.environ | {"KDAIF_TARGET": server.target}
+    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+    assert np.size(done.stdout) == 1

@@ -1,0 +1,392 @@
+"""Submitting, following and asking, over a real connection."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from kdaif_client import (
+    Client,
+    Cnn,
+    ColumnTeacher,
+    Job,
+    JobFailed,
+    JobState,
+    Mlp,
+    PlantedNoise,
+    Spec,
+    Splits,
+    TrainedTeacher,
+    Training,
+    Weighting,
+)
+from kdaif_client._convert import spec_from_json, spec_to_json
+from kdaif_client._rpc import Rpc
+from kdaif_client.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServerError,
+    Unavailable,
+    WaitTimeout,
+)
+from kdaif_proto.v1 import jobs_pb2 as jb
+from kdaif_proto.v1 import weights_pb2 as wt
+
+from tests.client.small_server import PARENT, SmallServer, State
+
+L, U = "1" * 32, "2" * 32
+JOB = f"{PARENT}/distillationJobs/j1"
+
+
+@pytest.fixture
+def job(server: SmallServer, client: Client) -> Job:
+    server.state.add_job("j1")
+    return client.get_job("j1")
+
+
+def play(state: State, last: jb.JobState.ValueType = jb.JOB_STATE_SUCCEEDED) -> None:
+    state.tell(JOB, "queued", jb.JOB_STATE_QUEUED)
+    state.tell(JOB, "claimed", jb.JOB_STATE_RUNNING)
+    for number in (1, 2):
+        progress = jb.DistillationJob.Progress(
+            stage="distil", arm="influence", round=number, rounds=2, fraction=number / 4
+        )
+        state.tell(JOB, "round", jb.JOB_STATE_RUNNING, progress=progress, metrics={"validation_accuracy": 0.9})
+    if last == jb.JOB_STATE_SUCCEEDED:
+        state.jobs[JOB].result.student = f"{PARENT}/students/j1"
+        state.jobs[JOB].result.verdict = "Weighting helped."
+        state.jobs[JOB].result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, accuracy_per_seed=[0.9]))
+        state.tell(JOB, "finished", last)
+    else:
+        failure = jb.DistillationJob.Failure(
+            reason=jb.FAILURE_REASON_OUT_OF_MEMORY, message="batch_size 65536 needs 90 GiB", attempt=1
+        )
+        state.jobs[JOB].failure.CopyFrom(failure)
+        state.tell(JOB, "finished", last, failure=failure)
+
+
+FULL = Spec(
+    labeled=f"{PARENT}/datasets/{L}",
+    unlabeled=f"{PARENT}/datasets/{U}",
+    validation=f"{PARENT}/datasets/{L}",
+    class_names=("cat", "dog"),
+    teacher=ColumnTeacher("probabilities", ("dog", "cat"), f"{PARENT}/datasets/{U}", PlantedNoise("symmetric", 0.25)),
+    student=Cnn(channels=(8,), hidden_size=16, dropout=0.5),
+    training=Training(rounds=2, learning_rate=0.5, temperature=4.0, seed=0),
+    weighting=Weighting(method="uniform", target="keep", floor=0.0),
+    control_arms=("uniform",),
+    splits=Splits(test_share=0.25),
+    device="cpu",
+    max_runtime_s=60,
+    max_attempts=1,
+)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        FULL,
+        Spec(f"{PARENT}/datasets/{L}", f"{PARENT}/datasets/{U}"),
+        Spec(f"{PARENT}/datasets/{L}", f"{PARENT}/datasets/{U}", teacher=TrainedTeacher(), student=Mlp()),
+        Spec(
+            f"{PARENT}/datasets/{L}",
+            f"{PARENT}/datasets/{U}",
+            teacher=TrainedTeacher(Mlp((256,)), 5, PlantedNoise("class_swap", 0.5)),
+            student=Mlp((64, 32), 0.0),
+        ),
+    ],
+)
+def test_a_spec_is_the_same_after_the_wire_and_after_json(client: Client, spec: Spec) -> None:
+    assert client.submit_spec(spec).info.spec == spec
+    assert spec_from_json(spec_to_json(spec)) == spec
+
+
+def test_data_sets_are_given_as_such_by_name_or_by_id(server: SmallServer, client: Client) -> None:
+    dataset = client.upload_dataset({"x": [1.0, 2.0]}, name="pool")
+    spec = client.submit(labeled=L, unlabeled=dataset, test=f"{PARENT}/datasets/{U}").info.spec
+    assert (spec.labeled, spec.unlabeled, spec.test) == (
+        f"{PARENT}/datasets/{L}",
+        dataset.name,
+        f"{PARENT}/datasets/{U}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"student": Mlp(hidden_sizes=())}, "spec.student.mlp.hidden_sizes"),
+        ({"student": "mlp"}, "spec.student"),
+        ({"teacher": Mlp()}, "spec.teacher"),
+        ({"control_arms": ()}, "spec.control_arms"),
+        ({"control_arms": "uniform"}, "spec.control_arms"),
+        ({"training": Training(rounds="many")}, "spec.training.rounds"),
+        ({"training": Training(rounds=2**40)}, "spec.training.rounds"),
+        ({"weighting": Weighting(method="magic")}, "spec.weighting.method"),
+        ({"teacher": TrainedTeacher(planted_noise=PlantedNoise("some", 0.5))}, "spec.teacher.planted_noise.kind"),
+        ({"validation": 3}, "spec.validation"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_field(client: Client, arguments: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        client.submit(L, U, **arguments)  # type: ignore[call-overload]
+    assert [violation.field for violation in caught.value.violations] == [field]
+    assert field in str(caught.value)
+
+
+def test_every_wrong_field_is_told(client: Client) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        client.submit(L, U, training=Training(temperature=0.0))
+    assert [(v.field, v.description) for v in caught.value.violations] == [
+        ("spec.training.temperature", "is 0; must be above 0"),
+        ("spec.labeled", "has no column `label`"),
+    ]
+    assert str(caught.value) == (
+        "The spec is wrong in 2 places.\n"
+        "  spec.training.temperature: is 0; must be above 0\n"
+        "  spec.labeled: has no column `label`"
+    )
+    assert (caught.value.code, caught.value.reason) == ("INVALID_ARGUMENT", "INVALID_INPUT")
+
+
+def test_q7_the_same_request_is_the_same_job(client: Client) -> None:
+    first = client.submit(L, U, request_id="nightly")
+    assert client.submit(L, U, request_id="nightly").name == first.name
+    with pytest.raises(AlreadyExists):
+        client.submit(L, U, request_id="nightly", student=Mlp((3,)))
+    assert client.submit(L, U).name != client.submit(L, U).name
+
+
+def test_validate_only_returns_findings_and_queues_nothing(client: Client) -> None:
+    (finding,) = client.submit(L, U, validate_only=True)
+    assert str(finding) == (
+        "WARNING NON_FINITE_FEATURES at spec.unlabeled: rows with NaN are left out [12 rows: pool-000003, ...]"
+    )
+    assert list(client.list_jobs()) == []
+
+
+def test_an_unavailable_server_is_asked_again(server: SmallServer, client: Client) -> None:
+    server.state.unavailable.update({"CreateDistillationJob": 2, "GetDistillationJob": 2})
+    job = client.submit(L, U)
+    assert server.state.calls["CreateDistillationJob"] == 3
+    job.refresh()
+    assert len(list(client.list_jobs())) == 1
+
+
+def test_a_call_that_must_not_be_repeated_is_not(server: SmallServer, client: Client, job: Job) -> None:
+    server.state.unavailable["RetryDistillationJob"] = 1
+    with pytest.raises(Unavailable):
+        job.retry()
+    assert server.state.calls["RetryDistillationJob"] == 1
+
+
+def test_a_submit_that_gives_up_says_how_to_repeat_it() -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(Unavailable, match="request_id='nightly'"):
+        client.submit(L, U, request_id="nightly")
+
+
+def test_errors_that_are_not_of_a_kdaif_server(server: SmallServer) -> None:
+    rpc = Rpc(server.target, 5)
+    method = rpc._channel.unary_unary("/kdaif.v1.Nothing/Here", jb.GetDistillationJobRequest.SerializeToString, bytes)
+    with pytest.raises(ServerError, match="Is it a kdaif server as new as this client"):
+        rpc.call(method, jb.GetDistillationJobRequest())
+    rpc.close()
+    with Client("nowhere.invalid:50051", timeout_s=20) as client, pytest.raises(Unavailable, match="does not resolve"):
+        client.get_job("j1")
+
+
+def test_a_silent_server_runs_into_the_deadline() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Client(address, timeout_s=0.5) as client, pytest.raises((DeadlineExceeded, Unavailable)) as caught:
+            client.get_job("j1")
+    assert address in str(caught.value)
+
+
+def test_jobs_are_listed_by_state_cancelled_and_retried(server: SmallServer, client: Client, job: Job) -> None:
+    server.state.add_job("j2", jb.JOB_STATE_RUNNING)
+    assert [each.state for each in client.list_jobs(states=["running"])] == [JobState.RUNNING]
+    assert len(list(client.list_jobs(states=[JobState.RUNNING, JobState.QUEUED]))) == 2
+    assert len(list(client.list_jobs(limit=1))) == 1
+    with pytest.raises(InvalidArgument, match="'asleep'; choose from QUEUED"):
+        client.list_jobs(states=["asleep"])
+    assert job.cancel().state is JobState.CANCELLED
+    assert job.retry().state is JobState.QUEUED
+    with pytest.raises(NotFound, match="There is no job"):
+        client.get_job("j9")
+
+
+def test_watch_gives_every_event_and_ends(server: SmallServer, job: Job) -> None:
+    thread = threading.Thread(target=play, args=(server.state,))
+    thread.start()
+    events = list(job.watch())
+    thread.join()
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5]
+    assert [event.sequence for event in job.watch(after_sequence=3)] == [4, 5]
+    assert list(job.watch(after_sequence=5)) == []
+    assert job.state is JobState.SUCCEEDED
+    told = str(events[3])
+    assert "#4  round  distil · influence · round 2/2 (50%)  validation_accuracy=0.9" in told
+    assert "\n" not in told
+    assert str(events[4]).endswith("finished  SUCCEEDED")
+
+
+def test_watch_goes_on_after_the_last_event_when_the_stream_breaks(server: SmallServer, job: Job) -> None:
+    play(server.state)
+    server.state.cut_watches = [2, 0, 1]
+    assert [event.sequence for event in job.watch()] == [1, 2, 3, 4, 5]
+    assert server.state.calls["WatchDistillationJob"] == 4
+
+
+def test_watch_survives_a_restart_of_the_server(server: SmallServer, job: Job) -> None:
+    server.state.tell(JOB, "queued", jb.JOB_STATE_QUEUED)
+    events = job.watch()
+    assert next(events).sequence == 1
+
+    def restart() -> None:
+        time.sleep(0.2)
+        server.stop()
+        time.sleep(1.0)
+        server.start()
+        server.state.tell(JOB, "finished", jb.JOB_STATE_CANCELLED)
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    assert [event.sequence for event in events] == [2]
+    thread.join()
+
+
+def test_watch_gives_up_when_the_server_stays_away(server: SmallServer) -> None:
+    server.state.add_job("j1")
+    with Client(server.target, patience_s=0.5) as client:
+        job = client.get_job("j1")
+        threading.Timer(0.2, server.stop).start()
+        with pytest.raises(Unavailable):
+            list(job.watch())
+    server.start()
+
+
+def test_q10_a_quiet_watch_survives_its_own_pings(server: SmallServer) -> None:
+    server.state.add_job("j1")
+    rpc = Rpc(server.target, 10, keepalive_ms=600)
+    request = jb.WatchDistillationJobRequest(name=JOB)
+    threading.Timer(4.0, play, args=(server.state,)).start()
+    with rpc.receive(rpc.jobs.WatchDistillationJob, request, timeout_s=30) as answers:
+        assert [answer.event.sequence for answer in answers] == [1, 2, 3, 4, 5]
+    rpc.close()
+    assert server.state.calls["WatchDistillationJob"] == 1
+
+
+def test_leaving_a_watch_ends_its_stream(server: SmallServer, job: Job) -> None:
+    play(server.state)
+    server.state.jobs[JOB].state = jb.JOB_STATE_RUNNING
+    for event in job.watch():
+        if event.sequence == 2:
+            break
+    assert job.refresh().state is JobState.RUNNING
+
+
+def test_wait_returns_the_finished_job(server: SmallServer, job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FailedPrecondition, match="QUEUED and has no result yet"):
+        _ = job.result
+    threading.Timer(0.2, play, args=(server.state,)).start()
+    assert job.wait(progress=True) is job
+    assert job.result.verdict == "Weighting helped."
+    assert job.result.arms[0].p_value is None
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "SUCCEEDED" in err
+
+
+def test_wait_raises_what_failed(server: SmallServer, job: Job) -> None:
+    play(server.state, jb.JOB_STATE_FAILED)
+    with pytest.raises(JobFailed) as caught:
+        job.wait()
+    assert (caught.value.state, caught.value.reason) == ("FAILED", "OUT_OF_MEMORY")
+    assert str(caught.value) == f"Job {JOB} ended FAILED (OUT_OF_MEMORY): batch_size 65536 needs 90 GiB"
+    with pytest.raises(JobFailed):
+        _ = job.result
+
+
+def test_wait_gives_up_in_time(job: Job) -> None:
+    started = time.monotonic()
+    with pytest.raises(WaitTimeout, match="goes on") as caught:
+        job.wait(timeout_s=0.5)
+    assert isinstance(caught.value, TimeoutError)
+    assert 0.4 < time.monotonic() - started < 3
+
+
+@pytest.fixture
+def weighted(server: SmallServer, job: Job) -> Job:
+    n = 25_000
+    server.state.weights = wt.SampleWeights(
+        round=8,
+        ids=[f"u-{i:05d}" for i in range(n)],
+        pseudo_label=["cat"] * n,
+        student_label=["dog"] * n,
+        truth=["owl", *[""] * (n - 1)],
+        **{  # type: ignore[arg-type]
+            name: [i / n for i in range(n)]
+            for name in (
+                *("weight", "val_loss_change_if_upweighted", "stderr", "z_influence", "z_agreement", "log_odds"),
+                *("teacher_confidence", "student_confidence", "distillation_loss"),
+            )
+        },
+    )
+    return job
+
+
+def test_weights_page_by_page(server: SmallServer, weighted: Job) -> None:
+    everything = list(weighted.weights())
+    assert len(everything) == 25_000
+    assert server.state.calls["ListSampleWeights"] == 3
+    assert everything[0].truth == "owl"
+    assert everything[1].truth is None
+    most = list(weighted.weights(order_by="val_loss_change_if_upweighted desc", limit=10))
+    assert [weight.id for weight in most] == [f"u-{i:05d}" for i in range(24_999, 24_989, -1)]
+    assert str(most[0]) == "u-24999  weight 1.000  harms +1 ± 1  teacher cat (100%), student dog (100%)"
+    assert list(weighted.weights(limit=0)) == []
+
+
+def test_weights_of_named_samples(server: SmallServer, weighted: Job) -> None:
+    ids = [f"u-{i:05d}" for i in range(2500, 0, -1)]
+    assert [weight.id for weight in weighted.weights(ids=ids)] == ids
+    assert server.state.calls["BatchGetSampleWeights"] == 3
+    with pytest.raises(NotFound, match="'nobody'"):
+        list(weighted.weights(ids=["nobody"]))
+
+
+def test_weights_as_one_table(weighted: Job) -> None:
+    table = weighted.weights_table(order_by="weight desc")
+    assert table.num_rows == 25_000
+    assert table.column("id")[0].as_py() == "u-24999"
+    assert table.column("round")[0].as_py() == 8
+    assert table.column("truth").null_count == 24_999
+    assert str(table.schema.field("weight").type) == "float"
+
+
+def test_one_client_serves_many_threads(server: SmallServer, client: Client) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda i: client.submit(L, U, request_id=f"r{i % 4}").name, range(32)))
+    assert len(set(names)) == 4
+
+
+def test_a_closed_client_says_so(server: SmallServer) -> None:
+    with Client(server.target) as client:
+        pass
+    with pytest.raises(ValueError, match="closed"):
+        client.get_job("j1")
+
+
+def test_a_client_needs_an_address() -> None:
+    with pytest.raises(InvalidArgument, match="localhost:50051"):
+        Client("")
+    assert "tenant='blue'" in repr(Client("localhost:1", tenant="blue"))
+    assert grpc.StatusCode.OK is not None

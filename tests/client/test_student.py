@@ -1,0 +1,162 @@
+"""A student runs on raw rows, and refuses rows that it was not made for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kdaif_client import Student
+from kdaif_client._cpu import usable_cpus
+from kdaif_client.errors import InvalidArgument, MissingDependency, ServerError
+
+from tests.client.conftest import CLASSES, Bundle
+
+RNG = np.random.default_rng(0)
+
+
+def opened(bundle: Bundle, folder: Path) -> Student:
+    for name, data in bundle.files.items():
+        (folder / name).write_bytes(data)
+    return Student.open(folder)
+
+
+@pytest.fixture
+def images(image_bundle: Bundle, tmp_path: Path) -> Student:
+    return opened(image_bundle, tmp_path)
+
+
+@pytest.fixture
+def numbers(numeric_bundle: Bundle, tmp_path: Path) -> Student:
+    return opened(numeric_bundle, tmp_path)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 64, 2500])
+def test_probabilities_are_those_of_the_model(images: Student, image_bundle: Bundle, rows: int) -> None:
+    X = RNG.integers(0, 256, (rows, 8, 8), dtype=np.uint8)
+    proba = images.predict_proba(X)
+    assert proba.dtype == np.float32
+    assert proba.shape == (rows, 3)
+    np.testing.assert_allclose(proba, softmax(X.reshape(rows, -1) @ image_bundle.matrix), atol=1e-5)
+    np.testing.assert_array_equal(images.predict(X), np.array(CLASSES)[proba.argmax(axis=1)])
+    np.testing.assert_array_equal(images.predict_proba(X[..., None]), proba)
+
+
+def test_no_rows_give_no_answers(images: Student) -> None:
+    assert images.predict_proba(np.zeros((0, 8, 8), np.uint8)).shape == (0, 3)
+    assert len(images.predict(np.zeros((0, 8, 8, 1), np.uint8))) == 0
+
+
+def test_number_columns_are_taken_by_name(numbers: Student, numeric_bundle: Bundle) -> None:
+    matrix = RNG.normal(size=(4, 3))
+    want = softmax(matrix.astype(np.float32) @ numeric_bundle.matrix)
+    columns = {"weight": matrix[:, 2], "age": matrix[:, 0], "more": matrix[:, 1], "height": matrix[:, 1]}
+    for X in (matrix, matrix.astype(np.float32), matrix.tolist(), pd.DataFrame(columns), columns):
+        np.testing.assert_allclose(numbers.predict_proba(X), want, atol=1e-6)
+    polars = pytest.importorskip("polars")
+    np.testing.assert_allclose(numbers.predict_proba(polars.DataFrame(columns)), want, atol=1e-6)
+
+
+def test_a_features_column_of_lists(tmp_path: Path) -> None:
+    from tests.client.conftest import make_bundle
+
+    student = opened(make_bundle("numeric", (3,), ["features"]), tmp_path)
+    matrix = RNG.normal(size=(4, 3))
+    want = student.predict_proba(matrix)
+    np.testing.assert_array_equal(student.predict_proba(pd.DataFrame({"features": list(matrix)})), want)
+    np.testing.assert_array_equal(student.predict_proba({"features": matrix}), want)
+
+
+@pytest.mark.parametrize(
+    ("X", "says"),
+    [
+        (np.zeros((2, 8, 8)), r"X is float64, and this student takes uint8 images \[N, 8, 8, 1\].*\* 255"),
+        (np.zeros((2, 7, 8), np.uint8), r"X has shape \[2, 7, 8, 1\]"),
+        (np.zeros((8, 8, 1), np.uint8), r"X has shape \[8, 8, 1, 1\]"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"X has shape \[2, 8, 8, 3\]"),
+    ],
+)
+def test_wrong_pictures_are_refused(images: Student, X: Any, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        images.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "says"),
+    [
+        (np.zeros((2, 4)), r"X has shape \[2, 4\], and this student takes numbers \[N, 3\] with columns age, height"),
+        (np.zeros(3), r"a single row needs a leading axis: X\[None\]"),
+        (np.array([["a", "b", "c"]]), "X is <U1"),
+        (np.array([[0, np.nan, 0], [0, 0, 0], [np.inf, 0, 0]]), r"in 2 rows, first \[0, 2\]"),
+        (np.array([[1e300, 0, 0]]), r"beyond float32 in 1 rows, first \[0\]"),
+        ({"age": [1.0]}, "lacks the columns height, weight"),
+        ({"age": [1.0], "height": [1.0, 2.0], "weight": [1.0]}, "different lengths"),
+        (pd.DataFrame({"age": ["old"], "height": [1.0], "weight": [2.0]}), "X is "),
+    ],
+)
+def test_wrong_numbers_are_refused(numbers: Student, X: Any, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        numbers.predict(X)
+
+
+def test_e8_threads_are_those_granted_and_do_not_spin(images: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdaif_client.bundle.usable_cpus", lambda: 3)
+    options = Student.open(images.folder)._session.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.inter_op_num_threads == 1
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_a_missing_runtime_is_named(images: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'kdaif-client\[edge\]'"):
+        Student.open(images.folder)
+
+
+def test_a_file_that_onnxruntime_cannot_read(numeric_bundle: Bundle, tmp_path: Path) -> None:
+    import hashlib
+    import json
+
+    manifest = json.loads(numeric_bundle.files["manifest.json"])
+    manifest["files"]["model.onnx"] = {"sha256": hashlib.sha256(b"no model").hexdigest(), "size_bytes": 8}
+    files = numeric_bundle.files | {"model.onnx": b"no model", "manifest.json": json.dumps(manifest).encode()}
+    with pytest.raises(ServerError, match=r"cannot read .*model\.onnx"):
+        opened(Bundle(files, numeric_bundle.matrix), tmp_path)
+
+
+def groups(folder: Path, lines: str, files: dict[str, str]) -> tuple[Path, Path]:
+    proc, cgroups = folder / "proc", folder / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "self" / "cgroup").write_text(lines)
+    for name, text in files.items():
+        (cgroups / name).parent.mkdir(parents=True, exist_ok=True)
+        (cgroups / name).write_text(text)
+    return proc, cgroups
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "cpus"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "300000 100000\n"}, 3),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 64),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "20000 100000\n"}, 1),
+        ("4:cpu,cpuacct:/x\n", {"cpu/x/cpu.cfs_quota_us": "400000", "cpu/x/cpu.cfs_period_us": "100000"}, 4),
+        ("4:cpu:/gone\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ("nonsense", {"cpu.max": "nonsense"}, 64),
+    ],
+)
+def test_cpus_of_a_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, files: dict[str, str], cpus: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
+    assert usable_cpus(*groups(tmp_path, lines, files)) == cpus
