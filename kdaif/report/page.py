@@ -34,7 +34,7 @@ _CURVES = (
         "rank correlation of two halves of the validation rows, −1 to 1",
         False,
     ),
-    ("effective_sample_share", "Effective sample size", "share of the unlabelled rows", True),
+    ("effective_sample_size", "Effective sample size", "equally weighted rows, (Σw)² / Σw²", False),
 )
 _MOST_FEATURES = 6
 _SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.INFO)  # the worst first

@@ -46,7 +46,7 @@ class Report:
         findings: of the check of the data.
         influence_rounds: metrics of each round of the weighted arm: ``round`` and any of ``validation_loss``,
             ``validation_accuracy`` (0 to 1), ``reliability`` (split-half rank correlation) and
-            ``effective_sample_share`` (of the unlabelled rows, 0 to 1).
+            ``effective_sample_size`` (in rows).
         uniform_rounds: the same of the uniform arm.
         weights: of the last round, by `kdaif.records.weights_table.weights_schema`; None where nothing was weighed.
         images: uint8 ``[H, W]`` or ``[H, W, C]`` by row id, for the rows of `most_harmful`.

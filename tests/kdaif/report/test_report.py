@@ -81,7 +81,7 @@ def full_report(word: str = "cat") -> Report:
             "validation_loss": 1 / number,
             "validation_accuracy": 1 - 0.5 / number,
             "reliability": 0.5,
-            "effective_sample_share": 0.9,
+            "effective_sample_size": 54.0,
         }
         for number in range(1, 5)
     ]
