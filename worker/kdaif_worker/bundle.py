@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -114,7 +114,7 @@ def _results(trained: Trained, certificate: Certificate) -> tuple[ArmResult, ...
 def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs: BlobStore) -> Report:
     assignment, data, point = trained.assignment, trained.data, trained.point
     spec = assignment.spec
-    curves = {arm: point.finished[arm, spec.training.seed].curve for arm in trained.arms}
+    curves = {arm: _curve(point.finished[arm, spec.training.seed].curve, len(data.unlabeled)) for arm in trained.arms}
     shards = point.shards
     weights = pq.read_table(io.BytesIO(blobs.get_bytes(shards[-1].path))) if shards else None
     harmful = set() if weights is None else {row["id"] for row in most_harmful(weights)}
@@ -176,6 +176,19 @@ def _classes(trained: Trained) -> list[ClassRow]:
     ]
 
 
-def _overhead(curve: tuple[dict[str, float], ...]) -> float | None:
+def _curve(curve: Sequence[Mapping[str, float]], n_unlabeled: int) -> list[dict[str, float]]:
+    """The metrics of each round with its number, and the effective sample size as a share of the rows."""
+    return [
+        {**metrics, "round": number}
+        | (
+            {"effective_sample_share": metrics["effective_sample_size"] / n_unlabeled}
+            if "effective_sample_size" in metrics
+            else {}
+        )
+        for number, metrics in enumerate(curve, start=1)
+    ]
+
+
+def _overhead(curve: Sequence[Mapping[str, float]]) -> float | None:
     training = sum(metrics.get("train_seconds", 0.0) for metrics in curve)
     return sum(metrics.get("influence_seconds", 0.0) for metrics in curve) / training if training else None

@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--worker-name", help="shown in logs; default host and process id")
     parser.add_argument("--lease-ttl-s", type=float, help="the same as the server's, default 60")
-    parser.add_argument("--threads", type=int, help="CPU threads for training, default all")
+    parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
     parser.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.die_with is not None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdaif import datasets, teachers
+from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
-from kdaif.records import Progress
+from kdaif.records import DistillationSpec, Progress
 from kdaif.store import BlobStore, DatasetStore
+from kdaif.students import build_student
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
 from kdaif_worker.messages import Assignment, ProgressMessage, SucceededMessage
+
+_FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
 
 
 def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage:
@@ -28,8 +35,6 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     """
     spec = assignment.spec
     device = _device(spec.device)
-    if assignment.threads is not None:
-        torch.set_num_threads(assignment.threads)
     clock = _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
@@ -39,6 +44,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
     data = datasets.prepare(spec, files)
+    torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
     targets = teachers.soft_targets(spec, data, device)
     clock.stage("distil", 0.05)
@@ -73,6 +79,19 @@ class _StageClock:
         """Of each stage that is over."""
         ends = [start for _, start in self._starts[1:]]
         return {name: end - start for (name, start), end in zip(self._starts, ends, strict=False)}
+
+
+def _threads(spec: DistillationSpec, data: DistillationData) -> int:
+    """One for small work: waking threads for a batch that takes microseconds costs more than it gives.
+
+    Measured on 2 cores: an MLP of 5,000 parameters trains as fast with one thread as with two, and 13 times slower with
+    two when another process wants a core.
+    """
+    batch = data.unlabeled.features[: spec.training.batch_size]
+    student = build_student(spec.student, data.signature, len(data.class_names), batch, spec.training.seed)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        student.eval()(torch.from_numpy(np.array(batch)))
+    return 1 if counter.get_total_flops() < _FLOPS_WORTH_THREADS else len(os.sched_getaffinity(0))
 
 
 def _device(wanted: str) -> torch.device:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import structlog
 
-from kdaif.errors import FailedPreconditionError
+from kdaif.errors import FailedPreconditionError, UnavailableError
 from kdaif_server.embedded.valkey import EmbeddedValkey
 from kdaif_server.server import running_server
 from kdaif_server.settings import ServerSettings
 
 _WORKER_STOP_S = 10.0
 _RESTART_S = 1.0
+_VALKEY_CHECK_S = 1.0
 _log = structlog.get_logger("kdaif.stack")
 
 
@@ -29,6 +30,7 @@ async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Cal
 
     Raises:
         FailedPreconditionError: another stack already uses the data directory, or kdaif-worker is not installed.
+        UnavailableError: Valkey ended by itself; its log says why.
     """
     if find_spec("kdaif_worker") is None:
         raise FailedPreconditionError(
@@ -45,7 +47,17 @@ async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Cal
             if ready_file is not None:
                 _write_ready(ready_file, server.port)
             announce(server.port)
-            await asked.wait()
+            await _until_asked(asked, valkey)
+
+
+async def _until_asked(asked: asyncio.Event, valkey: EmbeddedValkey) -> None:
+    while valkey.is_alive():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), _VALKEY_CHECK_S)
+            return
+    raise UnavailableError(
+        f"Valkey ended by itself. See {valkey.log_file}; what it acknowledged is on disk. Start again."
+    )
 
 
 @contextlib.asynccontextmanager
