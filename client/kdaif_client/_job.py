@@ -129,9 +129,9 @@ class Job:
         """The weights of the unlabelled samples, fetched page by page.
 
         Args:
-            order_by: ``id``, ``weight``, ``val_loss_change_if_upweighted``, ``log_odds`` or ``confidence``, with
-                `` desc`` behind it for the largest first. The most harmful come first by
-                ``"val_loss_change_if_upweighted desc"``.
+            order_by: ``id``, ``weight``, ``val_loss_change_if_upweighted``, ``log_odds``, ``teacher_confidence`` or
+                another column of numbers, with `` desc`` behind it for the largest first. The most harmful come first
+                by ``"val_loss_change_if_upweighted desc"``.
             limit: how many at most.
             round: default the last one.
             ids: only these samples, in this order; ``order_by`` is then without effect.

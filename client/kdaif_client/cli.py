@@ -183,7 +183,7 @@ def submit(
             note(f"Follow it with: kdaif watch {_id(job)}")
 
 
-@app.command(epilog="Example: [bold]kdaif watch 7c9e6679 --json[/]")
+@app.command(epilog="Example: [bold]kdaif watch 01m886kexk140fydjmht61s2se --json[/]")
 def watch(
     job: JobArgument,
     after: Annotated[int, typer.Option(min=0, help="Leave out events up to this sequence number.")] = 0,
@@ -200,14 +200,14 @@ def watch(
 
 
 @app.command(
-    epilog="Example, the ten most harmful: [bold]kdaif weights 7c9e6679 --limit 10[/]   and the ten that help most: "
-    "[bold]kdaif weights 7c9e6679 --order-by val_loss_change_if_upweighted --limit 10[/]"
+    epilog="Example, the ten most harmful: [bold]kdaif weights 01m886kexk140fydjmht61s2se --limit 10[/]   "
+    "and the ten that help most, with [bold]--order-by val_loss_change_if_upweighted[/]"
 )
 def weights(
     job: JobArgument,
     order_by: Annotated[
         str,
-        typer.Option(help="id, weight, val_loss_change_if_upweighted, log_odds, confidence; ' desc' turns it round."),
+        typer.Option(help="id, weight, val_loss_change_if_upweighted, log_odds, ...; ' desc' turns it round."),
     ] = "val_loss_change_if_upweighted desc",
     limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 20,
     round_number: Annotated[int | None, typer.Option("--round", min=1, help="Default the last.")] = None,
@@ -230,7 +230,7 @@ def weights(
             tables.show_weights(found)
 
 
-@app.command(epilog="Example: [bold]kdaif pull 7c9e6679 student/[/]")
+@app.command(epilog="Example: [bold]kdaif pull 01m886kexk140fydjmht61s2se student/[/]")
 def pull(
     job: JobArgument,
     folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path("student"),
@@ -251,7 +251,7 @@ def pull(
             note("Verified: every file has the SHA-256 that was published.")
 
 
-@app.command(epilog="Example: [bold]kdaif jobs --state running[/]   or one: [bold]kdaif jobs 7c9e6679[/]")
+@app.command(epilog="Example: [bold]kdaif jobs --state running[/]   or [bold]kdaif jobs 01m886kexk140fydjmht61s2se[/]")
 def jobs(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Show only this one, in full.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
@@ -274,7 +274,7 @@ def jobs(
             tables.show_jobs(found)
 
 
-@app.command(epilog="Example: [bold]kdaif cancel 7c9e6679[/]")
+@app.command(epilog="Example: [bold]kdaif cancel 01m886kexk140fydjmht61s2se[/]")
 def cancel(
     job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
 ) -> None:
@@ -284,7 +284,7 @@ def cancel(
         print_json(handle.info) if as_json else typer.echo(f"{handle.name} {handle.state}")
 
 
-@app.command(epilog="Example: [bold]kdaif retry 7c9e6679[/]")
+@app.command(epilog="Example: [bold]kdaif retry 01m886kexk140fydjmht61s2se[/]")
 def retry(
     job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
 ) -> None:
@@ -343,7 +343,7 @@ def _report(job: Job, *, quiet: bool) -> None:
             note(f"Fetch the student: kdaif pull {_id(job)}     See the samples: kdaif weights {_id(job)}")
         return
     failure = job.info.failure
-    told = f" ({failure.reason}): {failure.message}" if failure else ""
+    told = f" ({failure.reason}): {failure.message.rstrip('.')}" if failure else ""
     complain(f"Job {job.name} ended {job.state}{told}. To queue it again: kdaif retry {_id(job)}")
     raise typer.Exit(1)
 

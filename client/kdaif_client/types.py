@@ -50,6 +50,9 @@ __all__ = [
 ]
 
 
+_CHIEF_METRICS = ("validation_accuracy", "validation_loss", "train_loss", "reliability")
+
+
 class DatasetState(StrEnum):
     """READY once all bytes are there and checked."""
 
@@ -189,7 +192,10 @@ class JobInfo:
 
 @dataclass(frozen=True)
 class JobEvent:
-    """One thing that happened to a job. ``sequence`` counts 1, 2, 3, ... without gaps."""
+    """One thing that happened to a job. ``sequence`` counts 1, 2, 3, ... without gaps.
+
+    Printing it gives one line with the chief figures of a round; ``metrics`` has all of them.
+    """
 
     sequence: int
     time: datetime | None
@@ -206,7 +212,8 @@ class JobEvent:
             parts.append(f"attempt {self.attempt}")
         if self.progress is not None:
             parts.append(f"{self.progress} ({self.progress.fraction:.0%})")
-        parts.extend(f"{name}={value:.4g}" for name, value in sorted(self.metrics.items()))
+        chief = [name for name in _CHIEF_METRICS if name in self.metrics] or sorted(self.metrics)[: len(_CHIEF_METRICS)]
+        parts.extend(f"{name}={self.metrics[name]:.4g}" for name in chief)
         if self.failure is not None:
             parts.append(f"{self.failure.reason}: {self.failure.message}")
         if self.kind == "finished":
