@@ -55,7 +55,7 @@ def test_q5_a_job_past_its_deadline_failed_and_was_not_cancelled(client: Client)
 
 
 def test_a_killed_child_ends_in_the_same_job_finishing_on_the_next_attempt(stack: Stack, client: Client) -> None:
-    job = submit(client, Training(rounds=40, epochs_per_round=2, seeds=1))
+    job = submit(client, Training(rounds=20, epochs_per_round=1, seeds=1))
     first(job, "round")
     stack.training_child().send_signal(signal.SIGKILL)
     job.wait(timeout_s=90)
@@ -66,14 +66,14 @@ def test_a_killed_child_ends_in_the_same_job_finishing_on_the_next_attempt(stack
     assert requeued.failure.reason == "CRASHED"
     # It went on from its checkpoint: at most the round that the kill cut off was done twice.
     done = [(event.progress.arm, event.progress.round) for event in events if event.kind == "round" and event.progress]
-    assert set(done) == {(arm, number) for arm in ("influence", "uniform") for number in range(1, 41)}
-    assert len(done) <= 81
+    assert set(done) == {(arm, number) for arm in ("influence", "uniform") for number in range(1, 21)}
+    assert len(done) <= 41
     assert len({weight.round for weight in job.weights(round=1, limit=3)}) == 1
 
 
 def test_q3_a_killed_supervisor_takes_its_child_along_and_the_job_comes_back(own_stack: Stack) -> None:
     with Client(own_stack.target) as client:
-        job = submit(client, Training(rounds=30, epochs_per_round=2, seeds=1))
+        job = submit(client, Training(rounds=20, epochs_per_round=1, seeds=1))
         first(job, "round")
         child = own_stack.training_child()
         own_stack.worker().send_signal(signal.SIGKILL)

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from kdaif_client.errors import AlreadyExists, FailedPrecondition, InvalidArgume
 from tests.e2e.conftest import Stack
 from tests.e2e.digits import Digits, upload_digits
 
-TRAINING = Training(rounds=4, epochs_per_round=3, seeds=1)
+TRAINING = Training(rounds=6, epochs_per_round=4, seeds=1)
 TEACHER = TrainedTeacher(epochs=40, planted_noise=PlantedNoise("class_swap", 0.4))
 
 
@@ -37,13 +38,13 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     with Client(stack.target) as client:
         digits = upload_digits(client)
         job = client.submit(
             **digits.roles(),
             teacher=TEACHER,
-            student=Mlp(hidden_sizes=(32,)),
+            student=Mlp(hidden_sizes=(64,)),
             training=TRAINING,
             request_id="main-job",
             display_name="main job",
@@ -52,7 +53,7 @@ def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Finished
         job.wait(timeout_s=60)
         folder = tmp_path_factory.mktemp("student") / "bundle"
         student = job.download_student(folder)
-        return Finished(digits, job, events, student, folder)
+        yield Finished(digits, job, events, student, folder)
 
 
 def test_the_job_ends_with_a_student_on_its_first_attempt(finished: Finished) -> None:
@@ -65,7 +66,7 @@ def test_events_count_without_gaps_and_tell_the_whole_story(finished: Finished) 
     kinds = [event.kind for event in finished.events]
     assert kinds[:2] == ["queued", "claimed"]
     assert kinds[-1] == "finished"
-    assert kinds.count("round") == 4 * 4  # four arms of four rounds
+    assert kinds.count("round") == 4 * 6  # four arms of six rounds
     fractions = [event.progress.fraction for event in finished.events if event.progress is not None]
     assert fractions == sorted(fractions)
 
@@ -138,10 +139,10 @@ def test_q7_the_same_request_is_the_same_job_and_a_changed_one_is_refused(finish
         "request_id": "main-job",
         "display_name": "main job",
     }
-    again = client.submit(**same, student=Mlp(hidden_sizes=(32,)))
+    again = client.submit(**same, student=Mlp(hidden_sizes=(64,)))
     assert again.name == finished.job.name
     with pytest.raises(AlreadyExists):
-        client.submit(**same, student=Mlp(hidden_sizes=(33,)))
+        client.submit(**same, student=Mlp(hidden_sizes=(65,)))
 
 
 def test_the_student_and_the_data_sets_are_listed(finished: Finished, client: Client) -> None:

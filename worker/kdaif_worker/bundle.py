@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from kdaif.datasets import DistillationData
+from kdaif.datasets import DistillationData, InputSignature
 from kdaif.evaluation import compare_arms, per_class_accuracy, verdict
 from kdaif.export import Certificate, certify, export_onnx, write_manifest
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
@@ -114,7 +114,7 @@ def _results(trained: Trained, certificate: Certificate) -> tuple[ArmResult, ...
 def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs: BlobStore) -> Report:
     assignment, data, point = trained.assignment, trained.data, trained.point
     spec = assignment.spec
-    curves = {arm: _curve(point.finished[arm, spec.training.seed].curve, len(data.unlabeled)) for arm in trained.arms}
+    curves = {arm: _curve(point.finished[arm, spec.training.seed].curve) for arm in trained.arms}
     shards = point.shards
     weights = pq.read_table(io.BytesIO(blobs.get_bytes(shards[-1].path))) if shards else None
     harmful = set() if weights is None else {row["id"] for row in most_harmful(weights)}
@@ -143,7 +143,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         features={}
         if is_image
         else {
-            row_id: dict(zip(data.signature.columns, features[place].tolist(), strict=False))
+            row_id: dict(zip(_input_names(data.signature), features[place].tolist(), strict=True))
             for row_id, place in shown.items()
         },
         classes=_classes(trained),
@@ -176,17 +176,15 @@ def _classes(trained: Trained) -> list[ClassRow]:
     ]
 
 
-def _curve(curve: Sequence[Mapping[str, float]], n_unlabeled: int) -> list[dict[str, float]]:
-    """The metrics of each round with its number, and the effective sample size as a share of the rows."""
-    return [
-        {**metrics, "round": number}
-        | (
-            {"effective_sample_share": metrics["effective_sample_size"] / n_unlabeled}
-            if "effective_sample_size" in metrics
-            else {}
-        )
-        for number, metrics in enumerate(curve, start=1)
-    ]
+def _curve(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    return [{**metrics, "round": number} for number, metrics in enumerate(curve, start=1)]
+
+
+def _input_names(signature: InputSignature) -> tuple[str, ...]:
+    """One name per input; a list column gives ``features[0]``, ``features[1]``, ..."""
+    if len(signature.columns) == 1 and signature.shape[0] > 1:
+        return tuple(f"{signature.columns[0]}[{place}]" for place in range(signature.shape[0]))
+    return signature.columns
 
 
 def _overhead(curve: Sequence[Mapping[str, float]]) -> float | None:

@@ -55,9 +55,7 @@ async def _until_asked(asked: asyncio.Event, valkey: EmbeddedValkey) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asked.wait(), _VALKEY_CHECK_S)
             return
-    raise UnavailableError(
-        f"Valkey ended by itself. See {valkey.log_file}; what it acknowledged is on disk. Start again."
-    )
+    raise UnavailableError(f"Valkey ended by itself. What it acknowledged is on disk; see {valkey.log_file}.")
 
 
 @contextlib.asynccontextmanager
