@@ -28,7 +28,7 @@ OUTPUT = Path("demo-output")
 SWAPPED_SHARE = 0.4
 PARTS = {"labelled": 100, "validation": 100, "pool": 1000, "test": 597}
 ARMS = ("supervised", "uniform", "influence", "oracle", "teacher")
-console = Console()
+console = Console(soft_wrap=True, highlight=False)
 
 
 def main() -> None:
@@ -100,8 +100,8 @@ def run_job(kdaif: Client, parts: dict[str, dict[str, Any]]) -> Job:
 def show_arms(result: JobResult) -> None:
     """The arms side by side."""
     table = Table(title=f"Test accuracy on {PARTS['test']} digits, mean of 3 seeds", title_justify="left")
-    for heading in ("arm", "accuracy", "macro F1", "vs uniform", "p (paired)", "size", "CPU time"):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for heading in ("arm", "accuracy", "macro F1", "vs uniform", "paired p", "KB", "ms/row"):
+        table.add_column(heading, justify="left" if heading == "arm" else "right", no_wrap=True)
     arms = {arm.arm: arm for arm in result.arms}
     for name in ARMS:
         arm = arms[name]
@@ -112,8 +112,8 @@ def show_arms(result: JobResult) -> None:
             f"{arm.macro_f1:.3f}",
             "" if points is None else f"{100 * points:+.1f} pt",
             "" if arm.p_value is None else f"{arm.p_value:.4f}",
-            "" if arm.size_kb is None else f"{arm.size_kb:.0f} KB",
-            "" if arm.ms_per_row is None else f"{arm.ms_per_row:.3f} ms/row",
+            "" if arm.size_kb is None else f"{arm.size_kb:.0f}",
+            "" if arm.ms_per_row is None else f"{arm.ms_per_row:.3f}",
             style="bold" if name == "influence" else "",
         )
     console.print(table)
@@ -131,7 +131,7 @@ def show_harmful(harmful: list[SampleWeight]) -> None:
             f"[red]{sample.pseudo_label}[/red]" if wrong else sample.pseudo_label,
             sample.truth,
             sample.student_label,
-            f"{sample.val_loss_change_if_upweighted:+.2g} ± {sample.stderr:.1g}",
+            f"{sample.val_loss_change_if_upweighted:+.2f} ± {sample.stderr:.2f}",
             f"{sample.weight:.2f}",
         )
     console.print(table)

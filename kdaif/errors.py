@@ -39,7 +39,7 @@ class FailureReason(StrEnum):
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """One wrong field: its path in the request, for example ``spec.training.temperature``, and what is wrong with it."""
+    """One wrong field: its path in the request, such as ``spec.training.temperature``, and what is wrong with it."""
 
     field: str
     description: str

@@ -71,8 +71,8 @@ def paired_p_value(differences: NDArray[Any], *, seed: int) -> float:
     """
     # Flipping the sign of a zero changes nothing, so rows without a difference only cost time.
     moved = differences[differences != 0]
-    if len(moved) == 0:
-        return 1.0
+    if len(moved) < 2:
+        return 1.0  # no difference, or one: both of its signs are as extreme, and scipy refuses a single observation
     outcome = permutation_test(
         (moved,),
         lambda sample, axis: np.mean(sample, axis=axis),

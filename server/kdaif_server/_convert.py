@@ -225,6 +225,11 @@ def _field_path(loc: tuple[int | str, ...]) -> str:
     return path
 
 
+def _is_list(value: Any) -> bool:
+    # FieldDescriptor.is_repeated would say it too, but only from protobuf 6 on.
+    return hasattr(value, "extend")
+
+
 def _enum_prefix(enum: Any) -> str:
     return str(enum.values_by_number[0].name).removesuffix("UNSPECIFIED")
 
@@ -235,7 +240,7 @@ def _plain(message: Message) -> dict[str, Any]:
     for field, value in message.ListFields():
         if field.containing_oneof is not None and field.containing_oneof.name == "kind":
             plain |= {"kind": field.name} | _plain(value)
-        elif field.is_repeated:
+        elif _is_list(value):
             plain[field.name] = list(value)
         else:
             plain[field.name] = _plain_value(field, value)
@@ -263,7 +268,7 @@ def _fill(message: Message, plain: Mapping[str, Any]) -> None:
         _fill(chosen, {name: rest.pop(name) for name in list(rest) if name in inner})
     for name, value in rest.items():
         field = descriptor.fields_by_name[name]
-        if field.is_repeated:
+        if _is_list(getattr(message, name)):
             getattr(message, name).extend(value)
         elif field.message_type is not None:
             _fill(getattr(message, name), value)

@@ -154,3 +154,7 @@ def test_nan_logits_are_an_error_that_names_the_rows() -> None:
 
     with pytest.raises(NonFiniteError, match=r"'uniform'.*1 test rows.*\[2\]"):
         compare_arms(np.array([0, 1, 2, 0]), {"uniform": [logits]}, CLASSES, seed=0)
+
+
+def test_one_differing_row_is_no_evidence() -> None:
+    assert paired_p_value(np.array([0.0, 1.0, 0.0]), seed=0) == 1.0
