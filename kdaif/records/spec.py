@@ -81,10 +81,15 @@ class Teacher(SpecModel):
 
 
 class Training(SpecModel):
-    """The loss and the optimiser. All arms share it."""
+    """The loss and the optimiser. All arms share it.
 
-    rounds: int = Field(default=8, ge=1, le=1000)
-    epochs_per_round: int = Field(default=4, ge=1, le=1000)
+    Few long rounds: a scoring costs about one and a half epochs of a small student, and ten epochs between two of them
+    cost no accuracy against five (digits, 40 % swapped targets), while weights still come before wrong targets are
+    memorised.
+    """
+
+    rounds: int = Field(default=4, ge=1, le=1000)
+    epochs_per_round: int = Field(default=10, ge=1, le=1000)
     batch_size: int = Field(default=64, ge=2, le=65_536)
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0)
     weight_decay: float = Field(default=5e-4, ge=0.0, le=1.0)
@@ -102,15 +107,19 @@ class Training(SpecModel):
 
 
 class Weighting(SpecModel):
-    """How influence becomes a weight (METHOD: log-odds parts, smoothing, floor, gate)."""
+    """How influence becomes a weight (METHOD: log-odds parts, smoothing, floor, gate).
+
+    Three warm-started conjugate-gradient steps on 256 rows weigh the rows as well as ten on 1,024 did, at a fifth of the
+    cost; to audit single scores rather than to weigh, raise both.
+    """
 
     method: Literal["influence", "uniform"] = "influence"
     target: Literal["keep", "blend"] = "blend"
-    curvature_rows: int = Field(default=1024, ge=2, le=1_000_000)
-    cg_steps: int = Field(default=10, ge=1, le=1000)
+    curvature_rows: int = Field(default=256, ge=2, le=1_000_000)
+    cg_steps: int = Field(default=3, ge=1, le=1000)
     damping: float | None = Field(default=None, gt=0.0, le=1e6)
     blocks: int = Field(default=4, ge=2, le=32)
-    sharpness: float = Field(default=1.0, gt=0.0, le=100.0)
+    sharpness: float = Field(default=2.0, gt=0.0, le=100.0)
     floor: float = Field(default=0.05, ge=0.0, lt=1.0)
     smoothing: float = Field(default=0.5, ge=0.0, lt=1.0)
     warmup_rounds: int = Field(default=1, ge=1, le=1000)

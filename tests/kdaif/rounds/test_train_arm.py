@@ -1,0 +1,252 @@
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from kdaif.datasets import DistillationData, InputSignature, Rows
+from kdaif.errors import InvalidDataError, InvalidInputError
+from kdaif.records import DistillationSpec, Mlp, PreflightReport, Training, Weighting
+from kdaif.records.spec import Architecture, Cnn
+from kdaif.records.weights_table import weights_schema
+from kdaif.rounds import ArmState, RoundOutcome, student_of, train_arm
+from kdaif.teachers import SoftTargets
+
+CPU = torch.device("cpu")
+CENTRES = np.random.default_rng(9).normal(size=(3, 6)) * 1.2
+
+
+def part(n: int, seed: int, kind: str = "labelled", image: bool = False) -> Rows:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 3, n)
+    features: Any = (CENTRES[labels] + generator.normal(size=(n, 6))).astype(np.float32)
+    if image:
+        features = np.clip(128 + 20 * features, 0, 255).astype(np.uint8).reshape(n, 2, 3, 1)
+    ids: Any = np.array([f"r{seed}-{i}" for i in generator.permutation(n)], dtype=object)
+    if kind == "labelled":
+        return Rows(ids=ids, features=features, labels=labels)
+    return Rows(ids=ids, features=features, labels=labels[:0], truth=labels)
+
+
+def data(n: int = 200, image: bool = False) -> DistillationData:
+    signature = InputSignature(kind="numeric", shape=(6,), columns=tuple("abcdef"))
+    if image:
+        signature = InputSignature(kind="image", shape=(2, 3, 1), columns=("image",))
+    return DistillationData(
+        class_names=("x", "y", "z"),
+        signature=signature,
+        labeled=part(15, 1, image=image),
+        validation=part(40, 2, image=image),
+        gate=part(30, 3, image=image),
+        unlabeled=part(n, 4, kind="unlabelled", image=image),
+        test=part(50, 5, image=image),
+        report=PreflightReport(),
+        test_is_given=True,
+    )
+
+
+def wrong_targets(given: DistillationData, share: float) -> SoftTargets:
+    """A confident teacher that names the next class in a share of the rows."""
+    assert given.unlabeled.truth is not None
+    planted = np.random.default_rng(0).random(len(given.unlabeled)) < share
+    said = np.where(planted, (given.unlabeled.truth + 1) % 3, given.unlabeled.truth)
+    return SoftTargets((3.0 * np.eye(3)[said]).astype(np.float32), None, planted, None)
+
+
+SMALL = Mlp(hidden_sizes=(16,))
+
+
+def spec(student: Architecture = SMALL, **weighting: Any) -> DistillationSpec:
+    return DistillationSpec(
+        labeled="0" * 32,
+        unlabeled="1" * 32,
+        student=student,
+        training=Training(rounds=3, epochs_per_round=4, batch_size=32, learning_rate=5e-3),
+        weighting=Weighting(**weighting),
+    )
+
+
+def run(arm: str, given: DistillationData, chosen: DistillationSpec, **options: Any) -> list[RoundOutcome]:
+    targets = options.pop("targets", None) or wrong_targets(given, 0.4)
+    return list(train_arm(arm, chosen, given, targets, **{"seed": 0, "device": CPU, **options}))
+
+
+def assert_close(first: ArmState, second: ArmState) -> None:
+    assert first.tensors.keys() == second.tensors.keys()
+    assert first.numbers == second.numbers
+    for name, tensor in first.tensors.items():
+        torch.testing.assert_close(second.tensors[name], tensor, rtol=1e-6, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("arm", ["influence", "uniform"])
+@pytest.mark.parametrize("student", [Mlp(hidden_sizes=(16,), dropout=0.3), Cnn(channels=(4,), hidden_size=8)])
+def test_a_resumed_arm_equals_the_uninterrupted_one(arm: str, student: Architecture) -> None:
+    given, chosen = data(65, image=True), spec(student)
+    whole = run(arm, given, chosen)
+    # Through a file's bytes and JSON, as a checkpoint would.
+    tensors, numbers = load(save(whole[0].state.tensors)), json.loads(json.dumps(whole[0].state.numbers))
+    rest = run(arm, given, chosen, resume=ArmState(tensors, numbers))
+    assert [outcome.round for outcome in rest] == [2, 3]
+    assert_close(whole[2].state, rest[1].state)
+    if whole[2].weights is not None:
+        assert rest[1].weights is not None
+        assert rest[1].weights.equals(whole[2].weights)
+
+
+def test_nothing_is_left_to_do_after_the_last_round() -> None:
+    given, chosen = data(40), spec()
+    assert run("uniform", given, chosen, resume=run("uniform", given, chosen)[-1].state) == []
+
+
+def test_an_earlier_state_is_not_changed_by_later_rounds() -> None:
+    arm = train_arm("influence", spec(), data(60), wrong_targets(data(60), 0.4), seed=0, device=CPU)
+    first = next(arm).state
+    before = {name: tensor.clone() for name, tensor in first.tensors.items()}
+    list(arm)
+    assert all(torch.equal(before[name], tensor) for name, tensor in first.tensors.items())
+
+
+def test_arms_of_a_seed_share_rows_steps_and_initial_parameters() -> None:
+    given = data(60)
+    clean = wrong_targets(given, 0.0)
+    # With every pseudo-label right, the oracle keeps every row and is the uniform arm.
+    uniform, oracle = (run(arm, given, spec(), targets=clean)[-1].state for arm in ("uniform", "oracle"))
+    assert_close(uniform, oracle)
+    # Until the first weights are in use, the influence arm is the uniform arm too.
+    influence = run("influence", given, spec(warmup_rounds=3), targets=clean)[-1].state
+    students = {name for name in uniform.tensors if name.startswith("student/")}
+    assert all(torch.equal(uniform.tensors[name], influence.tensors[name]) for name in students)
+    steps = [
+        run(arm, given, spec())[-1].state.tensors["optimizer/head.weight/step"] for arm in ("uniform", "supervised")
+    ]
+    assert float(steps[0]) == float(steps[1]) == 3 * 4 * 2
+
+
+def test_seeds_differ() -> None:
+    given = data(40)
+    first, second = (run("uniform", given, spec(), seed=seed)[-1].state for seed in (0, 1))
+    assert not torch.equal(first.tensors["student/head.weight"], second.tensors["student/head.weight"])
+
+
+@pytest.mark.parametrize("target", ["keep", "blend"])
+def test_wrong_rows_are_found_and_weigh_less(target: str) -> None:
+    given = data(300)
+    outcome = run("influence", given, spec(target=target))[-1]
+    targets = wrong_targets(given, 0.4)
+    assert outcome.metrics["wrong_row_auroc"] > 0.8
+    weights = outcome.state.tensors["weighting/weights"].numpy()
+    assert targets.planted is not None
+    assert weights[targets.planted].mean() < 0.8 * weights[~targets.planted].mean()
+    assert weights.mean() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_influence_beats_uniform_on_planted_noise_and_the_oracle_ignores_wrong_rows() -> None:
+    given = dataclasses.replace(data(300), test=part(500, 7))
+    accuracy = {}
+    for arm in ("influence", "uniform", "oracle"):
+        student = student_of(run(arm, given, spec())[-1].state, spec(), given)
+        with torch.no_grad():
+            predicted = student(torch.from_numpy(given.test.features)).argmax(1).numpy()
+        accuracy[arm] = (predicted == given.test.labels).mean()
+    assert accuracy["influence"] > accuracy["uniform"] + 0.03
+    assert accuracy["oracle"] > accuracy["uniform"] + 0.03
+
+
+def test_a_shut_gate_leaves_uniform_weights_and_the_teachers_own_targets() -> None:
+    given = data(80)
+    # Without a gate row there is no evidence.
+    given = dataclasses.replace(given, gate=part(0, 3))
+    outcomes = run("influence", given, spec())
+    uniform = run("uniform", given, spec())[-1].state
+    assert all(outcome.metrics["gate_step"] == 0 for outcome in outcomes)
+    last = outcomes[-1].state
+    assert (last.tensors["weighting/weights"] == 1).all()
+    assert torch.equal(last.tensors["weighting/log_targets"], uniform.tensors["weighting/log_targets"])
+    assert torch.equal(last.tensors["student/head.weight"], uniform.tensors["student/head.weight"])
+
+
+def test_the_weights_table_holds_the_schema_sorted_by_id() -> None:
+    given = data(50)
+    outcomes = run("influence", given, spec(warmup_rounds=2))
+    assert outcomes[0].weights is None
+    table = outcomes[1].weights
+    assert table is not None
+    assert table.schema.equals(weights_schema(pa.string()))
+    rows = table.to_pylist()
+    assert [row["id"] for row in rows] == sorted(given.unlabeled.ids.tolist())
+    assert {row["round"] for row in rows} == {2}
+    at = {row_id: place for place, row_id in enumerate(given.unlabeled.ids.tolist())}
+    weights = outcomes[1].state.tensors["weighting/weights"]
+    targets = wrong_targets(given, 0.4)
+    assert given.unlabeled.truth is not None
+    for row in rows:
+        place = at[row["id"]]
+        assert row["weight"] == pytest.approx(float(weights[place]), rel=1e-6)
+        assert row["pseudo_label"] == "xyz"[targets.logits[place].argmax()]
+        assert row["truth"] == "xyz"[given.unlabeled.truth[place]]
+        assert row["teacher_confidence"] == pytest.approx(np.exp(3) / (np.exp(3) + 2), rel=1e-5)
+        assert 1 / 3 <= row["student_confidence"] <= 1
+        assert row["stderr"] >= 0
+
+
+def test_integer_ids_and_unknown_truth() -> None:
+    given = data(50)
+    truth = np.where(np.arange(50) < 30, -1, given.unlabeled.truth)
+    unlabeled = dataclasses.replace(given.unlabeled, ids=np.arange(50)[::-1].copy(), truth=truth)
+    given = dataclasses.replace(given, unlabeled=unlabeled)
+    targets = wrong_targets(data(50), 0.4)
+    table = run("influence", given, spec(), targets=targets)[-1].weights
+    assert table is not None
+    assert table.column("id").to_pylist() == list(range(50))
+    assert table.column("truth").null_count == 30
+    oracle = run("oracle", given, spec(), targets=targets)[-1].state.tensors["weighting/weights"].numpy()
+    assert (oracle[:30] == 0).all()
+    assert 0 < oracle[30:].sum() < 20
+
+
+def test_metrics_are_finite_numbers_for_json() -> None:
+    given = data(60)
+    influence, uniform = run("influence", given, spec())[-1].metrics, run("uniform", given, spec())[-1].metrics
+    base = {"train_loss", "validation_loss", "validation_accuracy", "train_seconds"}
+    assert set(uniform) == base
+    assert set(influence) >= base | {
+        "gate_step",
+        "gate_gain",
+        "gate_stderr",
+        "reliability",
+        "share_influence",
+        "residual",
+        "effective_sample_size",
+        "influence_seconds",
+        "wrong_row_auroc",
+    }
+    json.dumps(influence, allow_nan=False)
+
+
+def test_the_student_comes_back_as_it_was() -> None:
+    given, chosen = data(40, image=True), spec(Cnn(channels=(4,), hidden_size=8))
+    state = run("uniform", given, chosen)[-1].state
+    student = student_of(state, chosen, given)
+    assert not student.training
+    assert all(torch.equal(state.tensors[f"student/{name}"], value) for name, value in student.state_dict().items())
+
+
+def test_the_oracle_needs_the_truth() -> None:
+    given = data(40)
+    blind = dataclasses.replace(given, unlabeled=dataclasses.replace(given.unlabeled, truth=None))
+    targets = wrong_targets(given, 0.4)
+    with pytest.raises(InvalidInputError, match="truth"):
+        run("oracle", blind, spec(), targets=targets)
+    assert "wrong_row_auroc" not in run("influence", blind, spec(), targets=targets)[-1].metrics
+    with pytest.raises(InvalidInputError, match="no arm"):
+        run("best", given, spec())
+
+
+def test_a_part_without_rows_is_named() -> None:
+    given = dataclasses.replace(data(40), validation=part(0, 2))
+    with pytest.raises(InvalidDataError, match="validation"):
+        run("uniform", given, spec())
