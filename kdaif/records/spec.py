@@ -109,8 +109,8 @@ class Training(SpecModel):
 class Weighting(SpecModel):
     """How influence becomes a weight (METHOD: log-odds parts, smoothing, floor, gate).
 
-    Three warm-started conjugate-gradient steps on 256 rows weigh the rows as well as ten on 1,024 did, at a fifth of the
-    cost; to audit single scores rather than to weigh, raise both.
+    Three warm-started conjugate-gradient steps on 256 rows weigh the rows as well as ten on 1,024 did, at a fifth of
+    the cost; to audit single scores rather than to weigh, raise both.
     """
 
     method: Literal["influence", "uniform"] = "influence"
