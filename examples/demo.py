@@ -59,7 +59,7 @@ def main() -> None:
         f"the weights recover {100 * (figures['acc_influence'] - figures['acc_uniform']):.1f}.\n\n"
         f"ONNX bundle, verified   {OUTPUT / 'student'}\n"
         f"Report                  {OUTPUT / 'student' / 'report.html'}\n"
-        f"Figures                 {file.relative_to(Path.cwd())}\n"
+        f"Figures                 {file}\n"
         f"{figures['seconds']:.0f} s in all. Nothing is left running."
     )
 

@@ -26,7 +26,6 @@ class Stack:
 
     process: subprocess.Popen[bytes]
     target: str
-    data_dir: Path
 
     def worker(self) -> psutil.Process:
         return wait_for(lambda: self._with_argument("kdaif_worker", psutil.Process(self.process.pid).children()))
@@ -44,13 +43,21 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(data_dir: Path) -> Iterator[Stack]:
-    ready = data_dir / "ready.json"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    log = (data_dir / "stack.log").open("wb")
+def running_stack(folder: Path, *, data_dir: Path | None = None) -> Iterator[Stack]:
+    ready = folder / "ready.json"
+    log = (folder / "stack.log").open("wb")
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "kdaif_server", "up", "--port", "0", "--data-dir", str(data_dir / "data")),
+            *(
+                sys.executable,
+                "-m",
+                "kdaif_server",
+                "up",
+                "--port",
+                "0",
+                "--data-dir",
+                str(data_dir or folder / "data"),
+            ),
             *("--ready-file", str(ready), "--lease-ttl-s", str(LEASE_TTL_S), "--reflection"),
         ],
         stdout=log,
@@ -60,11 +67,11 @@ def running_stack(data_dir: Path) -> Iterator[Stack]:
     try:
 
         def started() -> bool:
-            assert process.poll() is None, (data_dir / "stack.log").read_text()
+            assert process.poll() is None, (folder / "stack.log").read_text()
             return ready.exists()
 
         wait_for(started, timeout_s=30)
-        yield Stack(process, json.loads(ready.read_text())["target"], data_dir)
+        yield Stack(process, json.loads(ready.read_text())["target"])
     finally:
         process.send_signal(signal.SIGTERM)
         try:
