@@ -337,9 +337,9 @@ class Training(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     SEEDS_FIELD_NUMBER: builtins.int
     rounds: builtins.int
-    """Default 8."""
+    """Default 4."""
     epochs_per_round: builtins.int
-    """Passes over the unlabelled rows per round. Default 4."""
+    """Passes over the unlabelled rows per round. Default 10."""
     batch_size: builtins.int
     """Default 64."""
     learning_rate: builtins.float
@@ -448,15 +448,15 @@ class Weighting(google.protobuf.message.Message):
     method: global___Weighting.Method.ValueType
     target: global___Weighting.Target.ValueType
     curvature_rows: builtins.int
-    """Rows for the Gauss-Newton products. Default 1,024."""
+    """Rows for the Gauss-Newton products. Default 256."""
     cg_steps: builtins.int
-    """Conjugate-gradient steps. Default 10."""
+    """Conjugate-gradient steps. Default 3."""
     damping: builtins.float
     """Added to the Gauss-Newton matrix. Left out: 0.1 g'Hg / g'g."""
     blocks: builtins.int
     """Blocks of validation rows, for standard errors. Default 4."""
     sharpness: builtins.float
-    """Slope of the sigmoid from log-odds to weight. Default 1."""
+    """Slope of the sigmoid from log-odds to weight. Default 2."""
     floor: builtins.float
     """Smallest weight before normalising, 0 to 1. Default 0.05."""
     smoothing: builtins.float
