@@ -17,7 +17,9 @@ install: $(VENV)/.installed ## Make .venv with everything pinned in constraints.
 $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard */pyproject.toml)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): some minutes the first time."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) $$($(PYTHON) tools/dev_requirements.py)
+	@$(BIN)/python tools/dev_requirements.py > $(VENV)/dev-requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) \
+		-r $(VENV)/dev-requirements.txt
 	@touch $@
 
 demo: install ## The main job on real data, the whole way, in under 3 minutes
@@ -27,7 +29,7 @@ up: install ## The stack in the foreground until Ctrl-C
 	@$(BIN)/kdaif up
 
 test: install ## All tests but those that need a GPU
-	@$(BIN)/python -m pytest -m "not gpu" -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadfile
 
 check: lint types imports proto-check buf ## Everything that needs no run: style, types, contracts, stubs
 

@@ -54,6 +54,7 @@ _OPTIONS = [
     ("grpc.keepalive_time_ms", 30_000),
 ]
 _SWEEP_AGE_S = 7 * 86_400.0
+_REAP_S = 5.0
 _log = structlog.get_logger("kdaif.server")
 
 
@@ -81,24 +82,22 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
     queue = await JobQueue.connect(
         settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
     )
-    reaper: asyncio.Task[None] | None = None
+    stopping = asyncio.Event()
+    reaper = asyncio.create_task(_reap(queue, settings.lease_ttl_s, stopping))
     try:
-        server, health, stopping = _build(settings, queue)
+        server, health = _build(settings, queue, stopping)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
         await server.start()
         for service in ("", *_SERVICES):
             await health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        reaper = asyncio.create_task(_reap_forever(queue, settings.lease_ttl_s))
         running = RunningServer(server, port, health, stopping)
         try:
             yield running
         finally:
             await running.stop(settings.drain_s)
     finally:
-        if reaper is not None:
-            reaper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reaper
+        stopping.set()
+        await reaper
         await queue.close()
 
 
@@ -115,13 +114,12 @@ async def serve(settings: ServerSettings) -> None:
 
 
 def _build(
-    settings: ServerSettings, queue: JobQueue
-) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer, asyncio.Event]:
+    settings: ServerSettings, queue: JobQueue, stopping: asyncio.Event
+) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
     blobs = BlobStore.open(settings.blob_url)
     dataset_store = DatasetStore(blobs, settings.spool_dir, datasets.inspect)
     dataset_store.sweep(max_age_s=_SWEEP_AGE_S)
     artifacts = Artifacts(queue, blobs, settings.cache_dir)
-    stopping = asyncio.Event()
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(dataset_store), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
@@ -133,15 +131,16 @@ def _build(
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
-    return server, health, stopping
+    return server, health
 
 
-async def _reap_forever(queue: JobQueue, lease_ttl_s: float) -> None:
+async def _reap(queue: JobQueue, lease_ttl_s: float, stopping: asyncio.Event) -> None:
     """Any number of servers may do this: each expiry is one atomic transition."""
-    while True:
+    while not stopping.is_set():
         try:
             for job in await queue.reap():
                 _log.warning("lease expired", tenant=job.tenant, job=job.id, attempt=job.attempt, state=job.state)
         except KdaifError as error:
             _log.error("reaping failed", error=str(error))
-        await asyncio.sleep(min(lease_ttl_s / 4, 5.0))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), min(lease_ttl_s / 4, _REAP_S))

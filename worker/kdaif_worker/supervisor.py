@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -23,6 +24,7 @@ from kdaif_worker.settings import WorkerSettings
 _IDLE_S = 0.2
 _OUTAGE_S = 1.0
 _WATCH_S = 5.0
+_CANCEL_AGAIN_S = 0.2
 _log = structlog.get_logger("kdaif.worker")
 
 
@@ -90,9 +92,7 @@ class Supervisor:
                 done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 child.kill()
-                for task in ends:
-                    task.cancel()
-                await asyncio.gather(*ends, return_exceptions=True)
+                await _end_all(ends)
         # Where two ended at once, an exception (a lost lease) outranks a result.
         return min(done, key=lambda task: task.exception() is None).result()
 
@@ -140,6 +140,15 @@ class Supervisor:
                 if event.kind == "cancelling" and event.attempt == claim.token:
                     return _cancelled()
                 after = event.sequence
+
+
+async def _end_all(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancels until all have ended: a client library may turn a cancellation into an error of its own, once."""
+    pending = tasks
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 async def _until_stopped(stopping: asyncio.Event) -> FailedMessage:
