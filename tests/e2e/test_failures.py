@@ -97,3 +97,16 @@ def test_a_stack_that_is_stopped_leaves_no_process_and_goes_on_where_it_was(own_
     own_stack.process.send_signal(signal.SIGINT)
     assert own_stack.process.wait(30) == 0
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in family), timeout_s=5)
+
+
+def test_a_worker_told_to_stop_right_after_its_claim_ends_and_gives_the_job_back(own_stack: Stack) -> None:
+    with Client(own_stack.target) as client:
+        for name in ("first", "second", "third"):
+            job = submit(client, LONG, display_name=name)
+            own_stack.training_child()
+            worker = own_stack.worker()
+            worker.send_signal(signal.SIGTERM)
+            wait_for(lambda worker=worker: gone(worker), timeout_s=5)
+            assert job.refresh().state in (JobState.QUEUED, JobState.RUNNING)  # back at once, not after its lease
+            job.cancel()
+            wait_for(lambda job=job: job.refresh().state is JobState.CANCELLED)
