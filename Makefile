@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports proto proto-check buf format clean
+.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,10 @@ buf: install
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against '.git#ref=HEAD'
 	@if git rev-parse -q --verify HEAD~1 >/dev/null; then $(BIN)/buf breaking --against '.git#ref=HEAD~1'; fi
+
+bench-quality: install ## Influence against its rivals; KDAIF_DATA names the data, QUICK=1 runs a cut in under 10 minutes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick,--page docs/results/quality.md)
 
 clean: ## Remove the environments
 	rm -rf $(VENV) $(PROTO_VENV)

@@ -1,0 +1,1 @@
+"""Does influence weighting beat uniform distillation and its rivals? In process, seeded, on real data."""

@@ -1,0 +1,45 @@
+"""Which cells a run consists of."""
+
+from __future__ import annotations
+
+from benchmarks.quality.arms import ARMS, DEFAULT, ORACLE, UNIFORM
+from benchmarks.quality.cells import Unit
+from benchmarks.quality.conditions import CONDITIONS, OWN
+from benchmarks.quality.sets import SETS
+
+_STRONG = (OWN, "symmetric .4", "class-swap .4", "instance .4")
+# Every corruption at both shares where that is cheap, the strong ones elsewhere.
+_ALL_CONDITIONS = ("digits", "fashion", "german_credit")
+_FULL_SEEDS, _QUICK_SEEDS = 5, 3
+_QUICK = {
+    "digits": _STRONG,
+    "german_credit": (OWN, "class-swap .4"),
+    "trec": (OWN,),
+    "sms": (OWN,),
+    "youtube": (OWN,),
+    "digits_minority": (OWN,),
+}
+
+
+def full_plan() -> list[Unit]:
+    """Every data set, five seeds."""
+    return _units({name: _conditions(name) for name in SETS}, _FULL_SEEDS)
+
+
+def quick_plan() -> list[Unit]:
+    """A cut that ends in under ten minutes on two cores."""
+    return _units(_QUICK, _QUICK_SEEDS)
+
+
+def _conditions(data_set: str) -> tuple[str, ...]:
+    if SETS[data_set].kind != "trained":
+        return (OWN,)
+    return tuple(CONDITIONS) if data_set in _ALL_CONDITIONS else _STRONG
+
+
+def _units(conditions: dict[str, tuple[str, ...]], seeds: int) -> list[Unit]:
+    return [
+        Unit(name, seed, chosen, (UNIFORM, DEFAULT, ORACLE) if SETS[name].kind == "minority" else ARMS)
+        for seed in range(seeds)
+        for name, chosen in conditions.items()
+    ]

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.quality.arms import DEFAULT, ORACLE, UNIFORM, run_arm
+from benchmarks.quality.cells import Cell
+from benchmarks.quality.conditions import CONDITIONS, corrupted_targets, default_spec
+from benchmarks.quality.loop import Job, Moment, Rival, Weigh, train_rival
+from benchmarks.quality.page import page
+from benchmarks.quality.sets.pictures import digits, digits_minority, minority_class
+from benchmarks.quality.summary import by_condition, figures
+from kdaif.evaluation import predict
+from kdaif.rounds import student_of, train_arm
+
+CPU = torch.device("cpu")
+
+
+def uniform(job: Job) -> Weigh:
+    def weigh(moment: Moment) -> np.ndarray:
+        return np.ones(len(moment.losses))
+
+    return weigh
+
+
+def test_digits_one_seed_from_training_to_the_page() -> None:
+    data = digits(0)
+    spec = default_spec(data, 0)
+    targets = corrupted_targets(spec, data, CONDITIONS["class-swap .4"])
+    measured = {arm: run_arm(arm, spec, data, targets, 0) | {"wrong_share": 0.4} for arm in (UNIFORM, DEFAULT, ORACLE)}
+    assert measured[ORACLE]["accuracy"] > measured[UNIFORM]["accuracy"] > 0.5
+    assert measured[DEFAULT]["log_odds_auroc"] > 0.8
+    conditions = by_condition([Cell("digits", "class-swap .4", 0, arm, measures) for arm, measures in measured.items()])
+    assert conditions[0].kind == "planted"
+    assert conditions[0].points_over(UNIFORM) == pytest.approx(
+        100 * (measured[DEFAULT]["accuracy"] - measured[UNIFORM]["accuracy"])
+    )
+    found = figures(
+        conditions, [Cell("digits", "class-swap .4", 0, DEFAULT, measured[DEFAULT])], {"loo_pearson_logreg": 0.5}
+    )
+    assert found["overhead_ratio"] > 0
+    text = page(conditions, found, {"trec": "no data"}, machine="a machine", commit="0" * 40, quick=True)
+    assert "`loo_pearson_logreg` is 0.500, below .95." in text
+    assert "- trec: no data" in text
+
+
+@pytest.mark.parametrize("when", ["once", "often", "after_round"])
+def test_the_rivals_loop_with_equal_weights_is_the_products_uniform_arm(when: str) -> None:
+    data = digits(0)
+    spec = default_spec(data, 0)
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"rounds": 2, "epochs_per_round": 2})})
+    targets = corrupted_targets(spec, data, CONDITIONS["symmetric .2"])
+    ours = list(train_arm(UNIFORM, spec, data, targets, seed=0, device=CPU))[-1]
+    theirs = train_rival(Rival(uniform, when), spec, data, targets, 0)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        predict(student_of(ours.state, spec, data), data.test.features, CPU),
+        predict(theirs.student, data.test.features, CPU),
+    )
+
+
+@pytest.mark.parametrize("condition", list(CONDITIONS))
+def test_planted_corruption_has_the_share_it_says(condition: str) -> None:
+    data = digits(1)
+    spec = default_spec(data, 1)
+    targets = corrupted_targets(spec, data, CONDITIONS[condition])
+    share = 0.0 if targets.planted is None else float(targets.planted.mean())
+    assert share == pytest.approx(CONDITIONS[condition].share, abs=0.04)
+    clean = corrupted_targets(spec, data, CONDITIONS["own"])
+    moved = targets.logits.argmax(1) != clean.logits.argmax(1)
+    np.testing.assert_array_equal(moved, targets.planted if targets.planted is not None else np.zeros(len(moved), bool))
+
+
+def test_parts_share_no_row_and_the_minority_is_cut() -> None:
+    whole, thinned = digits(2), digits_minority(2)
+    parts = (whole.labeled, whole.validation, whole.gate, whole.unlabeled, whole.test)
+    ids = np.concatenate([part.ids for part in parts])
+    assert len(np.unique(ids)) == len(ids) == 1797
+    assert (len(whole.labeled), len(whole.validation), len(whole.gate)) == (100, 60, 40)
+    minority = minority_class(2, 10)
+    assert whole.unlabeled.truth is not None
+    assert thinned.unlabeled.truth is not None
+    before, after = ((truth == minority).sum() for truth in (whole.unlabeled.truth, thinned.unlabeled.truth))
+    assert 0.1 < after / before < 0.45
