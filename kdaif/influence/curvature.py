@@ -20,10 +20,18 @@ class Curvature:
     Attributes:
         theta: the student's parameters, `[P]`.
         product: v `[P]` -> H v, without damping.
+        student: in eval mode.
+        features: the rows of H, raw, `[M, ...]`.
+        row_weights: what each adds to H, `[M]`.
+        temperatures: 1 for rows of L, T for rows of U, `[M]`.
     """
 
     theta: Tensor
     product: Callable[[Tensor], Tensor]
+    student: nn.Module
+    features: Tensor
+    row_weights: Tensor
+    temperatures: Tensor
 
     def scaled_damping(self, gradient: Tensor) -> float:
         """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""
@@ -68,7 +76,9 @@ def curvature_at(
     temperatures = torch.cat([torch.ones_like(hard), torch.full_like(soft, training.temperature)])
     features = torch.cat([labeled_features[from_labeled], unlabeled_features[from_unlabeled]])
     theta = parameter_vector(student)
-    return Curvature(theta, gauss_newton(logits_of(student, features), theta, torch.cat([hard, soft]), temperatures))
+    row_weights = torch.cat([hard, soft])
+    product = gauss_newton(logits_of(student, features), theta, row_weights, temperatures)
+    return Curvature(theta, product, student, features, row_weights, temperatures)
 
 
 def _subsample(n: int, most: int, generator: np.random.Generator) -> Tensor:

@@ -13,13 +13,15 @@ from torch.nn import functional
 
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.reliability import rank_correlation
+from kdaif.influence.solvers import System, solve_cg, solve_ekfac, solve_head
 from kdaif.linalg import (
-    conjugate_gradient,
+    Solution,
     directional_derivatives,
     finite_differences,
     linearise,
     logits_of,
 )
+from kdaif.records.spec import Solver
 
 _ROWS_PER_PASS = 1024
 
@@ -34,8 +36,8 @@ class InfluenceScores:
         reliability: Spearman correlation of the scores from the two halves of the blocks, in -1..1.
         logits: the student's, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
         solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from.
-        residual: largest relative residual of the solves.
-        solver_steps: conjugate-gradient steps taken.
+        residual: largest relative residual of the solves, |g_k - (H + d I) v_k| / |g_k|, whatever the solver.
+        solver_steps: conjugate-gradient steps taken; 0 for a closed form.
         solves_stopped: how many solves ended on a non-positive curvature or a non-finite value.
         damping: d.
     """
@@ -62,6 +64,7 @@ def influence_scores(
     temperature: float,
     blocks: int,
     steps: int,
+    solver: Solver = "cg",
     damping: float | None = None,
     start: Tensor | None = None,
     tolerance: float = 1e-2,
@@ -86,6 +89,7 @@ def influence_scores(
         temperature: T.
         blocks: K; fewer when V is smaller.
         steps: conjugate-gradient steps.
+        solver: how v is found.
         damping: d; None scales it to the curvature along g.
         start: an earlier `solution`.
         tolerance: relative residual at which a solve is done; ranks do not move below 1e-2.
@@ -97,13 +101,7 @@ def influence_scores(
     shares = shares / shares.sum()
     gradients = _block_gradients(student, curvature.theta, validation_features, validation_labels, cuts)
     d = curvature.scaled_damping(shares @ gradients) if damping is None else damping
-    solved = conjugate_gradient(
-        lambda vector: curvature.product(vector) + d * vector,
-        gradients,
-        steps=steps,
-        start=start,
-        tolerance=tolerance,
-    )
+    solved = _solve(solver, curvature, System(gradients, d, steps=steps, tolerance=tolerance, start=start))
     per_block, logits = _influence_along(
         student, curvature.theta, features, log_targets, solved.x, temperature, derivative
     )
@@ -121,6 +119,16 @@ def influence_scores(
         solves_stopped=solved.stopped,
         damping=d,
     )
+
+
+def _solve(solver: Solver, curvature: Curvature, system: System) -> Solution:
+    match solver:
+        case "cg":
+            return solve_cg(curvature, system)
+        case "ekfac":
+            return solve_ekfac(curvature, system)
+        case "head":
+            return solve_head(curvature, system)
 
 
 def _blocks(n: int, blocks: int, seed: int) -> list[NDArray[np.int64]]:

@@ -1,17 +1,28 @@
 """Linear algebra over a network's parameters: curvature products and linear solves, without forming a matrix."""
 
 from kdaif.linalg.conjugate_gradient import Solution, conjugate_gradient
+from kdaif.linalg.ekfac import Ekfac, EkfacBlock, ekfac
 from kdaif.linalg.forward_mode import directional_derivatives, finite_differences
 from kdaif.linalg.gauss_newton import gauss_newton
+from kdaif.linalg.head import head_solve
+from kdaif.linalg.layers import Layer, fisher_roots, layers_of, tapped
 from kdaif.linalg.parameters import linearise, logits_of, parameter_vector
 
 __all__ = [
+    "Ekfac",
+    "EkfacBlock",
+    "Layer",
     "Solution",
     "conjugate_gradient",
     "directional_derivatives",
+    "ekfac",
     "finite_differences",
+    "fisher_roots",
     "gauss_newton",
+    "head_solve",
+    "layers_of",
     "linearise",
     "logits_of",
     "parameter_vector",
+    "tapped",
 ]

@@ -28,6 +28,9 @@ from kdaif.weighting import (
     trust_region,
 )
 
+# The gate's one solve decides for all rows, and an unfinished one understates the gain: a CNN's gate stayed shut at 3.
+_GATE_STEPS = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Weighting:
@@ -37,6 +40,7 @@ class Weighting:
         weights: mean 1, float64 `[N]`.
         log_targets: float32 `[N, C]` on the device.
         log_odds: smoothed s, float64 `[N]`; None before the first scoring.
+        gate_step: the gate's last step, 0 before the first scoring.
         gate_changes: smoothed predicted change of each gate row's loss, float64 `[M]`; None before the first scoring.
         solution: of the influence solves, `[K, P]`; None before the first scoring.
     """
@@ -44,6 +48,7 @@ class Weighting:
     weights: NDArray[np.float64]
     log_targets: Tensor
     log_odds: NDArray[np.float64] | None = None
+    gate_step: float = 0.0
     gate_changes: NDArray[np.float64] | None = None
     solution: Tensor | None = None
 
@@ -51,7 +56,7 @@ class Weighting:
         """For the arm's state."""
         arrays = {"weights": self.weights, "log_odds": self.log_odds, "gate_changes": self.gate_changes}
         stored = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
-        stored["log_targets"] = self.log_targets
+        stored |= {"log_targets": self.log_targets, "gate_step": torch.tensor(self.gate_step, dtype=torch.float64)}
         return stored if self.solution is None else {**stored, "solution": self.solution}
 
     @classmethod
@@ -65,6 +70,7 @@ class Weighting:
             weights=tensors["weights"].numpy().copy(),
             log_targets=tensors["log_targets"].to(device),
             log_odds=array("log_odds"),
+            gate_step=float(tensors["gate_step"]),
             gate_changes=array("gate_changes"),
             solution=tensors["solution"].to(device) if "solution" in tensors else None,
         )
@@ -126,6 +132,7 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
         temperature=temperature,
         blocks=options.blocks,
         steps=options.cg_steps,
+        solver=options.solver,
         damping=options.damping,
         start=current.solution,
         seed=seed,
@@ -155,16 +162,17 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
         spec.training.soft_label_weight * gradients,
         rows.gate.features,
         rows.gate.labels,
-        steps=options.cg_steps,
+        steps=max(options.cg_steps, _GATE_STEPS),
         damping=scores.damping,
     )
     changes = smooth(current.gate_changes, changes, options.smoothing)
-    gate = trust_region(weights, changes)
+    gate = trust_region(weights, changes, was_open=current.gate_step > 0)
     step = torch.tensor(gate.step, device=logits.device)
     weighting = Weighting(
         weights=1.0 - gate.step + gate.step * weights,
         log_targets=blended_log_targets(log_targets, rows.teacher_log_targets, step.expand(len(logits))),
         log_odds=log_odds,
+        gate_step=gate.step,
         gate_changes=changes,
         solution=scores.solution,
     )

@@ -25,12 +25,14 @@ class SoftTargets:
         test_logits: float32 `[N_test, C]`; None where the teacher cannot be run.
         planted: bool `[N_u]`, rows corrupted on purpose; None when none were.
         parameters: of the teacher network; None where none was trained.
+        external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
     """
 
     logits: NDArray[np.float32]
     test_logits: NDArray[np.float32] | None
     planted: NDArray[np.bool_] | None
     parameters: int | None
+    external_logits: NDArray[np.float32] | None = None
 
 
 def soft_targets(spec: DistillationSpec, data: DistillationData, device: torch.device) -> SoftTargets:
@@ -42,6 +44,7 @@ def soft_targets(spec: DistillationSpec, data: DistillationData, device: torch.d
         InvalidInputError: the teacher's architecture does not fit the data.
     """
     test_logits: NDArray[np.float32] | None = None
+    external_logits: NDArray[np.float32] | None = None
     parameters: int | None = None
     if isinstance(spec.teacher.source, ColumnTeacher):
         if data.unlabeled.teacher_logits is None:
@@ -51,12 +54,13 @@ def soft_targets(spec: DistillationSpec, data: DistillationData, device: torch.d
         teacher = train_teacher(spec.teacher.source, spec.training, data, device)
         logits = teacher.logits(data.unlabeled.features)
         test_logits = teacher.logits(data.test.features)
+        external_logits = None if data.external is None else teacher.logits(data.external.features)
         parameters = teacher.parameters
     _check_finite(logits, data.unlabeled.ids)
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
         logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed)
-    return SoftTargets(logits, test_logits, planted, parameters)
+    return SoftTargets(logits, test_logits, planted, parameters, external_logits)
 
 
 def _check_finite(logits: NDArray[np.float32], ids: NDArray[Any]) -> None:

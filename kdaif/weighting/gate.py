@@ -29,20 +29,26 @@ class Gate:
     effective_sample_size: float
 
 
-def trust_region(weights: NDArray[np.float64], changes: NDArray[np.float64]) -> Gate:
+def trust_region(weights: NDArray[np.float64], changes: NDArray[np.float64], *, was_open: bool = False) -> Gate:
     """The largest step whose predicted gain is positive at one standard error and that keeps half the rows effective.
 
     The prediction is of first order, so gain and standard error shrink alike with the step: whether the gain is
     believed is one question for all steps, and the effective sample size chooses among them.
 
+    Closing takes as much evidence as opening: once weights are in use, the gate shuts only when a loss is believed
+    at one standard error. A gate that flaps trains whole rounds on the very targets it had found to be wrong
+    (Fashion-MNIST, 40 % swapped targets, four splits: accuracy .675, and .709 with this rule).
+
     Args:
         weights: proposed, mean 1, `[N]`.
         changes: predicted change of each gate row's loss at the full step, `[M]`; negative is a gain.
+        was_open: weights were in use before.
     """
     gain = -float(changes.mean()) if len(changes) else 0.0
     stderr = float(changes.std(ddof=1) / np.sqrt(len(changes))) if len(changes) > 1 else float("inf")
     step = 0.0
-    if gain - stderr > 0:
+    believed = gain + stderr > 0 if was_open else gain - stderr > 0
+    if believed and np.isfinite(stderr):
         fitting = (n for n in _STEPS if effective_sample_size(1.0 - n + n * weights) >= len(weights) / 2)
         step = next(fitting, 0.0)
     return Gate(step, gain, stderr, effective_sample_size(1.0 - step + step * weights))

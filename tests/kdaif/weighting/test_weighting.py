@@ -102,6 +102,15 @@ def test_the_gate_opens_on_a_believable_gain_alone() -> None:
     assert gate.stderr == pytest.approx(noisy.std(ddof=1) / math.sqrt(30))
 
 
+def test_closing_takes_as_much_evidence_as_opening() -> None:
+    weights = np.array([0.5, 1.5] * 10)
+    undecided = np.array([-1.0, 0.99] * 15)
+    assert trust_region(weights, undecided).step == 0.0
+    assert trust_region(weights, undecided, was_open=True).step == 1.0
+    assert trust_region(weights, np.full(30, 0.1), was_open=True).step == 0.0
+    assert trust_region(weights, np.array([-1.0]), was_open=True).step == 0.0
+
+
 @pytest.mark.parametrize("changes", [[], [-1.0]])
 def test_without_evidence_the_gate_stays_shut(changes: list[float]) -> None:
     gate = trust_region(np.array([0.5, 1.5]), np.array(changes))
