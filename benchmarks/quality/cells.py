@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -51,6 +52,19 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class _Task:
+    """A unit and the digests of its arms, taken when the run began and the processes load their code."""
+
+    unit: Unit
+    digests: dict[str, str]
+
+    def file(self, condition: str, arm: str) -> Path:
+        """Where the cell is kept."""
+        name = "-".join((self.unit.data_set, condition, str(self.unit.seed), arm, self.digests[arm]))
+        return CELLS / f"{name.replace(' ', '_')}.json"
+
+
+@dataclass(frozen=True)
 class Cell:
     """A finished cell."""
 
@@ -70,48 +84,55 @@ def run_units(units: Sequence[Unit]) -> tuple[list[Cell], dict[str, str]]:
     left_out: dict[str, str] = {}
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    tasks = [_Task(unit, {arm: _digest(unit.data_set, arm) for arm in unit.arms}) for unit in units]
     started = time.perf_counter()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(_PROCESSES, mp_context=context, initializer=_one_thread) as pool:
-        running = {pool.submit(_run_unit, unit): unit for unit in units}
+    with ProcessPoolExecutor(_PROCESSES, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        running = {pool.submit(_run, task): task.unit for task in tasks}
         for number, future in enumerate(as_completed(running), start=1):
             unit, reason = running[future], future.result()
             if reason is not None:
                 left_out[unit.data_set] = reason
-            _say(f"{time.perf_counter() - started:6.0f} s  {number}/{len(units)}  {unit.data_set} seed {unit.seed}")
-    cells = [cell for unit in units for cell in _finished(unit)]
-    return cells, left_out
+            seconds = time.perf_counter() - started
+            sys.stderr.write(f"{seconds:6.0f} s  {number}/{len(units)}  {unit.data_set} seed {unit.seed}\n")
+    return [cell for task in tasks for cell in _finished(task)], left_out
 
 
-def _one_thread() -> None:
+def _begin(parent: int) -> None:
+    """One thread for torch; and a process whose parent was killed ends too."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
 
 
-def _run_unit(unit: Unit) -> str | None:
+def _run(task: _Task) -> str | None:
     """Trains the missing arms; says why, when the data cannot be had."""
     CELLS.mkdir(parents=True, exist_ok=True)
-    if all(_file(unit, condition, arm).is_file() for condition in unit.conditions for arm in unit.arms):
+    unit = task.unit
+    missing = {
+        condition: [arm for arm in unit.arms if not task.file(condition, arm).is_file()]
+        for condition in unit.conditions
+    }
+    if not any(missing.values()):
         return None
     try:
         data = SETS[unit.data_set].load(unit.seed)
     except (FileNotFoundError, ModuleNotFoundError) as error:
         return str(error)
     spec = default_spec(data, unit.seed)
-    for condition in unit.conditions:
-        missing = [arm for arm in unit.arms if not _file(unit, condition, arm).is_file()]
-        if not missing:
-            continue
+    for condition, arms in missing.items():
         targets = corrupted_targets(spec, data, CONDITIONS[condition])
         wrong = float((targets.logits.argmax(axis=1) != data.unlabeled.truth).mean())
-        for arm in missing:
+        for arm in arms:
             measures = run_arm(arm, spec, data, targets, unit.seed) | {"wrong_share": wrong}
-            _write(_file(unit, condition, arm), measures)
+            _write(task.file(condition, arm), measures)
     return None
 
 
@@ -121,17 +142,12 @@ def _write(file: Path, measures: dict[str, Any]) -> None:
     unfinished.replace(file)
 
 
-def _finished(unit: Unit) -> Iterator[Cell]:
-    for condition in unit.conditions:
-        for arm in unit.arms:
-            file = _file(unit, condition, arm)
+def _finished(task: _Task) -> Iterator[Cell]:
+    for condition in task.unit.conditions:
+        for arm in task.unit.arms:
+            file = task.file(condition, arm)
             if file.is_file():
-                yield Cell(unit.data_set, condition, unit.seed, arm, json.loads(file.read_text()))
-
-
-def _file(unit: Unit, condition: str, arm: str) -> Path:
-    name = "-".join((unit.data_set, condition, str(unit.seed), arm, _digest(unit.data_set, arm)))
-    return CELLS / f"{name.replace(' ', '_')}.json"
+                yield Cell(task.unit.data_set, condition, task.unit.seed, arm, json.loads(file.read_text()))
 
 
 @cache

@@ -10,7 +10,7 @@ from benchmarks.quality.sets import SETS
 _STRONG = (OWN, "symmetric .4", "class-swap .4", "instance .4")
 # Every corruption at both shares where that is cheap, the strong ones elsewhere.
 _ALL_CONDITIONS = ("digits", "fashion", "german_credit")
-_FULL_SEEDS, _QUICK_SEEDS = 5, 3
+_FULL_SEEDS, _QUICK_SEEDS = 5, 2
 _QUICK = {
     "digits": _STRONG,
     "german_credit": (OWN, "class-swap .4"),
