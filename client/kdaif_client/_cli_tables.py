@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdaif_client.types import Dataset, Finding, JobInfo, JobResult, JobState, SampleWeight
+from kdaif_client.types import ArmResult, Dataset, Finding, JobInfo, JobResult, JobState, SampleWeight
 
 _STATE_STYLES = {
     JobState.SUCCEEDED: "green",
@@ -101,7 +101,13 @@ def show_findings(findings: Iterable[Finding]) -> None:
 
 
 def show_result(result: JobResult) -> None:
-    """The arms, and the verdict under them."""
+    """The arms and the verdict under them, on the test rows and on the external ones where there are any."""
+    _show_arms(result.arms, result.verdict)
+    if result.external_arms:
+        _show_arms(result.external_arms, result.external_verdict)
+
+
+def _show_arms(arms: Sequence[ArmResult], verdict: str) -> None:
     rows = [
         (
             arm.arm,
@@ -112,10 +118,10 @@ def show_result(result: JobResult) -> None:
             "" if arm.size_kb is None else f"{arm.size_kb:.1f}",
             "" if arm.ms_per_row is None else f"{arm.ms_per_row:.3f}",
         )
-        for arm in result.arms
+        for arm in arms
     ]
     _show(("ARM", ">ACCURACY", ">MACRO F1", ">MINUS UNIFORM", ">P", ">KB", ">MS PER ROW"), rows, empty="No arms.")
-    Console(soft_wrap=True).print(Text(result.verdict, "bold"))
+    Console(soft_wrap=True).print(Text(verdict, "bold"))
 
 
 def show_weights(weights: Iterable[SampleWeight]) -> None:

@@ -132,6 +132,7 @@ class Client:
         unlabeled: Dataset | str,
         validation: Dataset | str | None = ...,
         test: Dataset | str | None = ...,
+        external: Dataset | str | None = ...,
         *,
         class_names: Sequence[str] | None = ...,
         teacher: Teacher | None = ...,
@@ -155,6 +156,7 @@ class Client:
         unlabeled: Dataset | str,
         validation: Dataset | str | None = ...,
         test: Dataset | str | None = ...,
+        external: Dataset | str | None = ...,
         *,
         class_names: Sequence[str] | None = ...,
         teacher: Teacher | None = ...,
@@ -177,6 +179,7 @@ class Client:
         unlabeled: Dataset | str,
         validation: Dataset | str | None = None,
         test: Dataset | str | None = None,
+        external: Dataset | str | None = None,
         *,
         class_names: Sequence[str] | None = None,
         teacher: Teacher | None = None,
@@ -199,6 +202,7 @@ class Client:
             unlabeled: the pool that the teacher labels.
             validation: human labels that score the weights. Left out: a share of ``labeled`` is set aside.
             test: human labels that only measure the result. Left out: a share of ``labeled`` is set aside.
+            external: human labels of an outer set on which the report repeats the comparison; used for nothing else.
             class_names: in the order of the student's outputs. Left out: the sorted labels.
             teacher: ``TrainedTeacher`` (default) or ``ColumnTeacher``.
             student: ``Mlp`` (default) or ``Cnn``.
@@ -225,6 +229,7 @@ class Client:
             unlabeled=unlabeled,
             validation=validation,
             test=test,
+            external=external,
             class_names=class_names,
             teacher=teacher,
             student=student,

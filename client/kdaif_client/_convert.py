@@ -17,7 +17,7 @@ from kdaif_client import types
 from kdaif_client.errors import InvalidArgument
 from kdaif_client.types import ColumnTeacher, Dataset, Spec, TrainedTeacher
 
-_ROLES = ("labeled", "unlabeled", "validation", "test")
+_ROLES = ("labeled", "unlabeled", "validation", "test", "external")
 _WEIGHT_COLUMNS = (
     "weight",
     "val_loss_change_if_upweighted",
@@ -72,7 +72,7 @@ def _spec_message(spec: Spec, tenant: str) -> spec_pb2.DistillationSpec:
 def spec_from_proto(message: spec_pb2.DistillationSpec) -> Spec:
     """The inverse of ``spec_to_proto``."""
     given: dict[str, Any] = {"labeled": message.labeled, "unlabeled": message.unlabeled}
-    given |= {name: getattr(message, name) for name in ("validation", "test") if message.HasField(name)}
+    given |= {name: getattr(message, name) for name in ("validation", "test", "external") if message.HasField(name)}
     for name in ("device", "max_runtime_s", "max_attempts"):
         if message.HasField(name):
             given[name] = getattr(message, name)
@@ -335,7 +335,14 @@ def _failure(message: jobs_pb2.DistillationJob | jobs_pb2.JobEvent) -> types.Fai
 
 
 def _result(message: jobs_pb2.DistillationJob.Result) -> types.JobResult:
-    return types.JobResult(message.student, tuple(_arm(a) for a in message.arms), message.verdict, message.seconds)
+    return types.JobResult(
+        student=message.student,
+        arms=tuple(_arm(arm) for arm in message.arms),
+        verdict=message.verdict,
+        seconds=message.seconds,
+        external_arms=tuple(_arm(arm) for arm in message.external_arms),
+        external_verdict=message.external_verdict,
+    )
 
 
 def _arm(message: jobs_pb2.ArmResult) -> types.ArmResult:

@@ -118,6 +118,10 @@ def submit(
     test: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Labels that only measure; default a share of --labeled.")
     ] = None,
+    external: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Labels of an outer set; the report repeats its claims there."),
+    ] = None,
     student: Annotated[str | None, typer.Option(metavar="NET", help=f"{STUDENT_FORMS}.")] = None,
     teacher: Annotated[str | None, typer.Option(metavar="TEACHER", help=f"{TEACHER_FORMS}.")] = None,
     planted_noise: Annotated[
@@ -148,7 +152,13 @@ def submit(
     with connection(target, tenant) as client:
         base = read_spec(spec) if spec is not None else Spec(labeled="", unlabeled="")
         _require_data(labeled or base.labeled, unlabeled or base.unlabeled)
-        given = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
+        given = {
+            "labeled": labeled,
+            "unlabeled": unlabeled,
+            "validation": validation,
+            "test": test,
+            "external": external,
+        }
         # Short forms are read before anything is uploaded, so that a slip costs nothing.
         changed = overridden(
             base,

@@ -184,6 +184,7 @@ class Spec:
     unlabeled: Dataset | str
     validation: Dataset | str | None = None
     test: Dataset | str | None = None
+    external: Dataset | str | None = None
     class_names: Sequence[str] | None = None
     teacher: Teacher | None = None
     student: Architecture | None = None

@@ -163,12 +163,17 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job found: its student's name, the arms, and one plain sentence on whether weighting helped."""
+    """What a job found: its student's name, the arms, and one plain sentence on whether weighting helped.
+
+    ``external_arms`` and ``external_verdict`` say the same of the external rows; empty where none were given.
+    """
 
     student: str
     arms: tuple[ArmResult, ...]
     verdict: str
     seconds: float
+    external_arms: tuple[ArmResult, ...] = ()
+    external_verdict: str = ""
 
 
 @dataclass(frozen=True)

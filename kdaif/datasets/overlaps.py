@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,18 @@ Hashes = Mapping[str, NDArray[np.uint64]]
 
 
 def separate(parts: Mapping[str, Part], hashes: Hashes, findings: Findings) -> None:
-    """Drops what two parts share from the one that trains on it. Test keeps all rows, validation loses only to test.
+    """Drops what two parts share from the one that is nearer to training.
+
+    Test keeps all rows, external loses only to test, validation only to these two.
 
     Args:
-        parts: by role; ``validation`` and ``test`` only where given.
+        parts: by role; ``validation``, ``test`` and ``external`` only where given.
         hashes: uint64 [N] by role.
         findings: receives a warning for each pair that shared rows, an error when a part has no row left.
     """
-    held_out = [role for role in ("test", "validation") if role in parts]
-    if len(held_out) == 2:
-        _drop_shared("validation", "test", "VALIDATION_ROW_IN_TEST", parts, hashes, findings)
+    held_out = [role for role in ("test", "external", "validation") if role in parts]
+    for role, other in combinations(held_out, 2):
+        _drop_shared(other, role, f"{other}_row_in_{role}".upper(), parts, hashes, findings)
     for role in held_out:
         _drop_shared("labeled", role, "TRAINING_ROW_HELD_OUT", parts, hashes, findings)
         _drop_shared("unlabeled", role, "TRAINING_ROW_HELD_OUT", parts, hashes, findings)

@@ -33,6 +33,7 @@ FIELDS = {
     "unlabeled": "spec.unlabeled",
     "validation": "spec.validation",
     "test": "spec.test",
+    "external": "spec.external",
     "teacher": "spec.teacher.source.dataset",
 }
 PART_FIELDS = {**FIELDS, "gate": "spec.splits.gate_share"}
@@ -114,7 +115,7 @@ def _read_tables(spec: DistillationSpec, files: Mapping[str, Path], findings: Fi
 def _read_parts(
     spec: DistillationSpec, tables: Mapping[str, pa.Table], findings: Findings
 ) -> tuple[dict[str, Part], InputSignature]:
-    roles = [role for role in ("labeled", "unlabeled", "validation", "test") if role in tables]
+    roles = [role for role in ("labeled", "unlabeled", "validation", "test", "external") if role in tables]
     layouts = {role: read_layout(tables[role], FIELDS[role], findings) for role in roles}
     findings.raise_if_refused()
     known = {role: layout for role, layout in layouts.items() if layout is not None}
@@ -233,6 +234,8 @@ def _shares(spec: DistillationSpec) -> dict[str, dict[str, float]]:
         held_out["test"] = spec.splits.test_share
     else:
         apart["test"] = {"test": 1.0}
+    if spec.external is not None:
+        apart["external"] = {"external": 1.0}
     if spec.validation is None:
         held_out["gate"] = spec.splits.validation_share * gate
     return {"labeled": {"labeled": 1 - sum(held_out.values()), **held_out}, **apart}

@@ -66,6 +66,7 @@ class DistillationData:
         test: touched only by the evaluation.
         report: what was found on the way; no errors.
         test_is_given: False when ``test`` was split off the labelled set.
+        external: a second, outer test set; None where the job gives none. Touched only by the evaluation.
     """
 
     class_names: tuple[str, ...]
@@ -77,3 +78,4 @@ class DistillationData:
     test: Rows
     report: PreflightReport
     test_is_given: bool
+    external: Rows | None = None

@@ -3,11 +3,15 @@
 from kdaif.evaluation.arms import compare_arms, paired_p_value
 from kdaif.evaluation.classes import ClassAccuracy, per_class_accuracy, wilson_interval, worst_class
 from kdaif.evaluation.predict import predict
-from kdaif.evaluation.verdict import verdict
+from kdaif.evaluation.shift import Sample, distribution_shifts
+from kdaif.evaluation.verdict import external_verdict, verdict
 
 __all__ = [
     "ClassAccuracy",
+    "Sample",
     "compare_arms",
+    "distribution_shifts",
+    "external_verdict",
     "paired_p_value",
     "per_class_accuracy",
     "predict",

@@ -9,7 +9,9 @@ from kdaif.records import ArmResult
 SIGNIFICANCE = 0.05
 
 
-def verdict(results: Sequence[ArmResult], *, treated: str = "influence", baseline: str = "uniform") -> str:
+def verdict(
+    results: Sequence[ArmResult], *, treated: str = "influence", baseline: str = "uniform", rows: str = "the test rows"
+) -> str:
     """Says in one sentence whether influence weighting helped, hurt, or did not help.
 
     "Helped" and "hurt" are said only where the paired p-value is under 0.05. The share of the oracle gap is
@@ -20,6 +22,7 @@ def verdict(results: Sequence[ArmResult], *, treated: str = "influence", baselin
         results: of `compare_arms`.
         treated: name of the weighted arm.
         baseline: name of the arm it is held against.
+        rows: what the figures were measured on.
 
     Returns:
         The sentence, with accuracies in per cent and differences in points.
@@ -27,11 +30,11 @@ def verdict(results: Sequence[ArmResult], *, treated: str = "influence", baselin
     arms = {result.arm: result for result in results}
     weighted, uniform = arms.get(treated), arms.get(baseline)
     if weighted is None:
-        return _without_weighting(uniform, baseline)
+        return _without_weighting(uniform, baseline, rows)
     if uniform is None:
         return (
             f"Whether weighting helped is not known: there is no {baseline} arm to hold it against; "
-            f"the weighted student reaches {_percent(weighted.accuracy)} on the test rows."
+            f"the weighted student reaches {_percent(weighted.accuracy)} on {rows}."
         )
     points = _points(weighted.accuracy, uniform.accuracy)
     against = f"{_percent(weighted.accuracy)} against {_percent(uniform.accuracy)} with {baseline} weights"
@@ -42,10 +45,16 @@ def verdict(results: Sequence[ArmResult], *, treated: str = "influence", baselin
     return "; ".join(parts) + "."
 
 
-def _without_weighting(uniform: ArmResult | None, baseline: str) -> str:
+def external_verdict(results: Sequence[ArmResult]) -> str:
+    """`verdict` on the external rows, as a sentence that can stand under the one on the test rows."""
+    sentence = verdict(results, rows="the external rows")
+    return f"On the external set: {sentence[0].lower()}{sentence[1:]}"
+
+
+def _without_weighting(uniform: ArmResult | None, baseline: str, rows: str) -> str:
     if uniform is None:
-        return "Nothing to compare: no arm could be evaluated on the test rows."
-    return f"No weighting was asked for: the {baseline} student reaches {_percent(uniform.accuracy)} on the test rows."
+        return f"Nothing to compare: no arm could be evaluated on {rows}."
+    return f"No weighting was asked for: the {baseline} student reaches {_percent(uniform.accuracy)} on {rows}."
 
 
 def _headline(weighted: ArmResult, uniform: ArmResult) -> str:

@@ -12,7 +12,7 @@ from kdaif.records.job import (
 )
 from kdaif.records.manifest import AttemptManifest, StoredFile, WeightsShard
 from kdaif.records.preflight import Finding, PreflightReport, Severity
-from kdaif.records.report import ArmResult, JobResult
+from kdaif.records.report import ArmResult, JobResult, Shift
 from kdaif.records.spec import (
     Architecture,
     Cnn,
@@ -50,6 +50,7 @@ __all__ = [
     "PreflightReport",
     "Progress",
     "Severity",
+    "Shift",
     "Splits",
     "StoredFile",
     "Teacher",

@@ -20,10 +20,37 @@ class ArmResult:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How far two parts of the data lie apart, and how far two samples of one distribution would lie by chance.
+
+    Attributes:
+        first: name of a part, ``second`` of the other.
+        features: mean over the inputs of the absolute standardised difference of means, 0 to 2.
+        features_by_chance: what ``features`` would be on average, were both parts drawn from one distribution.
+        classes: total variation distance of the class shares, 0 to 1; of pseudo-labels where there are no labels.
+        classes_by_chance: the same of ``classes``.
+        words: what this amounts to, in plain words.
+    """
+
+    first: str
+    second: str
+    features: float
+    features_by_chance: float
+    classes: float
+    classes_by_chance: float
+    words: str
+
+
+@dataclass(frozen=True)
 class JobResult:
-    """The summary that the job record carries; the bundle of ``attempt`` holds the whole report."""
+    """The summary that the job record carries; the bundle of ``attempt`` holds the whole report.
+
+    ``external_arms`` and ``external_verdict`` repeat the comparison on the external rows; empty where none were given.
+    """
 
     attempt: int
     arms: tuple[ArmResult, ...]
     verdict: str
     seconds: float
+    external_arms: tuple[ArmResult, ...] = ()
+    external_verdict: str = ""

@@ -146,6 +146,7 @@ class DistillationSpec(SpecModel):
     unlabeled: DatasetId
     validation: DatasetId | None = None
     test: DatasetId | None = None
+    external: DatasetId | None = None
     class_names: tuple[ClassName, ...] | None = Field(default=None, min_length=2)
     teacher: Teacher = Teacher()
     student: Architecture = Mlp()
@@ -173,6 +174,7 @@ class DistillationSpec(SpecModel):
             "unlabeled": self.unlabeled,
             "validation": self.validation,
             "test": self.test,
+            "external": self.external,
         }
         if isinstance(self.teacher.source, ColumnTeacher):
             roles["teacher"] = self.teacher.source.dataset

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kdaif.records import ArmResult, Finding
+from kdaif.records import ArmResult, Finding, Shift
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class Report:
         certificate: of the exported file, as ``Certificate.to_json()``; None where nothing was exported.
         seconds: spent in each stage, in order.
         influence_overhead: time spent on scores and weights over time spent training the weighted arm; .15 is 15 %.
+        external_arms: as ``arms``, on the external rows; empty where there are none.
+        external_verdict: one sentence on these.
+        shifts: how far the parts of the data lie apart, pair by pair.
     """
 
     title: str
@@ -73,3 +76,6 @@ class Report:
     certificate: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     influence_overhead: float | None = None
+    external_arms: Sequence[ArmResult] = ()
+    external_verdict: str = ""
+    shifts: Sequence[Shift] = ()

@@ -41,6 +41,8 @@ def _figures(report: Report) -> dict[str, Any]:
         "job": report.job,
         "verdict": report.verdict,
         "arms": report.arms,
+        "external": {"arms": report.external_arms, "verdict": report.external_verdict},
+        "shifts": report.shifts,
         "dataset": report.dataset,
         "weights": None if weights is None else weight_facts(weights),
         "rounds": {"influence": report.influence_rounds, "uniform": report.uniform_rounds},

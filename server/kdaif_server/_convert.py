@@ -25,7 +25,7 @@ from kdaif.records import (
 )
 from kdaif_server.names import dataset_name, job_name, parse_name, student_name
 
-_DATASET_ROLES = ("labeled", "unlabeled", "validation", "test")
+_DATASET_ROLES = ("labeled", "unlabeled", "validation", "test", "external")
 
 
 def spec_from_proto(message: spec_pb2.DistillationSpec, tenant: str) -> DistillationSpec:
@@ -101,6 +101,8 @@ def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
                 arms=[arm_to_proto(arm) for arm in job.result.arms],
                 verdict=job.result.verdict,
                 seconds=job.result.seconds,
+                external_arms=[arm_to_proto(arm) for arm in job.result.external_arms],
+                external_verdict=job.result.external_verdict,
             )
         )
     times = {"create_time": job.created_at_ms, "start_time": job.started_at_ms, "end_time": job.ended_at_ms}

@@ -63,6 +63,7 @@ specs = st.builds(
     labeled=st.just(LABELED),
     unlabeled=st.just(UNLABELED),
     validation=st.none() | st.just(OTHER),
+    external=st.none() | st.just(OTHER),
     class_names=st.none() | st.just(("x", "y")),
     teacher=st.builds(Teacher, source=sources, planted_noise=noises),
     student=architectures,

@@ -101,10 +101,12 @@ def _finish_arm(
     state = point.current
     if state is None:
         raise AssertionError("an arm ends with a state")
-    logits = predict(student_of(state, spec, data), data.test.features, device)
+    student = student_of(state, spec, data)
+    logits = predict(student, data.test.features, device)
+    external = None if data.external is None else predict(student, data.external.features, device)
     return dataclasses.replace(
         point,
-        finished=point.finished | {key: FinishedArm(logits, point.current_curve)},
+        finished=point.finished | {key: FinishedArm(logits, point.current_curve, external)},
         current=None,
         current_curve=(),
         student=state if published else point.student,

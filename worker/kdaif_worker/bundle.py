@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from kdaif.datasets import DistillationData, InputSignature
-from kdaif.evaluation import compare_arms, per_class_accuracy, verdict
+from kdaif.evaluation import compare_arms, external_verdict, per_class_accuracy, verdict
 from kdaif.export import Certificate, certify, export_onnx, write_manifest
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
 from kdaif.report import ClassRow, Report, most_harmful, write_report
@@ -24,6 +24,7 @@ from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
 from kdaif_worker.arms import primary_arm
 from kdaif_worker.checkpoint import Checkpoint
+from kdaif_worker.external import external_results, shifts
 from kdaif_worker.messages import Assignment
 
 _BYTES_PER_PARAMETER = 4
@@ -58,8 +59,15 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
     certificate.require_passed()
     (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1, sort_keys=True) + "\n")
     results = _results(trained, certificate)
-    seconds = sum(trained.stage_seconds.values())
-    result = JobResult(assignment.attempt, results, verdict(results), seconds)
+    external = external_results(trained.point, data, trained.targets, assignment.spec.training.seed)
+    result = JobResult(
+        attempt=assignment.attempt,
+        arms=results,
+        verdict=verdict(results),
+        seconds=sum(trained.stage_seconds.values()),
+        external_arms=external,
+        external_verdict=external_verdict(external) if external else "",
+    )
     write_report(folder, _report(trained, result, certificate, blobs))
     write_manifest(
         folder,
@@ -126,6 +134,9 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         job=f"tenants/{assignment.tenant}/distillationJobs/{assignment.job_id}",
         verdict=result.verdict,
         arms=result.arms,
+        external_arms=result.external_arms,
+        external_verdict=result.external_verdict,
+        shifts=shifts(data, trained.targets),
         dataset={
             "classes": len(data.class_names),
             "labelled rows": len(data.labeled),
@@ -133,6 +144,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
             "gate rows": len(data.gate),
             "unlabelled rows": len(data.unlabeled),
             "test rows": len(data.test),
+            **({} if data.external is None else {"external rows": len(data.external)}),
         },
         spec=spec.model_dump(mode="json"),
         findings=data.report.findings,

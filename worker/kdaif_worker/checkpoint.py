@@ -23,10 +23,11 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class FinishedArm:
-    """One arm trained with one seed: logits on the test rows `[N, C]` float32, and the metrics of its rounds."""
+    """One arm trained with one seed: float32 logits `[N, C]` on the test and external rows, and its rounds' metrics."""
 
     test_logits: NDArray[np.float32]
     curve: tuple[dict[str, float], ...]
+    external_logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def _encode(checkpoint: Checkpoint) -> bytes:
     finished = []
     for (arm, seed), done in checkpoint.finished.items():
         tensors[f"finished/{arm}/{seed}"] = torch.from_numpy(done.test_logits)
+        if done.external_logits is not None:
+            tensors[f"external/{arm}/{seed}"] = torch.from_numpy(done.external_logits)
         finished.append({"arm": arm, "seed": seed, "curve": list(done.curve)})
     head: dict[str, Any] = {
         "format": 1,
@@ -98,15 +101,20 @@ def _decode(data: bytes) -> Checkpoint:
     return Checkpoint(
         step=head["step"],
         finished={
-            (done["arm"], done["seed"]): FinishedArm(
-                tensors[f"finished/{done['arm']}/{done['seed']}"].numpy(), tuple(done["curve"])
-            )
+            (done["arm"], done["seed"]): _finished(tensors, done["arm"], done["seed"], done["curve"])
             for done in head["finished"]
         },
         current=_state(head, tensors, "current"),
         current_curve=tuple(head["current_curve"]),
         student=_state(head, tensors, "student"),
         shards=_SHARDS.validate_python(head["shards"]),
+    )
+
+
+def _finished(tensors: dict[str, torch.Tensor], arm: str, seed: int, curve: list[dict[str, float]]) -> FinishedArm:
+    external = tensors.get(f"external/{arm}/{seed}")
+    return FinishedArm(
+        tensors[f"finished/{arm}/{seed}"].numpy(), tuple(curve), None if external is None else external.numpy()
     )
 
 

@@ -162,13 +162,20 @@ class DistillationJob(google.protobuf.message.Message):
         ARMS_FIELD_NUMBER: builtins.int
         VERDICT_FIELD_NUMBER: builtins.int
         SECONDS_FIELD_NUMBER: builtins.int
+        EXTERNAL_ARMS_FIELD_NUMBER: builtins.int
+        EXTERNAL_VERDICT_FIELD_NUMBER: builtins.int
         student: builtins.str
         """"tenants/{tenant}/students/{student}"."""
         verdict: builtins.str
         """One plain sentence: whether weighting helped, by how much, how sure."""
         seconds: builtins.float
+        external_verdict: builtins.str
         @property
         def arms(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArmResult]: ...
+        @property
+        def external_arms(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArmResult]:
+            """The same arms on the external rows, and the verdict there. Empty where none were given."""
+
         def __init__(
             self,
             *,
@@ -176,8 +183,10 @@ class DistillationJob(google.protobuf.message.Message):
             arms: collections.abc.Iterable[global___ArmResult] | None = ...,
             verdict: builtins.str = ...,
             seconds: builtins.float = ...,
+            external_arms: collections.abc.Iterable[global___ArmResult] | None = ...,
+            external_verdict: builtins.str = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["arms", b"arms", "seconds", b"seconds", "student", b"student", "verdict", b"verdict"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["arms", b"arms", "external_arms", b"external_arms", "external_verdict", b"external_verdict", "seconds", b"seconds", "student", b"student", "verdict", b"verdict"]) -> None: ...
 
     NAME_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
@@ -260,7 +269,7 @@ class ArmResult(google.protobuf.message.Message):
     arm: builtins.str
     """"supervised", "uniform", "influence", "oracle", "teacher"."""
     accuracy: builtins.float
-    """Mean over seeds, on the test rows."""
+    """Mean over seeds, on the test rows (in external_arms on the external rows, as all that follows)."""
     macro_f1: builtins.float
     accuracy_minus_uniform: builtins.float
     """Accuracy minus that of the uniform arm, with its paired two-sided p-value over the test rows. Absent for uniform."""

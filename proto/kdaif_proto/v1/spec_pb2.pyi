@@ -39,6 +39,7 @@ class DistillationSpec(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     MAX_RUNTIME_S_FIELD_NUMBER: builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
+    EXTERNAL_FIELD_NUMBER: builtins.int
     labeled: builtins.str
     """Data sets by resource name. `labeled` and `unlabeled` are required."""
     unlabeled: builtins.str
@@ -52,6 +53,10 @@ class DistillationSpec(google.protobuf.message.Message):
     """Wall-clock limit of one attempt; past it the job fails with DEADLINE. Default 86,400."""
     max_attempts: builtins.int
     """Starts before the job is given up as DEAD. Default 3."""
+    external: builtins.str
+    """Human labels of an outer set, used for nothing but to repeat the comparison at the end: never for training, scoring
+    or gating. Left out: the comparison is on the test rows alone.
+    """
     @property
     def class_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The classes, in the order of the student's outputs. Left out: the sorted labels of `labeled`."""
@@ -89,11 +94,14 @@ class DistillationSpec(google.protobuf.message.Message):
         device: builtins.str | None = ...,
         max_runtime_s: builtins.int | None = ...,
         max_attempts: builtins.int | None = ...,
+        external: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_device", b"_device", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "device", b"device", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "device", b"device", "external", b"external", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_device", b"_device"]) -> typing.Literal["device"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_external", b"_external"]) -> typing.Literal["external"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_attempts", b"_max_attempts"]) -> typing.Literal["max_attempts"] | None: ...
     @typing.overload

@@ -13,7 +13,8 @@ from kdaif.datasets import DistillationData, preflight, prepare
 from kdaif.records import DistillationSpec, PreflightReport
 
 ROLE_IDS = {
-    role: f"{number:032x}" for number, role in enumerate(["labeled", "unlabeled", "validation", "test", "teacher"])
+    role: f"{number:032x}"
+    for number, role in enumerate(["labeled", "unlabeled", "validation", "test", "external", "teacher"])
 }
 
 

@@ -54,6 +54,37 @@ def test_given_validation_and_test_are_used(job: MakeJob) -> None:
     assert data.test_is_given
 
 
+def test_the_external_set_is_apart_from_all_others(job: MakeJob) -> None:
+    tables = pair()
+    own = numbers(30, seed=5, prefix="e")
+    assert job(tables).prepare().external is None
+    tables["test"] = pa.table(numbers(30, seed=4, prefix="t"))
+    tables["validation"] = pa.table(numbers(30, seed=3, prefix="v"))
+    # Two rows each of test, validation, labelled and unlabelled come again in the external set.
+    twins = {"test": 0, "validation": 2, "labeled": 4, "unlabeled": 6}
+    for role, place in twins.items():
+        for column in ("x", "y"):
+            own[column][place : place + 2] = tables[role][column].to_numpy()[:2]
+    tables["external"] = pa.table(own)
+    made = job(tables)
+    data = made.prepare()
+    assert data.external is not None
+    assert set(data.external.ids) == {f"e{row}" for row in range(2, 30)}
+    assert len(data.test) == 30
+    assert len(data.labeled) == 58
+    assert len(data.unlabeled) == 88
+    assert made.finding("EXTERNAL_ROW_IN_TEST").ids == ("e0", "e1")
+    assert made.finding("VALIDATION_ROW_IN_EXTERNAL").ids == ("v0", "v1")
+    parts = [*(getattr(data, name) for name in PARTS), data.external]
+    hashes = np.concatenate([content_hashes(part.features) for part in parts])
+    assert len(np.unique(hashes)) == len(hashes)
+
+
+def test_an_external_set_without_labels_is_refused(job: MakeJob) -> None:
+    made = job({**pair(), "external": pa.table(numbers(30, seed=5, prefix="e", labels=None))})
+    assert made.finding("NO_LABEL").field == "spec.external"
+
+
 def test_columns_are_matched_by_name(job: MakeJob) -> None:
     tables = pair(extra=np.arange(90))
     tables["unlabeled"] = tables["unlabeled"].select(["y", "extra", "id", "x"])

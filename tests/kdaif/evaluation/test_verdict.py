@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdaif.evaluation import verdict
+from kdaif.evaluation import external_verdict, verdict
 from kdaif.records import ArmResult
 
 
@@ -20,6 +20,13 @@ def test_helped_with_share_of_the_oracle_gap() -> None:
         "Weighting helped: 77.2 % against 74.8 % with uniform weights, +2.4 points (p = 0.012); "
         "that is 80 % of the +3.0 points to the oracle."
     )
+
+
+def test_the_external_set_has_a_sentence_of_its_own() -> None:
+    assert external_verdict([UNIFORM, arm("influence", 0.772, 0.012)]) == (
+        "On the external set: weighting helped: 77.2 % against 74.8 % with uniform weights, +2.4 points (p = 0.012)."
+    )
+    assert external_verdict([UNIFORM]).endswith("the uniform student reaches 74.8 % on the external rows.")
 
 
 def test_did_not_help() -> None:

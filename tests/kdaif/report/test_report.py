@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from kdaif.records import ArmResult, DistillationSpec, Finding, Severity
+from kdaif.records import ArmResult, DistillationSpec, Finding, Severity, Shift
 from kdaif.records.weights_table import weights_schema
 from kdaif.report import ClassRow, Report, most_harmful, write_report
 from kdaif.report.pictures import data_uri
@@ -128,6 +128,12 @@ def full_report(word: str = "cat") -> Report:
         },
         seconds={"teacher": 24.7, word: 211.4},
         influence_overhead=0.17,
+        external_arms=(
+            ArmResult("influence", 0.713, 0.71, (0.713,), 0.011, 0.04),
+            ArmResult("uniform", 0.702, 0.7, (0.702,)),
+        ),
+        external_verdict="On the external set: weighting helped: 71.3 % against 70.2 % with uniform weights.",
+        shifts=(Shift("labelled", "external", 0.31, 0.11, 0.224, 0.05, "inputs apart; classes far apart"),),
     )
 
 
@@ -148,17 +154,29 @@ def test_the_verdict_comes_first_and_the_sections_follow_in_order(tmp_path: Path
     assert page.headings == [
         "Weighting helped",
         "Arms side by side",
+        "The same on the external set",
         "What the weights did",
         "Round by round",
         "Class by class",
         "Most harmful samples",
+        "How far the data sets lie apart",
         "Check of the data",
         "Certificate of the ONNX file",
         "How to read the sign",
         "The run",
     ]
     assert "77.2\u00a0% against 74.8\u00a0% with uniform weights, +2.4\u00a0points (p = 0.012)." in page.text
-    for told in ("Negative helps.", "Positive harms.", "3 min 56 s", "1.15 or newer", "56.0 to 81.0\u00a0%", "one run"):
+    for told in (
+        "Negative helps.",
+        "Positive harms.",
+        "3 min 56 s",
+        "1.15 or newer",
+        "56.0 to 81.0\u00a0%",
+        "one run",
+        "71.3",
+        "classes far apart",
+        "22.4",
+    ):
         assert told in page.text
 
 
@@ -266,6 +284,9 @@ def test_json_holds_the_figures_of_the_page_and_null_for_nan(tmp_path: Path) -> 
     assert figures["classes"][0]["interval"] == [0.56, 0.81]
     assert figures["findings"][1]["severity"] == "WARNING"
     assert figures["influence_overhead"] == 0.17
+    assert [arm["arm"] for arm in figures["external"]["arms"]] == ["influence", "uniform"]
+    assert figures["external"]["verdict"] == report.external_verdict
+    assert figures["shifts"][0]["features"] == 0.31
     assert "nan" not in Page(html).text.lower().split()
 
 
