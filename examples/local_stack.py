@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ def local_stack(data_dir: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "kdaif_server", "up", "--port", "0"),
-                *("--data-dir", str(data_dir), "--ready-file", str(ready)),
+                *("--data-dir", str(data_dir), "--ready-file", str(ready), "--die-with", str(os.getpid())),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -104,6 +104,20 @@ class JobQueue:
         with connection.translated(self._url, "reach the queue"):
             await self._redis.ping()
 
+    async def submitted(
+        self, tenant: str, spec: DistillationSpec, *, request_id: str, display_name: str = ""
+    ) -> Job | None:
+        """The job that this very request made before, or None. Raises AlreadyExistsError as `submit` does."""
+        check_tenant(tenant)
+        check_request_id(request_id)
+        with connection.translated(self._url, "look up a request"):
+            job_id, body = await self._redis.hmget(keys.request(tenant, request_id), "job", "body")
+        if job_id is None:
+            return None
+        if body != codec.body_digest(spec, display_name):
+            raise _taken(tenant, request_id, str(job_id))
+        return await self.get(tenant, str(job_id))
+
     async def submit(
         self,
         tenant: str,
@@ -145,10 +159,7 @@ class JobQueue:
                 [job_id, _new_call(), codec.body_digest(spec, display_name), *flat],
             )
         if answer[0] == "TAKEN":
-            raise AlreadyExistsError(
-                f"request id {request_id!r} of tenant {tenant!r} already made job {answer[1]} from another spec or "
-                "display name; use a new request id for a new job"
-            )
+            raise _taken(tenant, request_id, answer[1])
         if answer[0] == "KNOWN":
             return await self.get(tenant, answer[1])
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
@@ -373,3 +384,10 @@ def _cancelled(when: str) -> str:
 
 def _not_found(tenant: str, job_id: str) -> NotFoundError:
     return NotFoundError(f"tenant {tenant!r} has no job {job_id!r}; list the jobs to see which there are")
+
+
+def _taken(tenant: str, request_id: str, job_id: str) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"request id {request_id!r} of tenant {tenant!r} already made job {job_id} from another spec or display name; "
+        "use a new request id for a new job"
+    )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from kdaif.errors import KdaifError
+from kdaif.processes import die_with_parent
 from kdaif_server.embedded.stack import up
 from kdaif_server.server import serve
 from kdaif_server.settings import ServerSettings
@@ -26,6 +27,8 @@ def main() -> None:
     settings = ServerSettings(**given)
     try:
         if arguments.command == "up":
+            if arguments.die_with is not None:
+                die_with_parent(arguments.die_with)
             asyncio.run(up(settings, ready_file=arguments.ready_file, announce=lambda port: _announce(settings, port)))
         else:
             asyncio.run(serve(settings))
@@ -50,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     serve_command = commands.add_parser("serve", help="run the gRPC server against a Redis or Valkey by URL")
     serve_command.add_argument("--redis-url", help="default redis://127.0.0.1:6379/0")
     up_command = commands.add_parser("up", help="run Valkey, the server and one worker on this machine until Ctrl-C")
+    up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
     for command in (serve_command, up_command):
         command.add_argument("--host", help="address to listen on, default 127.0.0.1")

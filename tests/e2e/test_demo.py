@@ -42,6 +42,20 @@ def test_a_demo_stopped_halfway_leaves_no_process_and_no_broken_state(tmp_path: 
         wait_for(lambda: job.refresh().state is JobState.CANCELLED)
 
 
+@pytest.mark.slow
+def test_a_killed_demo_takes_its_stack_along(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "examples.demo"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        family = wait_for(lambda: _family_with_training_child(demo.pid), timeout_s=60)
+    finally:
+        demo.kill()
+        demo.wait()
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in family), timeout_s=10)
+
+
 def _family_with_training_child(pid: int) -> list[int] | None:
     family = psutil.Process(pid).children(recursive=True)
     training = any("kdaif_worker.child" in process.cmdline() for process in family)

@@ -77,3 +77,17 @@ def test_validate_only_queues_nothing_and_tells_the_findings(client: Client, lab
     )
     assert len(list(client.list_jobs())) == before
     assert any(finding.ids == ("pool-000008",) for finding in findings)  # D15: the row is named, the others go on
+
+
+def test_q7_a_repeated_request_is_answered_even_when_its_data_are_gone(client: Client, labels: np.ndarray) -> None:
+    request = {
+        "labeled": upload(client, "l", 120, label=labels),
+        "unlabeled": upload(client, "u", 50),
+        "training": Training(rounds=1, epochs_per_round=1, seeds=1),
+        "request_id": "once",
+    }
+    job = client.submit(**request)
+    job.wait(timeout_s=60)
+    client.delete_dataset(request["unlabeled"])
+    assert client.submit(**request).name == job.name
+    assert list(refusal(client, **(request | {"request_id": "another"}))) == ["spec.unlabeled"]

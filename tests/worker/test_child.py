@@ -47,7 +47,7 @@ def test_a_real_allocation_failure_is_out_of_memory() -> None:
 
 def test_q3_a_process_dies_with_its_parent() -> None:
     grandchild = (
-        "import os, sys, time; from kdaif_worker.process import die_with_parent; "
+        "import os, sys, time; from kdaif.processes import die_with_parent; "
         "die_with_parent(int(sys.argv[1])); print(os.getpid(), flush=True); time.sleep(60)"
     )
     child = (

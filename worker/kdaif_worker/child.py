@@ -16,9 +16,9 @@ from kdaif.errors import (
     TrainingError,
     UnavailableError,
 )
+from kdaif.processes import die_with_parent
 from kdaif.records import Failure
 from kdaif_worker.messages import Assignment, FailedMessage, Message, encode
-from kdaif_worker.process import die_with_parent
 
 
 def main() -> None:

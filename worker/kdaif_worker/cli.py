@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from kdaif.errors import KdaifError
+from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
-from kdaif_worker.process import die_with_parent
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
 

@@ -16,7 +16,7 @@ from kdaif.records import DistillationSpec, Failure, JobResult, Progress
 
 @dataclass(frozen=True)
 class Assignment:
-    """All that the child needs. ``former_attempts`` may have left checkpoints."""
+    """All that the child needs."""
 
     tenant: str
     job_id: str

@@ -66,6 +66,12 @@ class Supervisor:
             log.warning("fenced: nothing of this attempt is published", error=str(error))
         except UnavailableError as error:
             log.error("lost the queue; the lease will run out", error=str(error))
+        except Exception as error:
+            # Such as no process left to spawn. One job must not end the worker.
+            log.error("attempt broke", exc_info=error)
+            broke = Failure(FailureReason.INTERNAL, f"The worker could not run the attempt: {error!r}", retryable=True)
+            with contextlib.suppress(FencedError, UnavailableError):
+                await self._queue.fail(claim, broke)
 
     async def _attempt(self, claim: Claim, stopping: asyncio.Event) -> SucceededMessage | FailedMessage:
         """Runs the child until it ends or must end. Raises FencedError when the lease is lost."""
@@ -167,7 +173,10 @@ def _cancelled() -> FailedMessage:
 
 
 async def _insist(finish: Callable[[], Awaitable[Job]], ttl_s: float) -> Job:
-    """Repeats a finish through an outage for up to one lease; the token makes repeating safe."""
+    """Repeats a finish through an outage for up to one lease; the token makes repeating safe.
+
+    The lease is not renewed meanwhile: if it runs out first, the finish is refused as fenced, which is right.
+    """
     give_up = time.monotonic() + ttl_s
     while True:
         try:

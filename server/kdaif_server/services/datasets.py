@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 from kdaif_proto.v1 import datasets_pb2 as pb
 from kdaif_proto.v1 import datasets_pb2_grpc
@@ -14,6 +14,8 @@ from kdaif.store import DatasetStore
 from kdaif_server._convert import dataset_to_proto
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
+
+T = TypeVar("T")
 
 
 class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
@@ -43,14 +45,14 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
             message, finished = first, False
             while True:
                 if message.data:
-                    await asyncio.to_thread(writer.write, message.data)
+                    await _finished(asyncio.to_thread(writer.write, message.data))
                 finished = finished or message.finish_write
                 following = await anext(aiter(requests), None)
                 if following is None:
                     break
                 message = following
         finally:
-            committed_size = await asyncio.to_thread(_commit_and_close, writer)
+            committed_size = await _finished(asyncio.to_thread(_commit_and_close, writer))
         if finished:
             dataset = await asyncio.to_thread(self._datasets.finish, tenant, dataset_id)
         else:
@@ -84,6 +86,16 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
         tenant, dataset_id = parse_name(request.name, "datasets")
         await asyncio.to_thread(self._datasets.delete, tenant, dataset_id)
         return pb.DeleteDatasetResponse()
+
+
+async def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Waits for the work even when the call is cancelled, since a thread cannot be stopped."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _commit_and_close(writer: Any) -> int:

@@ -40,6 +40,13 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
         if len(request.request_id) > _MAX_REQUEST_ID:
             raise InvalidInputError.of("request_id", f"is longer than {_MAX_REQUEST_ID} characters")
         spec = spec_from_proto(request.spec, tenant)
+        if request.request_id and not request.validate_only:
+            # Before the data are looked at again: a repeated request is answered even when they are gone by now.
+            known = await self._queue.submitted(
+                tenant, spec, request_id=request.request_id, display_name=request.display_name
+            )
+            if known is not None:
+                return pb.CreateDistillationJobResponse(job=job_to_proto(known))
         report = await asyncio.to_thread(self._preflight, tenant, spec)
         if request.validate_only:
             job = _unqueued(tenant, spec, report, request.display_name)
@@ -120,8 +127,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             return waiting.result()
         finally:
             stopping.cancel()
-            if not waiting.done():
-                waiting.cancel()
+            waiting.cancel()
 
     def _preflight(self, tenant: str, spec: DistillationSpec) -> PreflightReport:
         files: dict[str, Path] = {}
