@@ -187,11 +187,11 @@ def _column_teacher(
 
 def _refuse_oracle_without_truth(spec: DistillationSpec, truth: NDArray[np.int64] | None, findings: Findings) -> None:
     asked = spec.control_arms is not None and "oracle" in spec.control_arms
-    if asked and truth is None and spec.teacher.planted_noise is None:
+    if asked and (truth is None or not (truth >= 0).any()):
         findings.refuse(
             "ORACLE_WITHOUT_TRUTH",
             "spec.control_arms",
-            "the oracle arm removes wrong rows, which needs a 'truth' column in the unlabelled set or planted noise; "
+            "the oracle arm removes wrong rows, which needs a filled 'truth' column in the unlabelled set; "
             "add one or leave the arm out",
         )
 

@@ -87,6 +87,11 @@ def checkpoint_step(path: str) -> int:
     return int(match[1])
 
 
+def soft_targets(tenant: str, job: str, attempt: int) -> str:
+    """What the teacher said, as the first attempt that asked it kept it."""
+    return f"{_attempt(tenant, job, attempt)}/soft-targets.safetensors"
+
+
 def bundle_file(tenant: str, job: str, attempt: int, file: str) -> str:
     """One file of the bundle; ``file`` is relative to the bundle."""
     wanted = "a relative path of letters, digits, dots, hyphens and underscores, no part starting with a dot"

@@ -66,7 +66,7 @@ def train_teacher(
         len(data.class_names),
         reference,
         training.seed,
-        field="spec.teacher.source.architecture",
+        field="spec.teacher.train.architecture",
     ).to(device)
     features, labels = _on(device, data.labeled.features), _on(device, data.labeled.labels)
     held_out, held_out_labels = _on(device, data.validation.features), _on(device, data.validation.labels)

@@ -36,7 +36,8 @@ def arm_names(spec: DistillationSpec, data: DistillationData) -> tuple[str, ...]
         controls: tuple[str, ...] = spec.control_arms
     else:
         truth = data.unlabeled.truth
-        controls = ("uniform", "supervised", "oracle") if truth is not None else ("uniform", "supervised")
+        knows_truth = truth is not None and bool((truth >= 0).any())
+        controls = ("uniform", "supervised", "oracle") if knows_truth else ("uniform", "supervised")
     primary = primary_arm(spec)
     return (primary, *(arm for arm in controls if arm != primary))
 

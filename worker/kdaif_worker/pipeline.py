@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdaif import datasets, teachers
+from kdaif import datasets
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.records import DistillationSpec, Progress
@@ -21,6 +21,7 @@ from kdaif.students import build_student
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
 from kdaif_worker.messages import Assignment, ProgressMessage, SucceededMessage
+from kdaif_worker.targets import soft_targets
 
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
 
@@ -46,7 +47,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     data = datasets.prepare(spec, files)
     torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
-    targets = teachers.soft_targets(spec, data, device)
+    targets = soft_targets(assignment, data, device, blobs)
     clock.stage("distil", 0.05)
     point = train_all(assignment, data, targets, device, blobs, emit)
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")

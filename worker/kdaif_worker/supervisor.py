@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 
-from kdaif.errors import FailureReason, FencedError, UnavailableError
+from kdaif.errors import FailureReason, FencedError, KdaifError, UnavailableError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import Failure, Job
+from kdaif.records import Failure, Job, JobState
+from kdaif.store import BlobStore, layout
 from kdaif_worker.child_process import Child
 from kdaif_worker.messages import Assignment, FailedMessage, ProgressMessage, SucceededMessage
 from kdaif_worker.settings import WorkerSettings
@@ -61,6 +62,8 @@ class Supervisor:
             else:
                 job = await _insist(lambda: self._queue.fail(claim, outcome.failure), self._settings.lease_ttl_s)
                 log.warning("attempt failed", reason=outcome.failure.reason, message=outcome.failure.message)
+            if job.state is JobState.SUCCEEDED:
+                await asyncio.to_thread(_drop_checkpoints, self._settings.blob_url, job)
             log.info("finished", state=job.state, seconds=round(time.monotonic() - started, 1))
         except FencedError as error:
             log.warning("fenced: nothing of this attempt is published", error=str(error))
@@ -146,6 +149,17 @@ class Supervisor:
                 if event.kind == "cancelling" and event.attempt == claim.token:
                     return _cancelled()
                 after = event.sequence
+
+
+def _drop_checkpoints(blob_url: str, job: Job) -> None:
+    """Nobody resumes a job that has its student. What stays behind on an error is waste, not harm."""
+    try:
+        blobs = BlobStore.open(blob_url)
+        for attempt in range(1, job.attempt + 1):
+            for path in blobs.list(layout.checkpoints(job.tenant, job.id, attempt)):
+                blobs.delete(path)
+    except KdaifError as error:
+        _log.warning("checkpoints left behind", job=job.id, error=str(error))
 
 
 async def _end_all(tasks: set[asyncio.Task[Any]]) -> None:

@@ -86,7 +86,7 @@ def test_a_non_finite_target_names_the_row() -> None:
 def test_a_cnn_teacher_on_numeric_rows_is_refused_by_its_own_field() -> None:
     with pytest.raises(InvalidInputError) as refused:
         soft_targets(spec(Teacher(source=TrainedTeacher(architecture=Cnn()))), data(), CPU)
-    assert refused.value.violations[0].field == "spec.teacher.source.architecture"
+    assert refused.value.violations[0].field == "spec.teacher.train.architecture"
 
 
 @pytest.mark.parametrize("kind", ["class_swap", "symmetric"])
