@@ -139,6 +139,8 @@ class Weighting:
     Attributes:
         method: ``"influence"`` (default) or ``"uniform"``, plain distillation.
         target: ``"blend"`` (default) moves a down-weighted target towards the student's view; ``"keep"`` does not.
+        solver: of the influence solve. ``"cg"`` (default), conjugate gradient; ``"ekfac"``, eigenvalue-corrected
+            Kronecker factors of all linear and convolutional layers; ``"head"``, the last layer alone in closed form.
         curvature_rows: rows for the Gauss-Newton products. Default 1,024.
         cg_steps: conjugate-gradient steps. Default 10.
         damping: added to the Gauss-Newton matrix. Default: from the gradient itself.
@@ -151,6 +153,7 @@ class Weighting:
 
     method: Literal["influence", "uniform"] | None = None
     target: Literal["keep", "blend"] | None = None
+    solver: Literal["cg", "ekfac", "head"] | None = None
     curvature_rows: int | None = None
     cg_steps: int | None = None
     damping: float | None = None

@@ -47,7 +47,11 @@ def solve_ekfac(curvature: Curvature, system: System) -> Solution:
     Parameters outside Linear and Conv2d layers (BatchNorm) get a multiple of the identity: the curvature of H along
     their part of the mean gradient.
     """
-    factors = ekfac(curvature.student, curvature.features, curvature.row_weights, curvature.temperatures)
+    try:
+        factors = ekfac(curvature.student, curvature.features, curvature.row_weights, curvature.temperatures)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        # No eigenvectors: moments that are not finite, or LAPACK gave up.
+        return _measured(curvature, system, torch.full_like(system.gradients, torch.nan))
     along = system.gradients.mean(dim=0) * factors.rest
     squared = float(along @ along)
     rest_curvature = float(along @ curvature.product(along)) / squared if squared > 0 else 0.0

@@ -76,7 +76,7 @@ def _dense(inputs: Tensor, p: Tensor, weighted: Tensor) -> Tensor:
     n_classes, n_inputs = p.shape[1], inputs.shape[1]
     matrix = inputs.new_zeros(n_classes, n_inputs, n_classes, n_inputs)
     for c in range(n_classes):
-        for other in range(n_classes):
+        for other in range(c + 1):
             middle = weighted[:, c] * (float(c == other) - p[:, other])
-            matrix[c, :, other] = (middle[:, None] * inputs).T @ inputs
+            matrix[c, :, other] = matrix[other, :, c] = (middle[:, None] * inputs).T @ inputs
     return matrix.view(n_classes * n_inputs, n_classes * n_inputs)

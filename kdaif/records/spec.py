@@ -10,6 +10,7 @@ DatasetId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=256)]
 Width = Annotated[int, Field(ge=1, le=8192)]
 ArmName = Literal["supervised", "uniform", "oracle"]
+Solver = Literal["cg", "ekfac", "head"]
 
 
 class SpecModel(BaseModel):
@@ -115,6 +116,7 @@ class Weighting(SpecModel):
 
     method: Literal["influence", "uniform"] = "influence"
     target: Literal["keep", "blend"] = "blend"
+    solver: Solver = "cg"
     curvature_rows: int = Field(default=256, ge=2, le=1_000_000)
     cg_steps: int = Field(default=3, ge=1, le=1000)
     damping: float | None = Field(default=None, gt=0.0, le=1e6)

@@ -72,6 +72,7 @@ specs = st.builds(
         Weighting,
         method=st.sampled_from(["influence", "uniform"]),
         target=st.sampled_from(["keep", "blend"]),
+        solver=st.sampled_from(["cg", "ekfac", "head"]),
         damping=st.none() | st.floats(1e-6, 1),
     ),
     control_arms=st.none() | st.just(("uniform", "oracle")),

@@ -443,6 +443,31 @@ class Weighting(google.protobuf.message.Message):
     TARGET_BLEND: Weighting.Target.ValueType  # 2
     """A down-weighted row's target moves towards the student's own view."""
 
+    class _Solver:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _SolverEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Weighting._Solver.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        SOLVER_UNSPECIFIED: Weighting._Solver.ValueType  # 0
+        SOLVER_CG: Weighting._Solver.ValueType  # 1
+        """Conjugate gradient on Gauss-Newton products over all parameters."""
+        SOLVER_EKFAC: Weighting._Solver.ValueType  # 2
+        """Eigenvalue-corrected Kronecker factors of all Linear and Conv2d layers, with the exact Fisher."""
+        SOLVER_HEAD: Weighting._Solver.ValueType  # 3
+        """The last layer alone, in closed form."""
+
+    class Solver(_Solver, metaclass=_SolverEnumTypeWrapper):
+        """How the inverse-HVP is found."""
+
+    SOLVER_UNSPECIFIED: Weighting.Solver.ValueType  # 0
+    SOLVER_CG: Weighting.Solver.ValueType  # 1
+    """Conjugate gradient on Gauss-Newton products over all parameters."""
+    SOLVER_EKFAC: Weighting.Solver.ValueType  # 2
+    """Eigenvalue-corrected Kronecker factors of all Linear and Conv2d layers, with the exact Fisher."""
+    SOLVER_HEAD: Weighting.Solver.ValueType  # 3
+    """The last layer alone, in closed form."""
+
     METHOD_FIELD_NUMBER: builtins.int
     TARGET_FIELD_NUMBER: builtins.int
     CURVATURE_ROWS_FIELD_NUMBER: builtins.int
@@ -453,6 +478,7 @@ class Weighting(google.protobuf.message.Message):
     FLOOR_FIELD_NUMBER: builtins.int
     SMOOTHING_FIELD_NUMBER: builtins.int
     WARMUP_ROUNDS_FIELD_NUMBER: builtins.int
+    SOLVER_FIELD_NUMBER: builtins.int
     method: global___Weighting.Method.ValueType
     target: global___Weighting.Target.ValueType
     curvature_rows: builtins.int
@@ -471,6 +497,8 @@ class Weighting(google.protobuf.message.Message):
     """Share of the former round's log-odds that is kept, 0 to below 1. Default 0.5."""
     warmup_rounds: builtins.int
     """Round after which weights are first used. Default 1."""
+    solver: global___Weighting.Solver.ValueType
+    """Default SOLVER_CG."""
     def __init__(
         self,
         *,
@@ -484,9 +512,10 @@ class Weighting(google.protobuf.message.Message):
         floor: builtins.float | None = ...,
         smoothing: builtins.float | None = ...,
         warmup_rounds: builtins.int | None = ...,
+        solver: global___Weighting.Solver.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "sharpness", b"sharpness", "smoothing", b"smoothing", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "sharpness", b"sharpness", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_blocks", b"_blocks"]) -> typing.Literal["blocks"] | None: ...
     @typing.overload
