@@ -121,8 +121,8 @@ def show_arms(result: JobResult) -> None:
 
 def show_harmful(harmful: list[SampleWeight]) -> None:
     """The samples whose weight, if raised, would raise the validation loss most."""
-    table = Table(title="The ten most harmful samples", title_justify="left")
-    for heading in ("sample", "pseudo-label", "truth", "student says", "influence", "weight"):
+    table = Table(title="The ten most harmful samples (influence: change of validation loss per unit of weight)", title_justify="left")
+    for heading in ("sample", "pseudo-label", "truth", "student says", "influence × 1000", "weight"):
         table.add_column(heading, justify="left" if heading == "sample" else "right")
     for sample in harmful:
         wrong = sample.pseudo_label != sample.truth
@@ -131,7 +131,7 @@ def show_harmful(harmful: list[SampleWeight]) -> None:
             f"[red]{sample.pseudo_label}[/red]" if wrong else sample.pseudo_label,
             sample.truth,
             sample.student_label,
-            f"{sample.val_loss_change_if_upweighted:+.2f} ± {sample.stderr:.2f}",
+            f"{1000 * sample.val_loss_change_if_upweighted:+.2f} ± {1000 * sample.stderr:.2f}",
             f"{sample.weight:.2f}",
         )
     console.print(table)

@@ -39,7 +39,7 @@ def _exponential(job: Job, sign: float) -> Weigh:
     def weigh(moment: Moment) -> NDArray[np.float64]:
         reweighted = reweigh(moment.student, job.rows, memory[0], job.spec, job.seed)
         memory[0] = reweighted.weighting
-        influence = reweighted.scores.influence
+        influence = reweighted.influence
         spread = float(influence.std()) or 1.0
         return np.asarray(np.exp(sign * np.clip(influence / spread, -_CLIP, _CLIP)))
 

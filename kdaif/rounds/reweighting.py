@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.distillation import blended_log_targets, distillation_loss, log_probabilities
-from kdaif.influence import InfluenceScores, curvature_at, influence_scores, predicted_change
+from kdaif.influence import curvature_at, influence_scores, per_unit_of_weight, predicted_change
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.students import Student
@@ -82,7 +82,8 @@ class Reweighted:
 
     Attributes:
         weighting: for the next round.
-        scores: influence.
+        influence: dL_val/dw_i per unit of weight, float64 `[N]`; negative helps.
+        stderr: of it, over the blocks of V, float64 `[N]`.
         z_influence: float64 `[N]`.
         z_agreement: float64 `[N]`.
         log_student: log p, float32 `[N, C]`, temperature 1.
@@ -92,7 +93,8 @@ class Reweighted:
     """
 
     weighting: Weighting
-    scores: InfluenceScores
+    influence: NDArray[np.float64]
+    stderr: NDArray[np.float64]
     z_influence: NDArray[np.float64]
     z_agreement: NDArray[np.float64]
     log_student: NDArray[np.float32]
@@ -141,7 +143,9 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
     log_student = log_probabilities(logits)
     losses = distillation_loss(logits, rows.teacher_log_targets, temperature)
     of_pseudo_label = log_student.cpu().numpy()[np.arange(len(rows.ids)), rows.pseudo_labels]
-    z_influence, z_agreement = influence_z(scores.influence), agreement_z(of_pseudo_label)
+    influence = per_unit_of_weight(scores.influence, current.weights, spec.training.soft_label_weight)
+    stderr = scores.stderr * spec.training.soft_label_weight / current.weights.sum()
+    z_influence, z_agreement = influence_z(influence), agreement_z(of_pseudo_label)
     share = influence_share(scores.reliability)
     log_odds = smooth(current.log_odds, combine(z_influence, z_agreement, share), options.smoothing)
     kept = kept_share(log_odds, sharpness=options.sharpness, floor=options.floor)
@@ -190,7 +194,8 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
     }
     return Reweighted(
         weighting=weighting,
-        scores=scores,
+        influence=influence,
+        stderr=stderr,
         z_influence=z_influence,
         z_agreement=z_agreement,
         log_student=log_student.cpu().numpy(),

@@ -30,11 +30,11 @@ class Problem:
     validation_labels: Tensor
 
     def objective(self, logits: Tensor, weights: Tensor) -> Tensor:
-        """J with a fixed divisor N, so that a weight can be set to zero without touching the others. `[L + U, C]`."""
+        """J as the product trains it, divided by the sum of the weights, from logits `[L + U, C]`."""
         n = len(self.labels)
         soft = distillation_loss(logits[n:], self.log_targets, TRAINING.temperature)
         hard = functional.cross_entropy(logits[:n], self.labels)
-        return TRAINING.hard_label_weight * hard + TRAINING.soft_label_weight * (weights * soft).sum() / len(weights)
+        return TRAINING.hard_label_weight * hard + TRAINING.soft_label_weight * (weights * soft).sum() / weights.sum()
 
     def validation_loss(self, network: nn.Module) -> float:
         with torch.no_grad():

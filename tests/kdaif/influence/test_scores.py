@@ -9,7 +9,14 @@ from torch import nn
 from torch.nn import functional
 
 from kdaif.distillation import distillation_loss
-from kdaif.influence import InfluenceScores, curvature_at, influence_scores, predicted_change, rank_correlation
+from kdaif.influence import (
+    InfluenceScores,
+    curvature_at,
+    influence_scores,
+    per_unit_of_weight,
+    predicted_change,
+    rank_correlation,
+)
 from kdaif.linalg import logits_of, parameter_vector
 from kdaif.weighting import influence_z, kept_share, loss_weights
 
@@ -51,7 +58,7 @@ def test_the_sign_holds_against_true_leave_one_out_retraining() -> None:
         changes.append(given.validation_loss(retrained) - full)
     influence = scores(module, given, damping=L2, steps=60, tolerance=1e-10).influence
     # Removing a row takes its weight from 1 to 0, so the loss moves against the influence.
-    predicted = -influence * TRAINING.soft_label_weight / len(changes)
+    predicted = -per_unit_of_weight(influence, given.weights.numpy(), TRAINING.soft_label_weight)
     assert pearsonr(predicted, changes).statistic >= 0.95
     assert np.polyfit(predicted, changes, 1)[0] == pytest.approx(1.0, abs=0.15)
 
