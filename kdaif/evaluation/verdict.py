@@ -10,19 +10,25 @@ SIGNIFICANCE = 0.05
 
 
 def verdict(
-    results: Sequence[ArmResult], *, treated: str = "influence", baseline: str = "uniform", rows: str = "the test rows"
+    results: Sequence[ArmResult],
+    *,
+    treated: str = "influence",
+    baseline: str = "uniform",
+    rows: str = "the test rows",
+    gate_steps: Sequence[float] = (),
 ) -> str:
     """Says in one sentence whether influence weighting helped, hurt, or did not help.
 
     "Helped" and "hurt" are said only where the paired p-value is under 0.05. The share of the oracle gap is
-    (treated - uniform) / (oracle - uniform), given where the oracle is ahead of uniform by more than chance. A plain
-    supervised student that beats the treated arm is named, since then the soft labels themselves did harm.
+    (treated - uniform) / (oracle - uniform), given where the oracle is ahead of uniform by more than chance. The plain
+    supervised student is always named: it says whether distilling was worth it at all.
 
     Args:
         results: of `compare_arms`.
         treated: name of the weighted arm.
         baseline: name of the arm it is held against.
         rows: what the figures were measured on.
+        gate_steps: how far the gate let the weights go in each scored round, 0 to 1; empty when not known.
 
     Returns:
         The sentence, with accuracies in per cent and differences in points.
@@ -41,7 +47,8 @@ def verdict(
     chance = f"{points}{_p(weighted.p_value)}"
     parts = [f"{_headline(weighted, uniform)}: {against}, {chance}"]
     parts += _oracle_gap(weighted, uniform, arms.get("oracle"))
-    parts += _supervised_ahead(weighted, arms.get("supervised"))
+    parts += _against_supervised(weighted, arms.get("supervised"))
+    parts += _gate(gate_steps)
     return "; ".join(parts) + "."
 
 
@@ -86,10 +93,23 @@ def _oracle_gap(weighted: ArmResult, uniform: ArmResult, oracle: ArmResult | Non
     return [f"that is {100 * share:.0f} % of the {_points(oracle.accuracy, uniform.accuracy)} to the oracle"]
 
 
-def _supervised_ahead(weighted: ArmResult, supervised: ArmResult | None) -> list[str]:
-    if supervised is None or supervised.accuracy <= weighted.accuracy:
+def _against_supervised(weighted: ArmResult, supervised: ArmResult | None) -> list[str]:
+    if supervised is None:
         return []
-    return [f"training on the labelled rows alone reaches more, {_percent(supervised.accuracy)}"]
+    alone = f"training on the labelled rows alone reaches {_percent(supervised.accuracy)}"
+    if supervised.accuracy > weighted.accuracy:
+        return [f"{alone}, more than any weighting gave"]
+    return [f"{alone}, so distilling adds {_points(weighted.accuracy, supervised.accuracy)}"]
+
+
+def _gate(gate_steps: Sequence[float]) -> list[str]:
+    """A shut gate is the plain reason for weights that are all 1, so it is said."""
+    shut = sum(step == 0 for step in gate_steps)
+    if shut == 0:
+        return []
+    if shut == len(gate_steps):
+        return ["the gate found no gain it could believe in, and left the weights uniform"]
+    return [f"the gate left the weights uniform in {shut} of {len(gate_steps)} rounds"]
 
 
 def _percent(accuracy: float) -> str:

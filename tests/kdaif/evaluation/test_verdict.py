@@ -67,10 +67,19 @@ def test_no_share_of_a_gap_that_is_not_there(oracle: ArmResult, clause: str) -> 
     assert sentence.count("%") == 2
 
 
-def test_a_better_supervised_student_is_named() -> None:
-    sentence = verdict([UNIFORM, arm("influence", 0.772, 0.01), arm("supervised", 0.81, 0.01)])
+def test_the_supervised_student_is_named_ahead_or_behind() -> None:
+    ahead = verdict([UNIFORM, arm("influence", 0.772, 0.01), arm("supervised", 0.81, 0.01)])
+    behind = verdict([UNIFORM, arm("influence", 0.772, 0.01), arm("supervised", 0.76, 0.01)])
 
-    assert sentence.endswith("; training on the labelled rows alone reaches more, 81.0 %.")
+    assert ahead.endswith("; training on the labelled rows alone reaches 81.0 %, more than any weighting gave.")
+    assert behind.endswith("; training on the labelled rows alone reaches 76.0 %, so distilling adds +1.2 points.")
+
+
+def test_a_gate_that_stayed_shut_is_said() -> None:
+    results = [UNIFORM, arm("influence", 0.748, 1.0)]
+    assert "left the weights uniform." in verdict(results, gate_steps=(0.0, 0.0))
+    assert "uniform in 1 of 3 rounds" in verdict(results, gate_steps=(0.0, 1.0, 0.5))
+    assert "gate" not in verdict(results, gate_steps=(1.0, 1.0))
 
 
 def test_no_difference_has_no_sign() -> None:
