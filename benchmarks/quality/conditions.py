@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import truncnorm
 
 from kdaif.datasets import DistillationData
 from kdaif.records.spec import (
@@ -77,30 +76,30 @@ def corrupted_targets(spec: DistillationSpec, data: DistillationData, condition:
 def plant_instance_noise(
     logits: NDArray[np.float32], features: NDArray[np.generic], share: float, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Corruption that depends on what the row looks like (Xia et al. 2020, algorithm 2).
+    """Corruption that depends on what the row looks like (after Xia et al. 2020).
 
-    Each row has its own chance of being corrupted, drawn from a normal around the share; which class it is given
-    follows a random projection of its features, so that rows that look alike are confused alike.
+    A random projection of a row's features says how strongly each other class pulls at it. The rows pulled hardest,
+    with some chance, are corrupted, and given the class that pulls hardest: rows that look alike are confused alike.
 
     Args:
         logits: float32 `[N, C]`.
         features: raw rows.
-        share: mean chance.
-        seed: of the projection and the draw.
+        share: of the rows, rounded to whole rows.
+        seed: of the projection and the chance.
     """
     n_rows, n_classes = logits.shape
     generator = np.random.default_rng((seed, 13))
-    chance = truncnorm.rvs(-share / 0.1, (1 - share) / 0.1, loc=share, scale=0.1, size=n_rows, random_state=generator)
-    planted = generator.random(n_rows) < chance
     flat = features.reshape(n_rows, -1).astype(np.float64)
     flat = (flat - flat.mean(0)) / np.maximum(flat.std(0), 1e-6)
     winner = logits.argmax(axis=1)
     projections = generator.normal(size=(n_classes, flat.shape[1], n_classes)) / np.sqrt(flat.shape[1])
     pull = np.stack([row @ projections[code] for row, code in zip(flat, winner, strict=True)])
     pull[np.arange(n_rows), winner] = -np.inf
-    other = (pull + generator.gumbel(size=pull.shape)).argmax(axis=1)
-    rows = np.flatnonzero(planted)
+    pull += generator.gumbel(scale=0.5, size=pull.shape)
+    rows = np.argsort(-pull.max(axis=1))[: round(share * n_rows)]
+    other = pull.argmax(axis=1)[rows]
     swapped = logits.copy()
-    swapped[rows, winner[rows]] = logits[rows, other[rows]]
-    swapped[rows, other[rows]] = logits[rows, winner[rows]]
+    swapped[rows, winner[rows]], swapped[rows, other] = logits[rows, other], logits[rows, winner[rows]]
+    planted = np.zeros(n_rows, dtype=np.bool_)
+    planted[rows] = True
     return swapped, planted

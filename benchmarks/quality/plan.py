@@ -10,6 +10,8 @@ from benchmarks.quality.sets import SETS
 _STRONG = (OWN, "symmetric .4", "class-swap .4", "instance .4")
 # Every corruption at both shares where that is cheap, the strong ones elsewhere.
 _ALL_CONDITIONS = ("digits", "fashion", "german_credit")
+# With two classes a symmetric corruption is a class swap.
+_TWO_CLASSES = ("sst2", "adult", "german_credit")
 _FULL_SEEDS, _QUICK_SEEDS = 5, 2
 _QUICK = {
     "digits": _STRONG,
@@ -34,7 +36,8 @@ def quick_plan() -> list[Unit]:
 def _conditions(data_set: str) -> tuple[str, ...]:
     if SETS[data_set].kind != "trained":
         return (OWN,)
-    return tuple(CONDITIONS) if data_set in _ALL_CONDITIONS else _STRONG
+    chosen = tuple(CONDITIONS) if data_set in _ALL_CONDITIONS else _STRONG
+    return tuple(name for name in chosen if data_set not in _TWO_CLASSES or not name.startswith("symmetric"))
 
 
 def _units(conditions: dict[str, tuple[str, ...]], seeds: int) -> list[Unit]:
