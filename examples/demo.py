@@ -121,7 +121,9 @@ def show_arms(result: JobResult) -> None:
 
 def show_harmful(harmful: list[SampleWeight]) -> None:
     """The samples whose weight, if raised, would raise the validation loss most."""
-    table = Table(title="The ten most harmful samples (influence: change of validation loss per unit of weight)", title_justify="left")
+    table = Table(
+        title="The ten most harmful samples, by change of validation loss per unit of weight", title_justify="left"
+    )
     for heading in ("sample", "pseudo-label", "truth", "student says", "influence × 1000", "weight"):
         table.add_column(heading, justify="left" if heading == "sample" else "right")
     for sample in harmful:

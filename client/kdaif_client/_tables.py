@@ -26,8 +26,11 @@ def parquet_file(data: Any, name: str, y: Any = None, ids: Any = None) -> Iterat
     if isinstance(data, str | os.PathLike):
         if y is not None or ids is not None:
             raise InvalidArgument.of("y and ids", "go with a numpy array; a Parquet file has its own columns")
-        yield _checked_file(Path(data))
-        return
+        file = _checked_file(Path(data))
+        if "id" in pq.read_schema(file).names:
+            yield file
+            return
+        data = pq.read_table(file)  # read whole: ids have to be written into it
     table = as_table(data, name, y, ids)
     with NamedTemporaryFile(prefix="kdaif-", suffix=".parquet", delete=False) as handle:
         file = Path(handle.name)

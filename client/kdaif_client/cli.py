@@ -127,7 +127,7 @@ def submit(
     planted_noise: Annotated[
         str | None, typer.Option(metavar="KIND:SHARE", help=f"A rehearsal with wrong soft targets: {NOISE_FORMS}.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of training and weighing; default 8.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of training and weighing; default 4.")] = None,
     seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds that each arm is trained with; default 3.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:0; default auto.")] = None,

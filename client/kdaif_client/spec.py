@@ -108,8 +108,8 @@ class Training:
     """The loss and the optimiser, the same for all arms.
 
     Attributes:
-        rounds: default 8.
-        epochs_per_round: passes over the unlabelled rows per round. Default 4.
+        rounds: default 4.
+        epochs_per_round: passes over the unlabelled rows per round. Default 10.
         batch_size: default 64.
         learning_rate: default 0.001.
         weight_decay: default 0.0005.
@@ -141,11 +141,11 @@ class Weighting:
         target: ``"blend"`` (default) moves a down-weighted target towards the student's view; ``"keep"`` does not.
         solver: of the influence solve. ``"cg"`` (default), conjugate gradient; ``"ekfac"``, eigenvalue-corrected
             Kronecker factors of all linear and convolutional layers; ``"head"``, the last layer alone in closed form.
-        curvature_rows: rows for the Gauss-Newton products. Default 1,024.
-        cg_steps: conjugate-gradient steps. Default 10.
+        curvature_rows: rows for the Gauss-Newton products. Default 256.
+        cg_steps: conjugate-gradient steps. Default 3.
         damping: added to the Gauss-Newton matrix. Default: from the gradient itself.
         blocks: of validation rows, for standard errors. Default 4.
-        sharpness: slope of the sigmoid from log-odds to weight. Default 1.
+        sharpness: slope of the sigmoid from log-odds to weight. Default 2.
         floor: smallest weight before normalising, 0 to 1. Default 0.05.
         smoothing: share of the former round's log-odds that is kept. Default 0.5.
         warmup_rounds: round after which weights are first used. Default 1.

@@ -34,9 +34,11 @@ FIELDS = {
     "validation": "spec.validation",
     "test": "spec.test",
     "external": "spec.external",
-    "teacher": "spec.teacher.source.dataset",
+    "teacher": "spec.teacher.column.dataset",
 }
 PART_FIELDS = {**FIELDS, "gate": "spec.splits.gate_share"}
+
+_FEW_ROWS = 30  # under it a share has a 95 % interval of more than 30 points
 
 
 def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightReport:
@@ -135,7 +137,7 @@ def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature
     source = spec.teacher.source
     networks = {"spec.student": spec.student}
     if isinstance(source, TrainedTeacher):
-        networks["spec.teacher.source.architecture"] = source.architecture
+        networks["spec.teacher.train.architecture"] = source.architecture
     for field, network in networks.items():
         if isinstance(network, Cnn) and signature.kind != "image":
             findings.refuse("CNN_WITHOUT_IMAGES", field, "a cnn needs an 'image' column; choose mlp for numbers")
@@ -244,6 +246,14 @@ def _shares(spec: DistillationSpec) -> dict[str, dict[str, float]]:
 def _check_part(name: str, rows: Rows, class_names: tuple[str, ...], findings: Findings) -> None:
     if len(rows):
         report_coverage(rows.labels, class_names, PART_FIELDS[name], name, findings)
+        if name != "labeled" and len(rows) < _FEW_ROWS:
+            findings.warn(
+                "SMALL_PART",
+                PART_FIELDS[name],
+                f"the {name} part has {len(rows)} rows, so one row moves its figures by {100 / len(rows):.0f} points; "
+                f"give {_FEW_ROWS} or more to read anything into them",
+                len(rows),
+            )
     else:
         findings.refuse(
             "EMPTY_PART", PART_FIELDS[name], f"no row is left for the {name} part; give more labelled rows per class"

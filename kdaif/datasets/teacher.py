@@ -52,7 +52,7 @@ def teacher_logits(
     if source.outputs == "logits" and _looks_like_probabilities(matrix, missing):
         findings.refuse(
             "LOGITS_LOOK_LIKE_PROBABILITIES",
-            "spec.teacher.source.outputs",
+            "spec.teacher.column.outputs",
             f"every row of {source.column!r} is non-negative and sums to 1, so softmax would be applied twice; "
             "rename the column to 'teacher_probabilities' and declare outputs 'probabilities'",
         )
@@ -128,7 +128,7 @@ def _read_outputs(
         findings.refuse(
             "NO_TEACHER_COLUMN",
             field,
-            f"no column {source.column!r}, which spec.teacher.source.outputs asks for; add it or correct the outputs",
+            f"no column {source.column!r}, which spec.teacher.column.outputs asks for; add it or correct the outputs",
         )
         return None
     column = table[source.column]
@@ -143,7 +143,7 @@ def _read_outputs(
         findings.refuse(
             "WRONG_LENGTH",
             field,
-            f"{source.column!r} does not hold one number for each of the {width} spec.teacher.source.class_names",
+            f"{source.column!r} does not hold one number for each of the {width} spec.teacher.column.class_names",
             int(misfit.sum()),
             first_ids(ids, misfit),
         )

@@ -12,8 +12,8 @@ def per_unit_of_weight(
     """dL_val/dw_i, `[N]`, where J holds soft_label_weight * sum(w l) / sum(w).
 
     Raising w_i also takes a little from every other row, since J divides by sum(w). So with
-    dJ/dw_i = soft_label_weight / sum(w) * (l_i - mean_w l), the change is centred at the weighted mean: a row that helps
-    less than the mean row does harm.
+    dJ/dw_i = soft_label_weight / sum(w) * (l_i - mean_w l), the change is centred at the weighted mean: a row that
+    helps less than the mean row does harm.
 
     Args:
         influence: -g^T (H + d I)^-1 grad l_i, of `influence_scores`, `[N]`.

@@ -31,7 +31,7 @@ def test_the_example_in_the_readme_runs(
     labeled_df, labels = table(150, 0)
     labeled_df["label"] = labels
     pool, _ = table(300, 1000)
-    pool.to_parquet(tmp_path / "pool.parquet")
+    pool.drop(columns="id").to_parquet(tmp_path / "pool.parquet")  # as a newcomer's is: without ids
     fresh, truth = table(100, 5000)
     names = {"labeled_df": labeled_df, "X": fresh.drop(columns="id")}
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ def test_d2_probabilities_declared_as_logits_are_refused(job: MakeJob) -> None:
     made = job(pair(teacher_logits=[[0.8, 0.1, 0.1]] * ROWS), teacher=column_teacher())
     finding = made.finding("LOGITS_LOOK_LIKE_PROBABILITIES")
     assert finding.severity is Severity.ERROR
-    assert finding.field == "spec.teacher.source.outputs"
+    assert finding.field == "spec.teacher.column.outputs"
 
 
 def test_d2_probabilities_become_logarithms(job: MakeJob) -> None:
@@ -96,7 +96,7 @@ def test_d3_rows_shared_with_the_labelled_set_check_the_teacher(job: MakeJob) ->
 def test_d3_other_id_types_are_refused(job: MakeJob) -> None:
     tables = {**pair(), "teacher": pa.table({"id": np.arange(ROWS), "teacher_logits": logits()})}
     finding = job(tables, teacher=column_teacher(dataset=f"{4:032x}")).finding("ID_TYPE")
-    assert finding.field == "spec.teacher.source.dataset"
+    assert finding.field == "spec.teacher.column.dataset"
 
 
 def test_d4_teacher_classes_are_bound_by_name(job: MakeJob) -> None:

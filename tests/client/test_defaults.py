@@ -1,0 +1,25 @@
+"""What the docstrings of the settings say is the default is the server's default."""
+
+import re
+
+import pytest
+from kdaif_client import spec as client_spec
+
+from kdaif.records import Splits, Training, Weighting
+
+
+@pytest.mark.parametrize("settings", [Training, Weighting, Splits])
+def test_documented_defaults_are_the_server_s(settings: type[Training | Weighting | Splits]) -> None:
+    documented = dict(
+        re.findall(
+            r"^\s+(\w+): .*?[Dd]efault ([\d.,]+)\.$", getattr(client_spec, settings.__name__).__doc__, re.MULTILINE
+        )
+    )
+    numbers = {
+        name: field.default
+        for name, field in settings.model_fields.items()
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool)
+    }
+    assert set(documented) == set(numbers)
+    for name, told in documented.items():
+        assert float(told.replace(",", "")) == numbers[name], name
