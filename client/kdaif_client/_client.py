@@ -94,8 +94,8 @@ class Client:
 
         Args:
             data: a pandas or polars frame, a pyarrow table, a dict of numpy arrays, one numpy array, or the path of a
-                Parquet file, sent as it is where it has ids. Of an array, uint8 [N, H, W] or [N, H, W, C] becomes ``image`` and
-                numbers [N, D] become ``features``.
+                Parquet file, sent as it is where it has ids. Of an array, uint8 [N, H, W] or [N, H, W, C] becomes
+                ``image`` and numbers [N, D] become ``features``.
             name: what people call it.
             y: labels beside a numpy array, one for each row.
             ids: ids beside a numpy array, one for each row.
