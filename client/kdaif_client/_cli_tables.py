@@ -115,12 +115,15 @@ def _show_arms(arms: Sequence[ArmResult], verdict: str) -> None:
             f"{arm.macro_f1:.4f}",
             "" if arm.accuracy_minus_uniform is None else f"{arm.accuracy_minus_uniform:+.4f}",
             "" if arm.p_value is None else f"{arm.p_value:.3g}",
+            "" if arm.ece is None else f"{arm.ece:.3f}",
             "" if arm.size_kb is None else f"{arm.size_kb:.1f}",
             "" if arm.ms_per_row is None else f"{arm.ms_per_row:.3f}",
         )
         for arm in arms
     ]
-    _show(("ARM", ">ACCURACY", ">MACRO F1", ">MINUS UNIFORM", ">P", ">KB", ">MS PER ROW"), rows, empty="No arms.")
+    _show(
+        ("ARM", ">ACCURACY", ">MACRO F1", ">MINUS UNIFORM", ">P", ">ECE", ">KB", ">MS PER ROW"), rows, empty="No arms."
+    )
     Console(soft_wrap=True).print(Text(verdict, "bold"))
 
 

@@ -348,7 +348,7 @@ def _result(message: jobs_pb2.DistillationJob.Result) -> types.JobResult:
 def _arm(message: jobs_pb2.ArmResult) -> types.ArmResult:
     optional: Mapping[str, float | None] = {
         name: getattr(message, name) if message.HasField(name) else None
-        for name in ("accuracy_minus_uniform", "p_value", "size_kb", "ms_per_row")
+        for name in ("accuracy_minus_uniform", "p_value", "size_kb", "ms_per_row", "ece")
     }
     return types.ArmResult(
         arm=message.arm,

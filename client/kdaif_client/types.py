@@ -148,7 +148,8 @@ class Finding:
 class ArmResult:
     """One way of training the student, on the same rows, steps and seeds as the others.
 
-    ``accuracy_minus_uniform`` and its paired ``p_value`` are ``None`` for the uniform arm itself.
+    ``accuracy_minus_uniform`` and its paired ``p_value`` are ``None`` for the uniform arm itself. ``ece`` is the
+    expected calibration error before any temperature.
     """
 
     arm: str
@@ -159,6 +160,7 @@ class ArmResult:
     p_value: float | None
     size_kb: float | None
     ms_per_row: float | None
+    ece: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the arms reach on the test rows, whether a difference is more than chance, and one honest sentence about it."""
 
 from kdaif.evaluation.arms import compare_arms, paired_p_value
+from kdaif.evaluation.calibration import calibrate, expected_calibration_error, fit_temperature
 from kdaif.evaluation.classes import ClassAccuracy, per_class_accuracy, wilson_interval, worst_class
 from kdaif.evaluation.predict import predict
 from kdaif.evaluation.shift import Sample, distribution_shifts
@@ -9,9 +10,12 @@ from kdaif.evaluation.verdict import external_verdict, verdict
 __all__ = [
     "ClassAccuracy",
     "Sample",
+    "calibrate",
     "compare_arms",
     "distribution_shifts",
+    "expected_calibration_error",
     "external_verdict",
+    "fit_temperature",
     "paired_p_value",
     "per_class_accuracy",
     "predict",

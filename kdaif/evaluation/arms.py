@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import permutation_test
 from sklearn.metrics import f1_score
 
 from kdaif.errors import InvalidInputError, NonFiniteError
+from kdaif.evaluation.calibration import expected_calibration_error
 from kdaif.records import ArmResult
 
 BASELINE = "uniform"
@@ -27,10 +29,10 @@ def compare_arms(
 ) -> tuple[ArmResult, ...]:
     """Accuracy, macro F1 and the paired difference to the "uniform" arm.
 
-    Accuracy and macro F1 are means over seeds. Macro F1 runs over all classes; only a class that has no test row and
-    is never predicted, for which F1 is 0/0, is left out. The p-value is that of a two-sided sign-flip permutation test
-    over the test rows, on the per-row difference of correctness, itself a mean over seeds. It answers for other test
-    rows, not for other seeds.
+    Accuracy, macro F1 and calibration error are means over seeds. Macro F1 runs over all classes; only a class that has
+    no test row and is never predicted, for which F1 is 0/0, is left out. The p-value is that of a two-sided sign-flip
+    permutation test over the test rows, on the per-row difference of correctness, itself a mean over seeds. It answers
+    for other test rows, not for other seeds.
 
     Args:
         labels: int ``[N]``, class codes into ``class_names``; N above 0.
@@ -138,16 +140,14 @@ def _result(
         accuracy=float(correct.mean()),
         macro_f1=float(np.mean([_macro_f1(labels, array) for array in seeds])),
         accuracy_per_seed=tuple(float(value) for value in correct.mean(axis=1)),
+        ece=float(np.mean([expected_calibration_error(labels, array) for array in seeds])),
     )
     if baseline_rows is None:
         return result
     # Means over different numbers of seeds differ in the last bit where they are equal in truth.
     differences = np.round(correct.mean(axis=0) - baseline_rows, 12)
-    return ArmResult(
-        arm=arm,
-        accuracy=result.accuracy,
-        macro_f1=result.macro_f1,
-        accuracy_per_seed=result.accuracy_per_seed,
+    return replace(
+        result,
         accuracy_minus_uniform=float(differences.mean()),
         p_value=paired_p_value(differences, seed=seed),
     )

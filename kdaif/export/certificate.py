@@ -36,11 +36,15 @@ _OLDEST_ONNXRUNTIME = {(18, 8): "1.15"}
 
 @dataclass(frozen=True)
 class Parity:
-    """Torch against onnxruntime at one batch size; ``argmax_agreement`` is a share of the rows, 0 to 1."""
+    """Torch against onnxruntime at one batch size.
+
+    ``max_abs_difference`` is that of a logit; ``argmax_agreement`` is a share of the rows, 0 to 1.
+    """
 
     batch: int
     rows: int
     max_abs_difference: float
+    max_abs_probability_difference: float
     argmax_agreement: float
     passed: bool
 
@@ -52,8 +56,10 @@ class Certificate:
     Attributes:
         passed: every row at every batch size is within tolerance and in the same class. The tolerance of a row is
             ``tolerance_abs + tolerance_rel * max |logit of the row|``; classes may differ only where the margin between
-            torch's two largest logits is under twice that.
+            torch's two largest logits is under twice that. Probabilities are held to the same tolerance, over the
+            temperature where that is below 1.
         parity: one entry per batch size.
+        temperature: of the probabilities.
         rows: rows compared, edge rows among them.
         edge_rows: all zeros, and the smallest and largest value each input can take (images) or took (columns).
         onnx_ms_per_row: median milliseconds of one row at batch 1 on one thread in onnxruntime; ``torch_ms_per_row``
@@ -65,6 +71,7 @@ class Certificate:
 
     passed: bool
     parity: tuple[Parity, ...]
+    temperature: float
     tolerance_abs: float
     tolerance_rel: float
     rows: int
@@ -87,6 +94,7 @@ class Certificate:
         if failed:
             told = "; ".join(
                 f"batch {entry.batch}: logits differ by up to {entry.max_abs_difference:.3g}, "
+                f"probabilities by up to {entry.max_abs_probability_difference:.3g}, "
                 f"{entry.argmax_agreement:.2%} of {entry.rows} rows in the same class"
                 for entry in failed
             )
@@ -95,7 +103,7 @@ class Certificate:
             )
 
 
-def certify(student: Student, file: Path, rows: NDArray[Any]) -> Certificate:
+def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: float = 1.0) -> Certificate:
     """Runs the student and the file on the same rows, at batch 1, 2, 3 and 64, and times both.
 
     Torch is held to one thread while it is timed, for the whole process.
@@ -104,6 +112,7 @@ def certify(student: Student, file: Path, rows: NDArray[Any]) -> Certificate:
         student: what the file was exported from; left where and as it is.
         file: of `export_onnx`.
         rows: real raw rows, float32 ``[N, D]`` or uint8 ``[N, H, W, C]``, N above 0; the first 256 are used.
+        temperature: that the file was exported with.
 
     Returns:
         The certificate, passed or not. `Certificate.require_passed` turns a failed one into an error.
@@ -117,12 +126,13 @@ def certify(student: Student, file: Path, rows: NDArray[Any]) -> Certificate:
     model = copy.deepcopy(student).to("cpu").eval()
     session = open_session(file)
     expected = _torch_logits(model, checked)
-    parity = tuple(_compare(session, checked, expected, batch) for batch in BATCHES)
+    parity = tuple(_compare(session, checked, expected, batch, temperature) for batch in BATCHES)
     opset, ir_version = _opset_and_ir(file)
     one_row = np.ascontiguousarray(rows[:1])
     return Certificate(
         passed=all(entry.passed for entry in parity),
         parity=parity,
+        temperature=temperature,
         tolerance_abs=TOLERANCE_ABS,
         tolerance_rel=TOLERANCE_REL,
         rows=len(checked),
@@ -165,7 +175,11 @@ def _torch_logits(model: Student, rows: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _compare(
-    session: onnxruntime.InferenceSession, rows: NDArray[Any], expected: NDArray[np.float32], batch: int
+    session: onnxruntime.InferenceSession,
+    rows: NDArray[Any],
+    expected: NDArray[np.float32],
+    batch: int,
+    temperature: float,
 ) -> Parity:
     # Start over at the first rows to fill the last batch: a shorter one would be a different batch size.
     order = np.resize(np.arange(len(rows)), -(-len(rows) // batch) * batch)
@@ -178,14 +192,16 @@ def _compare(
     same_class = logits.argmax(axis=1) == expected.argmax(axis=1)
     two_largest = np.sort(expected, axis=1)[:, -2:]
     tied = two_largest[:, -1] - two_largest[:, 0] < 2 * tolerance
-    # Tolerance of the softmax: it never moves by more than the logits do.
-    softmax_off = np.abs(probabilities - _softmax(expected)).max(axis=1)
+    softmax_off = np.abs(probabilities - _softmax(expected / temperature)).max(axis=1)
+    # The softmax never moves by more than its input does, which is logits / temperature.
+    softmax_tolerance = tolerance / min(temperature, 1.0)
     return Parity(
         batch=batch,
         rows=len(rows),
         max_abs_difference=float(difference.max()),
+        max_abs_probability_difference=float(softmax_off.max()),
         argmax_agreement=float(same_class.mean()),
-        passed=bool(np.all((difference <= tolerance) & (softmax_off <= tolerance) & (same_class | tied))),
+        passed=bool(np.all((difference <= tolerance) & (softmax_off <= softmax_tolerance) & (same_class | tied))),
     )
 
 

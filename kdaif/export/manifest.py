@@ -25,6 +25,7 @@ def write_manifest(
     signature: InputSignature,
     dataset_sha256: Mapping[str, str],
     created: Mapping[str, object],
+    temperature: float = 1.0,
 ) -> None:
     """Writes ``manifest.json`` over every other file in the folder; write it last.
 
@@ -38,6 +39,7 @@ def write_manifest(
         signature: of the student's input.
         dataset_sha256: hexadecimal sha256 of each data set by its role, such as "labeled".
         created: when and by what, as the caller tells it: JSON values.
+        temperature: by which the logits are divided before the softmax of "probabilities".
 
     Raises:
         InvalidInputError: the folder holds something that is no plain file, such as a link, or ``created`` is not JSON.
@@ -50,6 +52,7 @@ def write_manifest(
         "class_names": list(class_names),
         "input": input_spec(signature),
         "outputs": list(OUTPUT_NAMES),
+        "temperature": temperature,
         "datasets": {role: {"sha256": sha256} for role, sha256 in dataset_sha256.items()},
         "created": dict(created),
         "files": {name: _describe(file) for name, file in _files(folder).items()},

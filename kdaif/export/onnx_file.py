@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,25 +25,29 @@ OPSET = 18
 IR_VERSION = 8
 
 
-def export_onnx(student: Student, file: Path, class_names: Sequence[str]) -> None:
+def export_onnx(student: Student, file: Path, class_names: Sequence[str], *, temperature: float = 1.0) -> None:
     """Writes the student as one ONNX file: opset 18, IR 8, no external data, batch axis dynamic.
 
     Input "input" takes raw rows (preprocessing is inside); outputs are "logits" and "probabilities", float32
-    ``[batch, C]``. ``metadata_props`` hold ``kdaif.class_names`` and ``kdaif.input`` as JSON. Names of source files,
-    stack traces and doc strings are stripped, so a student gives the same bytes in every directory and process.
+    ``[batch, C]``: the student's own logits, and the softmax of these divided by the temperature. ``metadata_props``
+    hold ``kdaif.class_names``, ``kdaif.input`` and ``kdaif.temperature`` as JSON. Names of source files, stack traces
+    and doc strings are stripped, so a student gives the same bytes in every directory and process.
 
     Args:
         student: exported as an eval copy on the CPU; itself left where and as it is.
         file: written or replaced; its folder exists.
         class_names: the ``C`` names, in the order of the logits.
+        temperature: of the probabilities, above 0.
 
     Raises:
-        InvalidInputError: the number of names is not the number of logits.
+        InvalidInputError: the number of names is not the number of logits, or the temperature is not above 0.
         TrainingError: the graph holds an operator that only makes sense in training, or is not valid ONNX.
     """
     model = copy.deepcopy(student).to("cpu").eval()
     _check_class_names(model, class_names)
-    proto = _to_onnx(_WithProbabilities(model).eval(), _example(model))
+    if not 0 < temperature < math.inf:
+        raise InvalidInputError.of("temperature", f"a finite number above 0, not {temperature}")
+    proto = _to_onnx(_WithProbabilities(model, temperature).eval(), _example(model))
     _strip(proto)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "kdaif", ""
@@ -51,6 +56,7 @@ def export_onnx(student: Student, file: Path, class_names: Sequence[str]) -> Non
         {
             "kdaif.class_names": json.dumps(list(class_names), ensure_ascii=False),
             "kdaif.input": json.dumps(input_spec(student.signature), ensure_ascii=False, sort_keys=True),
+            "kdaif.temperature": json.dumps(temperature),
         },
     )
     refuse_training_operators(proto)
@@ -76,13 +82,14 @@ def refuse_training_operators(proto: onnx.ModelProto) -> None:
 class _WithProbabilities(nn.Module):
     """The student with both outputs of the file."""
 
-    def __init__(self, student: nn.Module) -> None:
+    def __init__(self, student: nn.Module, temperature: float) -> None:
         super().__init__()
         self.student = student
+        self.temperature = temperature
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.student(rows)
-        return logits, torch.softmax(logits, dim=1)
+        return logits, torch.softmax(logits / self.temperature, dim=1)
 
 
 def _example(model: Student) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kdaif.records import ArmResult, Finding, Shift
+from kdaif.records import ArmResult, Calibration, Finding, Shift
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Report:
         external_arms: as ``arms``, on the external rows; empty where there are none.
         external_verdict: one sentence on these.
         shifts: how far the parts of the data lie apart, pair by pair.
+        calibration: of the shipped student.
     """
 
     title: str
@@ -79,3 +80,4 @@ class Report:
     external_arms: Sequence[ArmResult] = ()
     external_verdict: str = ""
     shifts: Sequence[Shift] = ()
+    calibration: Calibration | None = None

@@ -43,6 +43,7 @@ def _figures(report: Report) -> dict[str, Any]:
         "arms": report.arms,
         "external": {"arms": report.external_arms, "verdict": report.external_verdict},
         "shifts": report.shifts,
+        "calibration": report.calibration,
         "dataset": report.dataset,
         "weights": None if weights is None else weight_facts(weights),
         "rounds": {"influence": report.influence_rounds, "uniform": report.uniform_rounds},

@@ -152,6 +152,7 @@ def arm_to_proto(arm: ArmResult) -> jobs_pb2.ArmResult:
         p_value=arm.p_value,
         size_kb=arm.size_kb,
         ms_per_row=arm.ms_per_row,
+        ece=arm.ece,
     )
 
 

@@ -94,11 +94,27 @@ def test_e1_the_certificate_holds_at_batch_1_2_3_and_64(finished: Finished) -> N
     certificate = json.loads((finished.folder / "certificate.json").read_text())
     assert [entry["batch"] for entry in certificate["parity"]] == [1, 2, 3, 64]
     assert all(entry["passed"] for entry in certificate["parity"])
+    assert all(entry["max_abs_probability_difference"] < 1e-4 for entry in certificate["parity"])
     rows = finished.digits.test_images[:64]
     whole = finished.student.predict_proba(rows)
     for batch in (1, 2, 3, 64):
         cut = np.concatenate([finished.student.predict_proba(rows[i : i + batch]) for i in range(0, 64, batch)])
         np.testing.assert_allclose(cut, whole, atol=1e-5)
+
+
+def test_probabilities_are_calibrated_and_the_manifest_says_how(finished: Finished) -> None:
+    report = json.loads((finished.folder / "report.json").read_text())
+    manifest = json.loads((finished.folder / "manifest.json").read_text())
+    assert manifest["temperature"] == report["calibration"]["temperature"] != 1.0
+    assert report["calibration"]["gate_rows"] == report["dataset"]["gate rows"]
+    confidence = finished.student.predict_proba(finished.digits.test_images).max(axis=1).mean()
+    predicted = np.asarray(finished.student.predict(finished.digits.test_images))
+    accuracy = float(np.mean(predicted == finished.digits.test_labels.astype(str)))
+    # The gap of the means over all rows is at most the mean of the gaps.
+    assert abs(confidence - accuracy) <= report["calibration"]["ece_after"] + 1e-6
+    by_arm = {arm.arm: arm for arm in finished.job.result.arms}
+    assert by_arm["influence"].ece == pytest.approx(report["calibration"]["ece_before"])
+    assert all(arm.ece is not None and 0 < arm.ece < 1 for arm in by_arm.values())
 
 
 def test_weights_are_readable_ordered_and_have_mean_one(finished: Finished) -> None:

@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import torch
 
 from kdaif.datasets import DistillationData, InputSignature
-from kdaif.evaluation import compare_arms, external_verdict, per_class_accuracy, verdict
+from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
 from kdaif.export import Certificate, certify, export_onnx, write_manifest
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
 from kdaif.report import ClassRow, Report, most_harmful, write_report
@@ -28,6 +29,7 @@ from kdaif_worker.external import external_results, shifts
 from kdaif_worker.messages import Assignment
 
 _BYTES_PER_PARAMETER = 4
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,14 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         raise AssertionError("every arm is finished, so there is a student")
     student = student_of(state, assignment.spec, data)
     model = folder / "model.onnx"
-    export_onnx(student, model, data.class_names)
-    certificate = certify(student, model, data.test.features)
+    calibration = calibrate(
+        predict(student, data.gate.features, _CPU),
+        data.gate.labels,
+        predict(student, data.test.features, _CPU),
+        data.test.labels,
+    )
+    export_onnx(student, model, data.class_names, temperature=calibration.temperature)
+    certificate = certify(student, model, data.test.features, temperature=calibration.temperature)
     certificate.require_passed()
     (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1, sort_keys=True) + "\n")
     results = _results(trained, certificate)
@@ -68,7 +76,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         external_arms=external,
         external_verdict=external_verdict(external) if external else "",
     )
-    write_report(folder, _report(trained, result, certificate, blobs))
+    write_report(folder, replace(_report(trained, result, certificate, blobs), calibration=calibration))
     write_manifest(
         folder,
         job=f"tenants/{assignment.tenant}/distillationJobs/{assignment.job_id}",
@@ -77,6 +85,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         signature=data.signature,
         dataset_sha256=trained.dataset_sha256,
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
+        temperature=calibration.temperature,
     )
     return result
 

@@ -266,6 +266,7 @@ class ArmResult(google.protobuf.message.Message):
     P_VALUE_FIELD_NUMBER: builtins.int
     SIZE_KB_FIELD_NUMBER: builtins.int
     MS_PER_ROW_FIELD_NUMBER: builtins.int
+    ECE_FIELD_NUMBER: builtins.int
     arm: builtins.str
     """"supervised", "uniform", "influence", "oracle", "teacher"."""
     accuracy: builtins.float
@@ -276,6 +277,8 @@ class ArmResult(google.protobuf.message.Message):
     p_value: builtins.float
     size_kb: builtins.float
     ms_per_row: builtins.float
+    ece: builtins.float
+    """Expected calibration error, 0 to 1: 15 bins of equally many rows, before any temperature."""
     @property
     def accuracy_per_seed(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
@@ -289,11 +292,14 @@ class ArmResult(google.protobuf.message.Message):
         p_value: builtins.float | None = ...,
         size_kb: builtins.float | None = ...,
         ms_per_row: builtins.float | None = ...,
+        ece: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_accuracy_minus_uniform", b"_accuracy_minus_uniform", "_ms_per_row", b"_ms_per_row", "_p_value", b"_p_value", "_size_kb", b"_size_kb", "accuracy_minus_uniform", b"accuracy_minus_uniform", "ms_per_row", b"ms_per_row", "p_value", b"p_value", "size_kb", b"size_kb"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_accuracy_minus_uniform", b"_accuracy_minus_uniform", "_ms_per_row", b"_ms_per_row", "_p_value", b"_p_value", "_size_kb", b"_size_kb", "accuracy", b"accuracy", "accuracy_minus_uniform", b"accuracy_minus_uniform", "accuracy_per_seed", b"accuracy_per_seed", "arm", b"arm", "macro_f1", b"macro_f1", "ms_per_row", b"ms_per_row", "p_value", b"p_value", "size_kb", b"size_kb"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accuracy_minus_uniform", b"_accuracy_minus_uniform", "_ece", b"_ece", "_ms_per_row", b"_ms_per_row", "_p_value", b"_p_value", "_size_kb", b"_size_kb", "accuracy_minus_uniform", b"accuracy_minus_uniform", "ece", b"ece", "ms_per_row", b"ms_per_row", "p_value", b"p_value", "size_kb", b"size_kb"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accuracy_minus_uniform", b"_accuracy_minus_uniform", "_ece", b"_ece", "_ms_per_row", b"_ms_per_row", "_p_value", b"_p_value", "_size_kb", b"_size_kb", "accuracy", b"accuracy", "accuracy_minus_uniform", b"accuracy_minus_uniform", "accuracy_per_seed", b"accuracy_per_seed", "arm", b"arm", "ece", b"ece", "macro_f1", b"macro_f1", "ms_per_row", b"ms_per_row", "p_value", b"p_value", "size_kb", b"size_kb"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_accuracy_minus_uniform", b"_accuracy_minus_uniform"]) -> typing.Literal["accuracy_minus_uniform"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_ece", b"_ece"]) -> typing.Literal["ece"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ms_per_row", b"_ms_per_row"]) -> typing.Literal["ms_per_row"] | None: ...
     @typing.overload

@@ -28,6 +28,22 @@ def mlp_student() -> Student:
     return build_student(Mlp(hidden_sizes=(8,), dropout=0.5), COLUMNS, 3, numbers(50), seed=1).train()
 
 
+def test_e1_probabilities_are_certified_at_their_temperature(tmp_path: Path) -> None:
+    student = mlp_student()
+    export_onnx(student, tmp_path / "student.onnx", CLASSES, temperature=0.2)
+
+    right = certify(student, tmp_path / "student.onnx", numbers(40), temperature=0.2)
+    wrong = certify(student, tmp_path / "student.onnx", numbers(40))
+
+    assert right.passed
+    assert right.temperature == 0.2
+    assert max(entry.max_abs_probability_difference for entry in right.parity) < 1e-4
+    assert not wrong.passed
+    assert all(entry.max_abs_difference < 1e-4 for entry in wrong.parity)
+    with pytest.raises(TrainingError, match="probabilities by up to"):
+        wrong.require_passed()
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlp") / "student.onnx"

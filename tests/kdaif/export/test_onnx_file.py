@@ -191,6 +191,25 @@ def test_e10_nothing_of_the_build_is_in_the_file(cnn_file: Path) -> None:
     assert not any(part.doc_string or part.metadata_props for part in (*proto.graph.node, *proto.graph.initializer))
 
 
+@pytest.mark.parametrize("temperature", [0.25, 1.7])
+def test_a_temperature_is_in_the_probabilities_and_not_in_the_logits(temperature: float, tmp_path: Path) -> None:
+    student = mlp_student()
+    rows = np.random.default_rng(3).normal(size=(6, *student.signature.shape)).astype(np.float32)
+    export_onnx(student, tmp_path / "student.onnx", CLASSES, temperature=temperature)
+
+    logits, probabilities = run(tmp_path / "student.onnx", rows)
+
+    with torch.inference_mode():
+        expected = student.eval()(torch.from_numpy(rows))
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(probabilities, torch.softmax(expected / temperature, 1).numpy(), atol=1e-5)
+
+
+def test_a_temperature_of_zero_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="temperature"):
+        export_onnx(mlp_student(), tmp_path / "student.onnx", CLASSES, temperature=0.0)
+
+
 def test_class_names_and_input_travel_in_the_file(cnn_file: Path, mlp_file: Path) -> None:
     def metadata(file: Path) -> dict[str, object]:
         return {entry.key: json.loads(entry.value) for entry in onnx.load(file).metadata_props}

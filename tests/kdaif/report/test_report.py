@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from kdaif.records import ArmResult, DistillationSpec, Finding, Severity, Shift
+from kdaif.records import ArmResult, Calibration, DistillationSpec, Finding, Severity, Shift
 from kdaif.records.weights_table import weights_schema
 from kdaif.report import ClassRow, Report, most_harmful, write_report
 from kdaif.report.pictures import data_uri
@@ -90,7 +90,7 @@ def full_report(word: str = "cat") -> Report:
         job="tenants/t/distillationJobs/j",
         verdict="Weighting helped: 77.2 % against 74.8 % with uniform weights, +2.4 points (p = 0.012).",
         arms=(
-            ArmResult("influence", 0.772, 0.77, (0.76, 0.784), 0.024, 0.012, 204.9, 0.0231),
+            ArmResult("influence", 0.772, 0.77, (0.76, 0.784), 0.024, 0.012, 204.9, 0.0231, 0.0444),
             ArmResult("uniform", 0.748, 0.74, (0.74, 0.756), size_kb=204.9),
             ArmResult(word, 0.7, 0.69, (0.7,)),
         ),
@@ -112,7 +112,14 @@ def full_report(word: str = "cat") -> Report:
         certificate={
             "passed": True,
             "parity": [
-                {"batch": 1, "rows": 20, "max_abs_difference": 2e-7, "argmax_agreement": 1.0, "passed": True},
+                {
+                    "batch": 1,
+                    "rows": 20,
+                    "max_abs_difference": 2e-7,
+                    "max_abs_probability_difference": 1e-8,
+                    "argmax_agreement": 1.0,
+                    "passed": True,
+                },
             ],
             "tolerance_abs": 1e-4,
             "tolerance_rel": 1e-5,
@@ -134,6 +141,7 @@ def full_report(word: str = "cat") -> Report:
         ),
         external_verdict="On the external set: weighting helped: 71.3 % against 70.2 % with uniform weights.",
         shifts=(Shift("labelled", "external", 0.31, 0.11, 0.224, 0.05, "inputs apart; classes far apart"),),
+        calibration=Calibration(1.437, 40, 0.062, 0.031),
     )
 
 
@@ -162,6 +170,7 @@ def test_the_verdict_comes_first_and_the_sections_follow_in_order(tmp_path: Path
         "How far the data sets lie apart",
         "Check of the data",
         "Certificate of the ONNX file",
+        "Can its probabilities be believed",
         "How to read the sign",
         "The run",
     ]
@@ -176,6 +185,8 @@ def test_the_verdict_comes_first_and_the_sections_follow_in_order(tmp_path: Path
         "71.3",
         "classes far apart",
         "22.4",
+        "4.4",
+        "1.437",
     ):
         assert told in page.text
 
@@ -287,6 +298,7 @@ def test_json_holds_the_figures_of_the_page_and_null_for_nan(tmp_path: Path) -> 
     assert [arm["arm"] for arm in figures["external"]["arms"]] == ["influence", "uniform"]
     assert figures["external"]["verdict"] == report.external_verdict
     assert figures["shifts"][0]["features"] == 0.31
+    assert figures["calibration"]["ece_after"] == 0.031
     assert "nan" not in Page(html).text.lower().split()
 
 
