@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from kdaif.records import Calibration
 
@@ -83,16 +83,28 @@ def calibrate(
 ) -> Calibration:
     """Fits the temperature on the gate rows and measures on the test rows, which have no say in it.
 
+    It stays 1 unless the gate rows' mean NLL falls by more than one standard error of the mean: on few rows a fit
+    follows the one or two that are surely wrong (digits, 39 gate rows: T = 1.47 took the ECE from .02 to .07).
+
     Args:
         gate_logits: float ``[M, C]`` of the shipped student; ``gate_labels`` int ``[M]``.
         gate_labels: human labels.
         test_logits: float ``[N, C]`` of the shipped student; ``test_labels`` int ``[N]``, N above 0.
         test_labels: human labels.
     """
-    temperature = fit_temperature(gate_labels, gate_logits)
+    fitted = fit_temperature(gate_labels, gate_logits)
+    temperature = fitted if _clearly_better(gate_labels, gate_logits, fitted) else 1.0
     return Calibration(
         temperature=temperature,
         gate_rows=len(gate_labels),
         ece_before=expected_calibration_error(test_labels, test_logits),
         ece_after=expected_calibration_error(test_labels, test_logits, temperature=temperature),
     )
+
+
+def _clearly_better(labels: NDArray[Any], logits: NDArray[Any], temperature: float) -> bool:
+    if len(labels) < 2:
+        return False
+    rows, z = np.arange(len(labels)), logits.astype(np.float64)
+    gains = log_softmax(z / temperature, axis=1)[rows, labels] - log_softmax(z, axis=1)[rows, labels]
+    return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))

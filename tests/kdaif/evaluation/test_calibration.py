@@ -82,6 +82,17 @@ def test_it_stays_within_bounds_where_the_rows_cannot_tell() -> None:
     assert fit_temperature(np.empty(0, np.int64), np.empty((0, 4))) == 1.0
 
 
+def test_the_temperature_stays_1_where_few_rows_do_not_speak_clearly() -> None:
+    labels = np.arange(40) % 4
+    logits = 6 * np.eye(4)[labels]
+    logits[0] = 6 * np.eye(4)[1]  # one row of forty, surely wrong
+
+    assert fit_temperature(labels, logits) > 1.3
+    assert calibrate(logits, labels, logits, labels).temperature == 1.0
+    all_right = 6 * np.eye(4)[labels]
+    assert calibrate(all_right, labels, all_right, labels).temperature == 1.0
+
+
 def test_calibration_on_other_rows_helps_an_overconfident_student() -> None:
     gate_labels, gate_logits = drawn(60, 3.0, seed=1)
     test_labels, test_logits = drawn(3000, 3.0, seed=2)
