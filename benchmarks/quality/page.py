@@ -76,7 +76,7 @@ def page(
     lines = [
         "# Quality: does influence weighting beat uniform distillation and its rivals?",
         "",
-        f"Made by `{made}` at commit `{commit[:12]}`, {seeds} seeds, on {machine}."
+        f"Made by `{made}` at commit `{_short(commit)}`, {seeds} seeds, on {machine}."
         + (" A cut of the full run: fewer data sets, conditions and seeds." if quick else ""),
         "",
         "## What does not hold",
@@ -204,6 +204,11 @@ def _left_out_lines(left_out: Mapping[str, str]) -> list[str]:
     if not left_out:
         return []
     return ["Left out:", "", *(f"- {name}: {reason}" for name, reason in left_out.items()), ""]
+
+
+def _short(commit: str) -> str:
+    """Twelve digits, and whether the tree differed from it."""
+    return commit[:12] + ("+changes" if commit.endswith("+changes") else "")
 
 
 def _share(value: float | None) -> str:
