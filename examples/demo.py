@@ -124,7 +124,7 @@ def show_harmful(harmful: list[SampleWeight]) -> None:
     table = Table(
         title="The ten most harmful samples, by change of validation loss per unit of weight", title_justify="left"
     )
-    for heading in ("sample", "pseudo-label", "truth", "student says", "influence × 1000", "weight"):
+    for heading in ("sample", "pseudo-label", "truth", "student says", "influence ×10³", "weight"):
         table.add_column(heading, justify="left" if heading == "sample" else "right")
     for sample in harmful:
         wrong = sample.pseudo_label != sample.truth
