@@ -27,7 +27,7 @@ def parquet_file(data: Any, name: str, y: Any = None, ids: Any = None) -> Iterat
         if y is not None or ids is not None:
             raise InvalidArgument.of("y and ids", "go with a numpy array; a Parquet file has its own columns")
         file = _checked_file(Path(data))
-        if "id" in pq.read_schema(file).names:
+        if "id" in _column_names(file):
             yield file
             return
         data = pq.read_table(file)  # read whole: ids have to be written into it
@@ -78,10 +78,21 @@ def _checked_file(path: Path) -> Path:
         handle.seek(-min(4, path.stat().st_size), os.SEEK_END)
         tail = handle.read(4)
     if head != b"PAR1" or tail != b"PAR1":
-        raise InvalidArgument(
-            f"{path} is not a whole Parquet file. Read it with pandas or polars and upload that, or write it again."
-        )
+        raise _not_whole(path)
     return path
+
+
+def _column_names(file: Path) -> list[str]:
+    try:
+        return list(pq.read_schema(file).names)
+    except pa.ArrowException:
+        raise _not_whole(file) from None
+
+
+def _not_whole(path: Path) -> InvalidArgument:
+    return InvalidArgument(
+        f"{path} is not a whole Parquet file. Read it with pandas or polars and upload that, or write it again."
+    )
 
 
 def _write(table: pa.Table, handle: Any) -> None:

@@ -130,7 +130,9 @@ def test_q9_50_mb_up_and_down_with_no_option_set(server: SmallServer, tmp_path: 
 
     data = os.urandom(50_000_000)
     file = tmp_path / "50mb.parquet"
-    file.write_bytes(b"PAR1" + data + b"PAR1")
+    rows = np.frombuffer(data, np.int64)
+    pq.write_table(pa.table({"id": np.arange(len(rows)), "x": rows}), file, compression="none", use_dictionary=False)
+    assert file.stat().st_size > 50_000_000
     with Client(server.target) as client:
         dataset = client.upload_dataset(file, name="large")
         assert server.state.contents[dataset.name] == file.read_bytes()
