@@ -85,7 +85,7 @@ def _checked_file(path: Path) -> Path:
 def _column_names(file: Path) -> list[str]:
     try:
         return list(pq.read_schema(file).names)
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):
         raise _not_whole(file) from None
 
 
