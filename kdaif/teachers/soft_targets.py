@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError, NonFiniteError
 from kdaif.records.spec import ColumnTeacher, DistillationSpec
+from kdaif.students import Student
 from kdaif.teachers.planted_noise import plant_noise
 from kdaif.teachers.trained import train_teacher
 
@@ -24,14 +26,14 @@ class SoftTargets:
         logits: float32 `[N_u, C]`, in the order of `class_names`.
         test_logits: float32 `[N_test, C]`; None where the teacher cannot be run.
         planted: bool `[N_u]`, rows corrupted on purpose; None when none were.
-        parameters: of the teacher network; None where none was trained.
+        network: the teacher in eval mode on the CPU; None where none was trained.
         external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
     """
 
     logits: NDArray[np.float32]
     test_logits: NDArray[np.float32] | None
     planted: NDArray[np.bool_] | None
-    parameters: int | None
+    network: Student | None
     external_logits: NDArray[np.float32] | None = None
 
 
@@ -45,7 +47,7 @@ def soft_targets(spec: DistillationSpec, data: DistillationData, device: torch.d
     """
     test_logits: NDArray[np.float32] | None = None
     external_logits: NDArray[np.float32] | None = None
-    parameters: int | None = None
+    network: Student | None = None
     if isinstance(spec.teacher.source, ColumnTeacher):
         if data.unlabeled.teacher_logits is None:
             raise InvalidDataError("spec.teacher.source is a column, but the unlabelled rows hold no teacher logits")
@@ -55,12 +57,12 @@ def soft_targets(spec: DistillationSpec, data: DistillationData, device: torch.d
         logits = teacher.logits(data.unlabeled.features)
         test_logits = teacher.logits(data.test.features)
         external_logits = None if data.external is None else teacher.logits(data.external.features)
-        parameters = teacher.parameters
+        network = copy.deepcopy(teacher.network).to("cpu")
     _check_finite(logits, data.unlabeled.ids)
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
         logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed)
-    return SoftTargets(logits, test_logits, planted, parameters, external_logits)
+    return SoftTargets(logits, test_logits, planted, network, external_logits)
 
 
 def _check_finite(logits: NDArray[np.float32], ids: NDArray[Any]) -> None:

@@ -28,11 +28,6 @@ class TeacherNetwork:
     network: Student
     device: torch.device
 
-    @property
-    def parameters(self) -> int:
-        """Number of parameters."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
     def logits(self, features: NDArray[np.generic]) -> NDArray[np.float32]:
         """float32 `[N, C]` for raw rows."""
         with torch.no_grad():

@@ -27,8 +27,8 @@ from kdaif_worker.arms import primary_arm
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.external import external_results, shifts
 from kdaif_worker.messages import Assignment
+from kdaif_worker.targets import TeacherCost
 
-_BYTES_PER_PARAMETER = 4
 _CPU = torch.device("cpu")
 
 
@@ -39,6 +39,7 @@ class Trained:
     assignment: Assignment
     data: DistillationData
     targets: SoftTargets
+    teacher_cost: TeacherCost | None
     point: Checkpoint
     dataset_sha256: Mapping[str, str]
     stage_seconds: Mapping[str, float]
@@ -117,13 +118,14 @@ def _results(trained: Trained, certificate: Certificate) -> tuple[ArmResult, ...
     by_arm = {**logits, "teacher": [] if trained.targets.test_logits is None else [trained.targets.test_logits]}
     results = compare_arms(test.labels, by_arm, trained.data.class_names, seed=trained.assignment.spec.training.seed)
     size_kb = certificate.size_bytes / 1000
-    parameters = trained.targets.parameters
-    teacher_kb = None if parameters is None else parameters * _BYTES_PER_PARAMETER / 1000
+    cost = trained.teacher_cost
+    # The arms' students are one architecture: same file size, same time per row.
     return tuple(
-        replace(result, size_kb=teacher_kb)
-        if result.arm == "teacher"
-        # The arms' students are one architecture: same file size, same time per row.
-        else replace(result, size_kb=size_kb, ms_per_row=certificate.onnx_ms_per_row)
+        replace(result, size_kb=size_kb, ms_per_row=certificate.onnx_ms_per_row)
+        if result.arm != "teacher"
+        else result
+        if cost is None
+        else replace(result, size_kb=cost.size_kb, ms_per_row=cost.ms_per_row)
         for result in results
     )
 

@@ -2,44 +2,74 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from safetensors.torch import load, save
 
 from kdaif import teachers
 from kdaif.datasets import DistillationData
+from kdaif.export import certify, export_onnx
 from kdaif.store import BlobStore, layout
+from kdaif.students import Student
 from kdaif.teachers import SoftTargets
 from kdaif_worker.messages import Assignment
 
 _ARRAYS = ("logits", "test_logits", "external_logits", "planted")
 
 
-def soft_targets(assignment: Assignment, data: DistillationData, device: torch.device, blobs: BlobStore) -> SoftTargets:
-    """Those of the first attempt that got this far, else new ones, made durable before anything trains on them."""
+@dataclass(frozen=True)
+class TeacherCost:
+    """What the teacher would cost at the edge: its ONNX file, and one row at batch 1 on one thread."""
+
+    size_kb: float
+    ms_per_row: float
+
+
+def soft_targets(
+    assignment: Assignment, data: DistillationData, device: torch.device, blobs: BlobStore
+) -> tuple[SoftTargets, TeacherCost | None]:
+    """Those of the first attempt that got this far, else new ones, made durable before anything trains on them.
+
+    The network is not kept; its cost is. There is none for a teacher that came as a column.
+    """
     job = (assignment.tenant, assignment.job_id)
     for attempt in range(1, assignment.attempt):
         path = layout.soft_targets(*job, attempt)
         if blobs.exists(path):
             return _decode(blobs.get_bytes(path))
     targets = teachers.soft_targets(assignment.spec, data, device)
-    blobs.put_bytes(layout.soft_targets(*job, assignment.attempt), _encode(targets))
-    return targets
+    cost = None if targets.network is None else _cost(targets.network, data)
+    blobs.put_bytes(layout.soft_targets(*job, assignment.attempt), _encode(targets, cost))
+    return targets, cost
 
 
-def _encode(targets: SoftTargets) -> bytes:
+def _cost(teacher: Student, data: DistillationData) -> TeacherCost:
+    """Measured as the student's is, so that the two can be compared."""
+    with tempfile.TemporaryDirectory(prefix="kdaif-teacher-") as folder:
+        file = Path(folder) / "teacher.onnx"
+        export_onnx(teacher, file, data.class_names)
+        certificate = certify(teacher, file, data.test.features)
+    return TeacherCost(certificate.size_bytes / 1000, certificate.onnx_ms_per_row)
+
+
+def _encode(targets: SoftTargets, cost: TeacherCost | None) -> bytes:
     arrays = {name: getattr(targets, name) for name in _ARRAYS}
     tensors = {name: torch.from_numpy(array).contiguous() for name, array in arrays.items() if array is not None}
-    if targets.parameters is not None:
-        tensors["parameters"] = torch.tensor(targets.parameters)
+    if cost is not None:
+        tensors["cost"] = torch.tensor([cost.size_kb, cost.ms_per_row], dtype=torch.float64)
     return save(tensors)
 
 
-def _decode(data: bytes) -> SoftTargets:
+def _decode(data: bytes) -> tuple[SoftTargets, TeacherCost | None]:
     arrays = {name: tensor.numpy() for name, tensor in load(data).items()}
-    return SoftTargets(
+    targets = SoftTargets(
         logits=arrays["logits"],
         test_logits=arrays.get("test_logits"),
         external_logits=arrays.get("external_logits"),
         planted=arrays.get("planted"),
-        parameters=int(arrays["parameters"]) if "parameters" in arrays else None,
+        network=None,
     )
+    return targets, TeacherCost(*arrays["cost"].tolist()) if "cost" in arrays else None
