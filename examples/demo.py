@@ -99,7 +99,10 @@ def run_job(kdaif: Client, parts: dict[str, dict[str, Any]]) -> Job:
 
 def show_arms(result: JobResult) -> None:
     """The arms side by side."""
-    table = Table(title=f"Test accuracy on {PARTS['test']} digits, mean of 3 seeds", title_justify="left")
+    table = Table(
+        title=f"Test accuracy on {PARTS['test']} digits, mean of 3 seeds (teacher: before the corruption)",
+        title_justify="left",
+    )
     for heading in ("arm", "accuracy", "macro F1", "vs uniform", "paired p", "KB", "ms/row"):
         table.add_column(heading, justify="left" if heading == "arm" else "right", no_wrap=True)
     arms = {arm.arm: arm for arm in result.arms}

@@ -13,7 +13,7 @@ NAMES = {
     "uniform": "uniform distillation",
     "influence": "**influence-weighted**",
     "oracle": "oracle (knows the wrong rows)",
-    "teacher": "teacher",
+    "teacher": "teacher, before its labels were corrupted",
 }
 
 
