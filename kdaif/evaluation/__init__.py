@@ -2,7 +2,7 @@
 
 from kdaif.evaluation.arms import compare_arms, paired_p_value
 from kdaif.evaluation.calibration import calibrate, expected_calibration_error, fit_temperature
-from kdaif.evaluation.classes import ClassAccuracy, per_class_accuracy, wilson_interval, worst_class
+from kdaif.evaluation.classes import ClassAccuracy, per_class_accuracy, wilson_interval
 from kdaif.evaluation.predict import predict
 from kdaif.evaluation.shift import Sample, distribution_shifts
 from kdaif.evaluation.verdict import external_verdict, verdict
@@ -21,5 +21,4 @@ __all__ = [
     "predict",
     "verdict",
     "wilson_interval",
-    "worst_class",
 ]

@@ -71,12 +71,6 @@ def per_class_accuracy(
     return tuple(_one_class(name, correct[labels == code]) for code, name in enumerate(class_names))
 
 
-def worst_class(classes: Sequence[ClassAccuracy]) -> ClassAccuracy | None:
-    """The class with the lowest accuracy among those with test rows; the first of equals; None without any."""
-    seen = [item for item in classes if item.accuracy is not None]
-    return min(seen, key=lambda item: item.accuracy if item.accuracy is not None else 1.0, default=None)
-
-
 def _one_class(name: str, correct: NDArray[Any]) -> ClassAccuracy:
     if len(correct) == 0:
         return ClassAccuracy(name, 0, None, None, None)
