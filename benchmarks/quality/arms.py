@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from kdaif.teachers import SoftTargets
 DEFAULT, UNIFORM, ORACLE, SUPERVISED = "influence", "uniform", "oracle", "supervised"
 # Not a rival: it spends the held-out labels on training, and then has none left to be judged or stopped by.
 MORE_LABELS = "uniform, V and G trained on"
+# The default with one of its two signals taken away.
+AGREEMENT, INFLUENCE = "agreement alone", "influence alone"
+PARTS: Mapping[str, Literal["agreement", "influence"]] = {AGREEMENT: "agreement", INFLUENCE: "influence"}
 PRODUCT_ARMS = (SUPERVISED, UNIFORM, DEFAULT, ORACLE)
 RIVALS: Mapping[str, Rival] = {
     "confidence threshold": Rival(rivals.confidence_threshold, "once"),
@@ -34,9 +37,9 @@ RIVALS: Mapping[str, Rival] = {
     "cleanlab filter": Rival(rivals.cleanlab_filter, "once"),
     "notebook exp(+I)": Rival(influence_rivals.notebook_up, "after_round"),
     "notebook exp(-I)": Rival(influence_rivals.notebook_down, "after_round"),
-    "shuffled weights": Rival(influence_rivals.shuffled, "after_round"),
+    "shuffled weights": Rival(influence_rivals.shuffled, "after_round", labels_first=True),
 }
-ARMS = (*PRODUCT_ARMS, *RIVALS, MORE_LABELS)
+ARMS = (*PRODUCT_ARMS, *RIVALS, *PARTS, MORE_LABELS)
 _CPU = torch.device("cpu")
 
 
@@ -52,6 +55,9 @@ def run_arm(
     if arm == MORE_LABELS:
         more = _joined(_joined(data.labeled, data.validation), data.gate)
         return _run_product_arm(UNIFORM, spec, replace(data, labeled=more), targets, seed)
+    if arm in PARTS:
+        weighting = spec.weighting.model_copy(update={"signals": PARTS[arm]})
+        return _run_product_arm(DEFAULT, spec.model_copy(update={"weighting": weighting}), data, targets, seed)
     return _run_product_arm(arm, spec, data, targets, seed)
 
 

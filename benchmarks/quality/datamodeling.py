@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.quality.conditions import CONDITIONS, corrupted_targets, default_spec
+from benchmarks.quality.loop import held_out
 from benchmarks.quality.sets.pictures import digits
 from kdaif.datasets import DistillationData
 from kdaif.distillation import SoftRows, round_schedule, train_steps
@@ -122,13 +123,13 @@ def _retraining() -> _Retraining:
     spec = default_spec(data, 0).model_copy(update={"student": Mlp(hidden_sizes=(32,))})
     targets = corrupted_targets(spec, data, CONDITIONS["class-swap .2"])
     rows = arm_rows(data, targets, spec.training.temperature, torch.device("cpu"))
-    labels = torch.cat([rows.validation.labels, rows.gate.labels])
-    order = np.random.default_rng(0).permutation(len(labels))
+    judged = held_out(data)
+    order = np.random.default_rng(0).permutation(len(judged.labels))
     return _Retraining(
         data=data,
         spec=spec,
         rows=rows,
-        held_out=torch.cat([rows.validation.features, rows.gate.features]),
-        labels=labels,
+        held_out=judged.features,
+        labels=judged.labels,
         targets=np.array_split(order, _TARGETS),
     )

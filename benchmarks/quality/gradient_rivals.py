@@ -57,8 +57,7 @@ def alignment(moment: Moment) -> Tensor:
     """G . grad l_i of every row of U, `[N]`: positive where a step on the row lowers the held-out loss."""
     rows, student = moment.job.rows, moment.student
     temperature = moment.job.spec.training.temperature
-    held_out = torch.cat([rows.validation.features, rows.gate.features])
-    labels = torch.cat([rows.validation.labels, rows.gate.labels])
+    held_out, labels = moment.job.held_out.features, moment.job.held_out.labels
     theta = parameter_vector(student)
     logits, transposed = linearise(logits_of(student, held_out), theta)
     errors = torch.softmax(logits.detach(), dim=1) - functional.one_hot(labels, logits.shape[1])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.loop import Job, Moment, Weigh
-from kdaif.rounds.reweighting import Weighting, reweigh
+from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 
 _CLIP = 4.0
 
@@ -27,7 +27,7 @@ def shuffled(job: Job) -> Weigh:
     generator = np.random.default_rng((job.seed, 14))
 
     def weigh(moment: Moment) -> NDArray[np.float64]:
-        memory[0] = reweigh(moment.student, job.rows, memory[0], job.spec, job.seed).weighting
+        memory[0] = _reweighed(moment, memory[0]).weighting
         return generator.permutation(memory[0].weights)
 
     return weigh
@@ -37,13 +37,18 @@ def _exponential(job: Job, sign: float) -> Weigh:
     memory = [_at_start(job)]
 
     def weigh(moment: Moment) -> NDArray[np.float64]:
-        reweighted = reweigh(moment.student, job.rows, memory[0], job.spec, job.seed)
+        reweighted = _reweighed(moment, memory[0])
         memory[0] = reweighted.weighting
         influence = reweighted.influence
         spread = float(influence.std()) or 1.0
         return np.asarray(np.exp(sign * np.clip(influence / spread, -_CLIP, _CLIP)))
 
     return weigh
+
+
+def _reweighed(moment: Moment, current: Weighting) -> Reweighted:
+    job = moment.job
+    return reweigh(moment.student, job.rows, current, job.spec, job.seed, agreement=moment.agreement)
 
 
 def _at_start(job: Job) -> Weighting:

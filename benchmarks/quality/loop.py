@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.datasets import DistillationData
-from kdaif.distillation import SoftRows, Step, distillation_loss, log_probabilities, round_schedule, train_steps
+from kdaif.distillation import (
+    AgreementRecord,
+    SoftRows,
+    Step,
+    distillation_loss,
+    log_probabilities,
+    round_schedule,
+    train_steps,
+)
 from kdaif.records.spec import DistillationSpec
-from kdaif.rounds.arm_rows import ArmRows, arm_rows
+from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
 from kdaif.students import Student, build_student
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import normalise
@@ -26,9 +34,10 @@ _PASSES_PER_EPOCH = 4
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a rival may know before training."""
+    """What a rival may know before training. `held_out` is V and G together, for rivals that learn from them."""
 
     rows: ArmRows
+    held_out: HeldOut
     spec: DistillationSpec
     seed: int
 
@@ -43,6 +52,8 @@ class Moment:
         epoch: passes over U so far.
         log_student: log p at temperature 1, float32 `[N, C]`.
         losses: l_i, unweighted, float32 `[N]`.
+        agreement: of the round that ended (see `AgreementRecord`), `[N]`; None after a round on labels alone and
+            where weights are not renewed by rounds.
     """
 
     job: Job
@@ -50,6 +61,7 @@ class Moment:
     epoch: float
     log_student: Tensor
     losses: Tensor
+    agreement: Tensor | None = None
 
     def belief(self) -> NDArray[np.float64]:
         """The student's probability of each pseudo-label, `[N]`."""
@@ -68,10 +80,12 @@ class Rival:
     Attributes:
         start: from the job to the function that weighs, which may keep a memory.
         when: once before training, four times an epoch, or after each round, as the default method does.
+        labels_first: trains the warm-up rounds on L alone, as the default method does.
     """
 
     start: Callable[[Job], Weigh]
     when: Literal["once", "often", "after_round"]
+    labels_first: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +108,7 @@ def train_rival(
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=spec.training.learning_rate, weight_decay=spec.training.weight_decay, fused=True
     )
-    job = Job(rows, spec, seed)
+    job = Job(rows, held_out(data), spec, seed)
     started = time.perf_counter()
     weigh = rival.start(job)
     weights = np.ones(len(rows.ids))
@@ -105,6 +119,8 @@ def train_rival(
     soft = SoftRows(rows.features, rows.teacher_log_targets, torch.from_numpy(weights).float(), rows.ids)
     training = 0.0
     for round_number in range(1, spec.training.rounds + 1):
+        on_labels = rival.labels_first and round_number <= spec.weighting.warmup_rounds
+        record = AgreementRecord(torch.from_numpy(rows.pseudo_labels))
         for number, steps in enumerate(_pieces(job, round_number, often=rival.when == "often")):
             if rival.when == "often":
                 started = time.perf_counter()
@@ -113,14 +129,24 @@ def train_rival(
                 soft = replace(soft, weights=torch.from_numpy(weights).float())
                 weighing += time.perf_counter() - started
             started = time.perf_counter()
-            train_steps(student, optimizer, rows.labeled, soft, steps, spec.training)
+            train_steps(
+                student, optimizer, rows.labeled, None if on_labels else soft, steps, spec.training, record=record
+            )
             training += time.perf_counter() - started
         if rival.when == "after_round" and round_number >= spec.weighting.warmup_rounds:
             started = time.perf_counter()
-            weights = weigh(_moment(job, student, float(round_number * spec.training.epochs_per_round)))
+            moment = _moment(job, student, float(round_number * spec.training.epochs_per_round))
+            weights = weigh(replace(moment, agreement=None if on_labels else record.mean()))
             soft = replace(soft, weights=torch.from_numpy(weights).float())
             weighing += time.perf_counter() - started
     return Trained(student.eval(), normalise(weights), training, weighing)
+
+
+def held_out(data: DistillationData) -> HeldOut:
+    """V and G together."""
+    features = np.concatenate([data.validation.features, data.gate.features])
+    labels = np.concatenate([data.validation.labels, data.gate.labels])
+    return HeldOut(torch.from_numpy(features), torch.from_numpy(labels))
 
 
 def _pieces(job: Job, round_number: int, *, often: bool) -> Iterator[Sequence[Step]]:

@@ -1,5 +1,6 @@
 """The distillation objective and the steps that lower it."""
 
+from kdaif.distillation.agreement import AgreementRecord, label_logits
 from kdaif.distillation.losses import (
     blended_log_targets,
     distillation_loss,
@@ -11,11 +12,13 @@ from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
 from kdaif.distillation.schedule import Step, round_schedule
 
 __all__ = [
+    "AgreementRecord",
     "LabeledRows",
     "SoftRows",
     "Step",
     "blended_log_targets",
     "distillation_loss",
+    "label_logits",
     "log_probabilities",
     "objective",
     "round_schedule",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdaif.distillation.agreement import AgreementRecord
 from kdaif.distillation.losses import distillation_loss, objective
 from kdaif.distillation.schedule import Step
 from kdaif.errors import NonFiniteError
@@ -45,6 +46,8 @@ def train_steps(
     soft: SoftRows | None,
     steps: Sequence[Step],
     training: Training,
+    *,
+    record: AgreementRecord | None = None,
 ) -> float:
     """Takes the steps in order and returns the mean of the objective over them.
 
@@ -58,6 +61,7 @@ def train_steps(
         soft: U; None trains on L alone (the supervised arm), with as many steps.
         steps: from `round_schedule`.
         training: loss weights and temperature.
+        record: takes what the student says of the pseudo-labels in each step.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; names the step and rows.
@@ -80,6 +84,8 @@ def train_steps(
         if soft is not None:
             soft_losses = distillation_loss(logits[n_labeled:], soft.log_targets[soft_rows], training.temperature)
             weights = soft.weights[soft_rows]
+            if record is not None:
+                record.add(soft_rows, logits[n_labeled:])
         loss = objective(
             hard_losses,
             soft_losses,

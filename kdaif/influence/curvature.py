@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ class Curvature:
 
     Attributes:
         theta: the student's parameters, `[P]`.
-        product: v `[P]` -> H v, without damping.
         student: in eval mode.
         features: the rows of H, raw, `[M, ...]`.
         row_weights: what each adds to H, `[M]`.
@@ -27,11 +27,15 @@ class Curvature:
     """
 
     theta: Tensor
-    product: Callable[[Tensor], Tensor]
     student: nn.Module
     features: Tensor
     row_weights: Tensor
     temperatures: Tensor
+
+    @cached_property
+    def product(self) -> Callable[[Tensor], Tensor]:
+        """V `[P]` -> H v, without damping. Linearises the student at the first call."""
+        return gauss_newton(logits_of(self.student, self.features), self.theta, self.row_weights, self.temperatures)
 
     def scaled_damping(self, gradient: Tensor) -> float:
         """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""
@@ -75,10 +79,7 @@ def curvature_at(
     hard = torch.full((len(from_labeled),), training.hard_label_weight / len(from_labeled), device=device, dtype=dtype)
     temperatures = torch.cat([torch.ones_like(hard), torch.full_like(soft, training.temperature)])
     features = torch.cat([labeled_features[from_labeled], unlabeled_features[from_unlabeled]])
-    theta = parameter_vector(student)
-    row_weights = torch.cat([hard, soft])
-    product = gauss_newton(logits_of(student, features), theta, row_weights, temperatures)
-    return Curvature(theta, product, student, features, row_weights, temperatures)
+    return Curvature(parameter_vector(student), student, features, torch.cat([hard, soft]), temperatures)
 
 
 def _subsample(n: int, most: int, generator: np.random.Generator) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
-from kdaif.influence.reliability import rank_correlation
-from kdaif.influence.solvers import System, solve_cg, solve_ekfac, solve_head
+from kdaif.influence.head_scores import head_influence_scores
+from kdaif.influence.solvers import System, solve_cg, solve_ekfac
 from kdaif.linalg import (
-    Solution,
     directional_derivatives,
     finite_differences,
     linearise,
@@ -24,33 +23,6 @@ from kdaif.linalg import (
 from kdaif.records.spec import Solver
 
 _ROWS_PER_PASS = 1024
-
-
-@dataclass(frozen=True, eq=False)
-class InfluenceScores:
-    """Influence and how far to trust it.
-
-    Attributes:
-        influence: dL_val/dw_i, float64 `[N]`. Negative helps, positive harms.
-        stderr: standard error of it over the blocks of the score set, `[N]`.
-        reliability: Spearman correlation of the scores from the two halves of the blocks, in -1..1.
-        logits: the student's, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
-        solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from.
-        residual: largest relative residual of the solves, |g_k - (H + d I) v_k| / |g_k|, whatever the solver.
-        solver_steps: conjugate-gradient steps taken; 0 for a closed form.
-        solves_stopped: how many solves ended on a non-positive curvature or a non-finite value.
-        damping: d.
-    """
-
-    influence: NDArray[np.float64]
-    stderr: NDArray[np.float64]
-    reliability: float
-    logits: NDArray[np.float32]
-    solution: Tensor
-    residual: float
-    solver_steps: int
-    solves_stopped: int
-    damping: float
 
 
 def influence_scores(
@@ -96,22 +68,32 @@ def influence_scores(
         seed: of the cut into blocks; the same over rounds keeps `start` meaningful.
         derivative: forward mode, or central differences for layers without a forward-mode rule.
     """
-    cuts = _blocks(len(validation_labels), blocks, seed)
-    shares = torch.tensor([len(cut) for cut in cuts], device=features.device, dtype=curvature.theta.dtype)
-    shares = shares / shares.sum()
+    if solver == "head":
+        return head_influence_scores(
+            student,
+            curvature,
+            features,
+            log_targets,
+            validation_features,
+            validation_labels,
+            temperature=temperature,
+            blocks=blocks,
+            damping=damping,
+            seed=seed,
+        )
+    cuts = cut_into_blocks(len(validation_labels), blocks, seed)
+    shares = shares_of(cuts)
     gradients = _block_gradients(student, curvature.theta, validation_features, validation_labels, cuts)
-    d = curvature.scaled_damping(shares @ gradients) if damping is None else damping
-    solved = _solve(solver, curvature, System(gradients, d, steps=steps, tolerance=tolerance, start=start))
+    mean = torch.from_numpy(shares).to(gradients) @ gradients
+    d = curvature.scaled_damping(mean) if damping is None else damping
+    system = System(gradients, d, steps=steps, tolerance=tolerance, start=start)
+    solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
     per_block, logits = _influence_along(
         student, curvature.theta, features, log_targets, solved.x, temperature, derivative
     )
-    influence = np.einsum("k,kn->n", shares.double().cpu().numpy(), per_block)
-    n_blocks = len(cuts)
-    half = n_blocks // 2
     return InfluenceScores(
-        influence=influence,
-        stderr=per_block.std(axis=0, ddof=1) / np.sqrt(n_blocks) if n_blocks > 1 else np.zeros_like(influence),
-        reliability=rank_correlation(per_block[:half].mean(0), per_block[half:].mean(0)) if half else 0.0,
+        per_block=per_block,
+        shares=shares,
         logits=logits,
         solution=solved.x,
         residual=float(solved.residuals.max()),
@@ -119,21 +101,6 @@ def influence_scores(
         solves_stopped=solved.stopped,
         damping=d,
     )
-
-
-def _solve(solver: Solver, curvature: Curvature, system: System) -> Solution:
-    match solver:
-        case "cg":
-            return solve_cg(curvature, system)
-        case "ekfac":
-            return solve_ekfac(curvature, system)
-        case "head":
-            return solve_head(curvature, system)
-
-
-def _blocks(n: int, blocks: int, seed: int) -> list[NDArray[np.int64]]:
-    order = np.random.default_rng((seed, 3)).permutation(n)
-    return np.array_split(order, min(blocks, n))
 
 
 def _block_gradients(

@@ -1,4 +1,4 @@
-"""Three ways to v = (H + d I)^-1 g, each from a curvature and a system to a solution with its true residual."""
+"""Two ways to v = (H + d I)^-1 g, each from a curvature and a system to a solution with its true residual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdaif.influence.curvature import Curvature
-from kdaif.linalg import Solution, conjugate_gradient, ekfac, head_solve
+from kdaif.linalg import Solution, conjugate_gradient, ekfac
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +56,6 @@ def solve_ekfac(curvature: Curvature, system: System) -> Solution:
     squared = float(along @ along)
     rest_curvature = float(along @ curvature.product(along)) / squared if squared > 0 else 0.0
     return _measured(curvature, system, factors.solve(system.gradients, system.damping, max(rest_curvature, 0.0)))
-
-
-def solve_head(curvature: Curvature, system: System) -> Solution:
-    """The last layer's block in closed form; v is 0 elsewhere, so influence is that on a student with a fixed body."""
-    solved = head_solve(
-        curvature.student,
-        curvature.features,
-        curvature.row_weights,
-        curvature.temperatures,
-        system.gradients,
-        system.damping,
-    )
-    return _measured(curvature, system, solved)
 
 
 def _measured(curvature: Curvature, system: System, x: Tensor) -> Solution:

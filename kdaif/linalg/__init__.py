@@ -4,13 +4,15 @@ from kdaif.linalg.conjugate_gradient import Solution, conjugate_gradient
 from kdaif.linalg.ekfac import Ekfac, EkfacBlock, ekfac
 from kdaif.linalg.forward_mode import directional_derivatives, finite_differences
 from kdaif.linalg.gauss_newton import gauss_newton
-from kdaif.linalg.head import head_solve
+from kdaif.linalg.head import HeadCurvature, HeadRows, head_curvature, head_rows
 from kdaif.linalg.layers import Layer, fisher_roots, layers_of, tapped
 from kdaif.linalg.parameters import linearise, logits_of, parameter_vector
 
 __all__ = [
     "Ekfac",
     "EkfacBlock",
+    "HeadCurvature",
+    "HeadRows",
     "Layer",
     "Solution",
     "conjugate_gradient",
@@ -19,7 +21,8 @@ __all__ = [
     "finite_differences",
     "fisher_roots",
     "gauss_newton",
-    "head_solve",
+    "head_curvature",
+    "head_rows",
     "layers_of",
     "linearise",
     "logits_of",

@@ -1,82 +1,107 @@
-"""The Gauss-Newton matrix of the last linear layer alone, in closed form."""
+"""The last linear layer: its inputs by one forward pass, and its Gauss-Newton matrix in a Kronecker eigenbasis."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from kdaif.linalg.conjugate_gradient import conjugate_gradient
-from kdaif.linalg.layers import Layer, layers_of, tapped
+from kdaif.linalg.layers import Layer, layers_of
 
-# Above it the matrix is not formed: 2,048 squared is 32 MiB in float64.
-_LARGEST_DENSE = 2048
-_MOST_STEPS = 200
-_TOLERANCE = 1e-6
-_ROWS_PER_PASS = 1024
+_ROWS_PER_PASS = 4096
 
 
-def head_solve(
-    module: nn.Module,
-    features: Tensor,
-    row_weights: Tensor,
-    temperatures: Tensor,
-    right_sides: Tensor,
-    damping: float,
-) -> Tensor:
-    """(H_head + d I)^-1 b on the last layer's parameters, `[K, P]`; 0 on all others, which count as fixed.
+@dataclass(frozen=True, eq=False)
+class HeadRows:
+    """What some rows bring to the last layer, a Linear.
 
-    For logits W a the block is sum_m c_m (diag p_m - p_m p_m^T) (x) a_m a_m^T, so it needs the layer's inputs and no
-    backward pass. A head of up to 2,048 parameters is solved by Cholesky, a larger one by conjugate gradient.
+    Attributes:
+        inputs: a, the layer's inputs with a 1 appended for the bias, `[M, I]`.
+        logits: its outputs, `[M, C]`.
+    """
+
+    inputs: Tensor
+    logits: Tensor
+
+
+def head_rows(module: nn.Module, features: Tensor) -> HeadRows:
+    """One forward pass without a graph.
 
     Args:
         module: in eval mode; its output is that of a Linear layer.
         features: raw rows `[M, ...]`.
-        row_weights: c_m >= 0, `[M]`.
-        temperatures: T_m, `[M]`.
-        right_sides: b, `[K, P]`.
-        damping: d.
+
+    Raises:
+        ValueError: the network does not end in a Linear layer.
     """
     layer = layers_of(module, features[:1])[-1]
-    inputs, logits = _inputs_and_logits(module, layer, features)
-    p = torch.softmax(logits / temperatures.double()[:, None], dim=1)
-    weighted = row_weights.double()[:, None] * p
-    given = layer.matrix(right_sides).double()
-
-    def product(vector: Tensor) -> Tensor:
-        change = inputs @ vector.view(layer.shape).T
-        curved = weighted * (change - (p * change).sum(dim=1, keepdim=True))
-        return (curved.T @ inputs).flatten() + damping * vector
-
-    if given[0].numel() <= _LARGEST_DENSE:
-        matrix = _dense(inputs, p, weighted)
-        matrix.diagonal().add_(damping)
-        factor, _ = torch.linalg.cholesky_ex(matrix)
-        solved = torch.cholesky_solve(given.flatten(1).T, factor).T
-    else:
-        solved = conjugate_gradient(product, given.flatten(1), steps=_MOST_STEPS, tolerance=_TOLERANCE).x
-    everywhere = torch.zeros_like(right_sides)
-    layer.put(solved.view_as(given).to(right_sides.dtype), everywhere)
-    return everywhere
+    seen: list[tuple[Tensor, Tensor]] = []
+    handle = layer.module.register_forward_hook(lambda _, given, output: seen.append((given[0], output)))
+    inputs, logits = [], []
+    try:
+        with torch.no_grad():
+            for rows in torch.split(features, _ROWS_PER_PASS):
+                output = module(rows)
+                given, of_layer = seen.pop()
+                if of_layer is not output or not isinstance(layer.module, nn.Linear):
+                    raise ValueError("the network's output is not that of a Linear layer, so there is no head")
+                inputs.append(_with_bias(layer, given))
+                logits.append(output)
+    finally:
+        handle.remove()
+    return HeadRows(torch.cat(inputs), torch.cat(logits))
 
 
-def _inputs_and_logits(module: nn.Module, layer: Layer, features: Tensor) -> tuple[Tensor, Tensor]:
-    """The last layer's inputs `[M, I]` with a 1 for the bias, and the logits `[M, C]`, float64."""
-    inputs, outputs = [], []
-    for rows in torch.split(features, _ROWS_PER_PASS):
-        logits, raw, last = tapped(module, [layer], rows)
-        if last[0] is not logits:
-            raise ValueError("the network's output is not that of a Linear layer, so there is no head to solve for")
-        inputs.append(layer.inputs(raw[0])[:, 0].double())
-        outputs.append(logits.detach().double())
-    return torch.cat(inputs), torch.cat(outputs)
+def _with_bias(layer: Layer, given: Tensor) -> Tensor:
+    return layer.inputs(given)[:, 0]
 
 
-def _dense(inputs: Tensor, p: Tensor, weighted: Tensor) -> Tensor:
-    """sum_m c_m (diag p_m - p_m p_m^T) (x) a_m a_m^T, `[C * I, C * I]`."""
-    n_classes, n_inputs = p.shape[1], inputs.shape[1]
-    matrix = inputs.new_zeros(n_classes, n_inputs, n_classes, n_inputs)
-    for c in range(n_classes):
-        for other in range(c + 1):
-            middle = weighted[:, c] * (float(c == other) - p[:, other])
-            matrix[c, :, other] = matrix[other, :, c] = (middle[:, None] * inputs).T @ inputs
-    return matrix.view(n_classes * n_inputs, n_classes * n_inputs)
+@dataclass(frozen=True, eq=False)
+class HeadCurvature:
+    """H = Q diag(eigenvalues) Q^T on the head's parameters `[C, I]`, with Q = outputs (x) inputs.
+
+    The basis is that of the second moments of inputs and of output gradients; the eigenvalues are the exact curvature
+    along it, the expectation over classes in closed form (EK-FAC, George et al. 2018).
+
+    Attributes:
+        outputs: `[C, C]`, orthonormal columns.
+        inputs: `[I, I]`, orthonormal columns.
+        eigenvalues: `[C, I]`.
+    """
+
+    outputs: Tensor
+    inputs: Tensor
+    eigenvalues: Tensor
+
+    def along(self, matrices: Tensor) -> Tensor:
+        """V^T H V of each matrix `[K, C, I]`, `[K]`."""
+        turned = self.outputs.T @ matrices.double() @ self.inputs
+        return (turned.square() * self.eigenvalues).sum(dim=(1, 2))
+
+    def solve(self, matrices: Tensor, damping: float) -> Tensor:
+        """(H + d I)^-1 of each matrix, `[K, C, I]`, in the precision of `matrices`."""
+        turned = self.outputs.T @ matrices.double() @ self.inputs
+        solved = self.outputs @ (turned / (self.eigenvalues + damping)) @ self.inputs.T
+        return solved.to(matrices.dtype)
+
+
+def head_curvature(rows: HeadRows, row_weights: Tensor, temperatures: Tensor) -> HeadCurvature:
+    """Of sum_m c_m (diag p_m - p_m p_m^T) (x) a_m a_m^T, in float64.
+
+    Args:
+        rows: `[M]`.
+        row_weights: c_m >= 0, `[M]`.
+        temperatures: T_m of p_m = softmax(z_m / T_m), `[M]`.
+
+    Raises:
+        torch.linalg.LinAlgError: the moments are not finite.
+    """
+    a, c = rows.inputs.double(), row_weights.double()[:, None]
+    p = torch.softmax(rows.logits.double() / temperatures.double()[:, None], dim=1)
+    inputs = torch.linalg.eigh((c * a).T @ a).eigenvectors
+    outputs = torch.linalg.eigh(torch.diag((c * p).sum(dim=0)) - (c * p).T @ p).eigenvectors
+    # u^T (diag p - p p^T) u for every row and every column u of the output basis.
+    curved = (p @ outputs.square() - (p @ outputs).square()).clamp_min(0.0)
+    eigenvalues = (c * curved).T @ (a @ inputs).square()
+    return HeadCurvature(outputs, inputs, eigenvalues)

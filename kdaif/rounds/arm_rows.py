@@ -26,15 +26,15 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class ArmRows:
-    """L, U, V and G on the device.
+    """L, U and V on the device.
 
     Attributes:
         labeled: L.
         validation: V, the score set.
-        gate: G.
         features: raw rows of U, `[N, ...]`.
         teacher_log_targets: log q^T, float32 `[N, C]`.
         pseudo_labels: argmax of the teacher, int64 `[N]`.
+        pseudo_label_codes: the same on the device.
         wrong: bool `[N]`, the pseudo-label is not the truth; None where no truth is known.
         truth_known: bool `[N]`.
         ids: `[N]`.
@@ -42,10 +42,10 @@ class ArmRows:
 
     labeled: LabeledRows
     validation: HeldOut
-    gate: HeldOut
     features: Tensor
     teacher_log_targets: Tensor
     pseudo_labels: NDArray[np.int64]
+    pseudo_label_codes: Tensor
     wrong: NDArray[np.bool_] | None
     truth_known: NDArray[np.bool_]
     ids: NDArray[Any]
@@ -71,10 +71,10 @@ def arm_rows(data: DistillationData, targets: SoftTargets, temperature: float, d
             data.labeled.ids,
         ),
         validation=_held_out(data.validation, device),
-        gate=_held_out(data.gate, device),
         features=torch.from_numpy(data.unlabeled.features).to(device),
         teacher_log_targets=log_probabilities(torch.from_numpy(targets.logits), temperature).to(device),
         pseudo_labels=pseudo_labels,
+        pseudo_label_codes=torch.from_numpy(pseudo_labels).to(device),
         wrong=None if truth is None or not known.any() else known & (pseudo_labels != truth),
         truth_known=known,
         ids=data.unlabeled.ids,

@@ -11,25 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.distillation import blended_log_targets, distillation_loss, log_probabilities
-from kdaif.influence import curvature_at, influence_scores, per_unit_of_weight, predicted_change
+from kdaif.distillation import blended_log_targets, distillation_loss, label_logits, log_probabilities
+from kdaif.influence import InfluenceScores, block_stderr, curvature_at, influence_scores, per_unit_of_weight
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.students import Student
 from kdaif.weighting import (
-    Gate,
+    Parts,
     agreement_z,
-    combine,
-    influence_share,
+    effective_sample_size,
     influence_z,
-    kept_share,
+    log_odds_of,
     loss_weights,
+    parts_of,
     smooth,
-    trust_region,
 )
-
-# The gate's one solve decides for all rows, and an unfinished one understates the gain: a CNN's gate stayed shut at 3.
-_GATE_STEPS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,24 +35,23 @@ class Weighting:
     Attributes:
         weights: mean 1, float64 `[N]`.
         log_targets: float32 `[N, C]` on the device.
-        log_odds: smoothed s, float64 `[N]`; None before the first scoring.
-        gate_step: the gate's last step, 0 before the first scoring.
-        gate_changes: smoothed predicted change of each gate row's loss, float64 `[M]`; None before the first scoring.
-        solution: of the influence solves, `[K, P]`; None before the first scoring.
+        agreement: smoothed logit of the student's probability of each pseudo-label, float64 `[N]`; None before the
+            first scoring.
+        of_known_labels: the same of the true labels of V, `[M]`.
+        solution: of the influence solves, `[K, P]`, where the solver starts from the last one.
     """
 
     weights: NDArray[np.float64]
     log_targets: Tensor
-    log_odds: NDArray[np.float64] | None = None
-    gate_step: float = 0.0
-    gate_changes: NDArray[np.float64] | None = None
+    agreement: NDArray[np.float64] | None = None
+    of_known_labels: NDArray[np.float64] | None = None
     solution: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """For the arm's state."""
-        arrays = {"weights": self.weights, "log_odds": self.log_odds, "gate_changes": self.gate_changes}
+        arrays = {"weights": self.weights, "agreement": self.agreement, "of_known_labels": self.of_known_labels}
         stored = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
-        stored |= {"log_targets": self.log_targets, "gate_step": torch.tensor(self.gate_step, dtype=torch.float64)}
+        stored["log_targets"] = self.log_targets
         return stored if self.solution is None else {**stored, "solution": self.solution}
 
     @classmethod
@@ -69,9 +64,8 @@ class Weighting:
         return cls(
             weights=tensors["weights"].numpy().copy(),
             log_targets=tensors["log_targets"].to(device),
-            log_odds=array("log_odds"),
-            gate_step=float(tensors["gate_step"]),
-            gate_changes=array("gate_changes"),
+            agreement=array("agreement"),
+            of_known_labels=array("of_known_labels"),
             solution=tensors["solution"].to(device) if "solution" in tensors else None,
         )
 
@@ -86,9 +80,9 @@ class Reweighted:
         stderr: of it, over the blocks of V, float64 `[N]`.
         z_influence: float64 `[N]`.
         z_agreement: float64 `[N]`.
+        log_odds: of the row being worth its weight, float64 `[N]`.
         log_student: log p, float32 `[N, C]`, temperature 1.
         losses: l_i, unweighted, against the teacher's own targets, float32 `[N]`.
-        gate: its decision.
         metrics: diagnostics of the round.
     """
 
@@ -97,13 +91,21 @@ class Reweighted:
     stderr: NDArray[np.float64]
     z_influence: NDArray[np.float64]
     z_agreement: NDArray[np.float64]
+    log_odds: NDArray[np.float64]
     log_student: NDArray[np.float32]
     losses: NDArray[np.float32]
-    gate: Gate
     metrics: dict[str, float]
 
 
-def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: DistillationSpec, seed: int) -> Reweighted:
+def reweigh(
+    student: Student,
+    rows: ArmRows,
+    current: Weighting,
+    spec: DistillationSpec,
+    seed: int,
+    *,
+    agreement: Tensor | None,
+) -> Reweighted:
     """Scores every row of U in eval mode and turns the scores into weights and targets.
 
     Args:
@@ -112,9 +114,55 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
         current: what the round trained with.
         spec: the job.
         seed: of the arm.
+        agreement: logit of each pseudo-label as the round saw it, `[N]`; None when the round trained on L alone, and
+            the student as it is now has seen no pseudo-label.
     """
     options, temperature = spec.weighting, spec.training.temperature
     student.eval()
+    scores = _scores(student, rows, current, spec, seed)
+    per_block = per_unit_of_weight(scores.per_block, current.weights, spec.training.soft_label_weight)
+    influence, stderr = scores.shares @ per_block, block_stderr(per_block)
+
+    logits = torch.from_numpy(scores.logits).to(rows.features.device)
+    if agreement is None:
+        agreement = label_logits(logits, rows.pseudo_label_codes)
+    with torch.no_grad():
+        of_known = label_logits(student(rows.validation.features).float(), rows.validation.labels)
+    agreed = smooth(current.agreement, _as_array(agreement), options.smoothing)
+    known = smooth(current.of_known_labels, _as_array(of_known), options.smoothing)
+
+    z_influence, z_agreement = influence_z(influence, stderr), agreement_z(agreed, known)
+    parts = _used(parts_of(z_influence, z_agreement, options.sharpness), options.signals)
+    blended = options.target == "blend"
+    weights = loss_weights(parts, floor=options.floor, blended=blended)
+    log_targets = rows.teacher_log_targets
+    if blended:
+        shares = torch.from_numpy(parts.right).to(logits)
+        log_targets = blended_log_targets(log_targets, log_probabilities(logits, temperature), shares)
+    metrics = {
+        "kept_share": float(parts.kept.mean()),
+        "effective_sample_size": effective_sample_size(weights),
+        "reliability": scores.reliability,
+        "residual": scores.residual,
+        "damping": scores.damping,
+        "solver_steps": float(scores.solver_steps),
+        "solves_stopped": float(scores.solves_stopped),
+    }
+    return Reweighted(
+        weighting=Weighting(weights, log_targets, agreed, known, scores.solution),
+        influence=influence,
+        stderr=stderr,
+        z_influence=z_influence,
+        z_agreement=z_agreement,
+        log_odds=log_odds_of(parts.kept),
+        log_student=log_probabilities(logits).cpu().numpy(),
+        losses=distillation_loss(logits, rows.teacher_log_targets, temperature).cpu().numpy(),
+        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+    )
+
+
+def _scores(student: Student, rows: ArmRows, current: Weighting, spec: DistillationSpec, seed: int) -> InfluenceScores:
+    options = spec.weighting
     curvature = curvature_at(
         student,
         rows.labeled.features,
@@ -124,14 +172,14 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
         rows=options.curvature_rows,
         seed=seed,
     )
-    scores = influence_scores(
+    return influence_scores(
         student,
         curvature,
         rows.features,
         rows.teacher_log_targets,
         rows.validation.features,
         rows.validation.labels,
-        temperature=temperature,
+        temperature=spec.training.temperature,
         blocks=options.blocks,
         steps=options.cg_steps,
         solver=options.solver,
@@ -139,77 +187,19 @@ def reweigh(student: Student, rows: ArmRows, current: Weighting, spec: Distillat
         start=current.solution,
         seed=seed,
     )
-    logits = torch.from_numpy(scores.logits).to(rows.features.device)
-    log_student = log_probabilities(logits)
-    losses = distillation_loss(logits, rows.teacher_log_targets, temperature)
-    of_pseudo_label = log_student.cpu().numpy()[np.arange(len(rows.ids)), rows.pseudo_labels]
-    influence = per_unit_of_weight(scores.influence, current.weights, spec.training.soft_label_weight)
-    stderr = scores.stderr * spec.training.soft_label_weight / current.weights.sum()
-    z_influence, z_agreement = influence_z(influence), agreement_z(of_pseudo_label)
-    share = influence_share(scores.reliability)
-    log_odds = smooth(current.log_odds, combine(z_influence, z_agreement, share), options.smoothing)
-    kept = kept_share(log_odds, sharpness=options.sharpness, floor=options.floor)
-    weights = loss_weights(kept, blended=options.target == "blend")
-    log_targets = rows.teacher_log_targets
-    if options.target == "blend":
-        log_targets = blended_log_targets(
-            rows.teacher_log_targets,
-            log_probabilities(logits, temperature),
-            torch.from_numpy(kept).to(logits),
-        )
-
-    gradients = _change_of_objective(logits, rows.teacher_log_targets, log_targets, weights, temperature)
-    changes = predicted_change(
-        student,
-        curvature,
-        rows.features,
-        spec.training.soft_label_weight * gradients,
-        rows.gate.features,
-        rows.gate.labels,
-        steps=max(options.cg_steps, _GATE_STEPS),
-        damping=scores.damping,
-    )
-    changes = smooth(current.gate_changes, changes, options.smoothing)
-    gate = trust_region(weights, changes, was_open=current.gate_step > 0)
-    step = torch.tensor(gate.step, device=logits.device)
-    weighting = Weighting(
-        weights=1.0 - gate.step + gate.step * weights,
-        log_targets=blended_log_targets(log_targets, rows.teacher_log_targets, step.expand(len(logits))),
-        log_odds=log_odds,
-        gate_step=gate.step,
-        gate_changes=changes,
-        solution=scores.solution,
-    )
-    metrics = {
-        "gate_step": gate.step,
-        "gate_gain": gate.gain,
-        "gate_stderr": gate.stderr,
-        "effective_sample_size": gate.effective_sample_size,
-        "reliability": scores.reliability,
-        "share_influence": share,
-        "residual": scores.residual,
-        "damping": scores.damping,
-        "solver_steps": float(scores.solver_steps),
-        "solves_stopped": float(scores.solves_stopped),
-    }
-    return Reweighted(
-        weighting=weighting,
-        influence=influence,
-        stderr=stderr,
-        z_influence=z_influence,
-        z_agreement=z_agreement,
-        log_student=log_student.cpu().numpy(),
-        losses=losses.cpu().numpy(),
-        gate=gate,
-        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
-    )
 
 
-def _change_of_objective(
-    logits: Tensor, teacher_log_targets: Tensor, log_targets: Tensor, weights: NDArray[np.float64], temperature: float
-) -> Tensor:
-    """dD/dz `[N, C]` of D = mean(w l(new targets)) - mean(l(teacher's targets)): the step away from uniform."""
-    student = torch.softmax(logits / temperature, dim=1)
-    w = torch.from_numpy(weights).to(logits)[:, None]
-    change = w * (student - log_targets.exp()) - (student - teacher_log_targets.exp())
-    return temperature * change / len(logits)
+def _used(parts: Parts, signals: str) -> Parts:
+    """With one of the two signals, the other's factor is 1 for every row."""
+    ones = np.ones_like(parts.helps)
+    match signals:
+        case "influence":
+            return Parts(parts.helps, ones)
+        case "agreement":
+            return Parts(ones, parts.right)
+        case _:
+            return parts
+
+
+def _as_array(logits: Tensor) -> NDArray[np.float64]:
+    return logits.double().cpu().numpy()

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from kdaif.datasets import DistillationData
-from kdaif.distillation import SoftRows, round_schedule, train_steps
+from kdaif.distillation import AgreementRecord, SoftRows, round_schedule, train_steps
 from kdaif.errors import InvalidInputError
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
-from kdaif.rounds.reweighting import Weighting, reweigh
+from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.weights_rows import weights_table
 from kdaif.students import Student, build_student
@@ -55,7 +55,8 @@ def train_arm(
     """Trains one arm and yields after every round.
 
     All arms of a seed start from the same parameters and take the same steps on the same rows in the same order; they
-    differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone.
+    differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone, and so does
+    ``influence`` in its warm-up rounds: its first opinion of the pseudo-labels is that of a student that saw none.
 
     Args:
         arm: ``influence``, ``uniform``, ``supervised`` or ``oracle`` (weight 0 for every row of U whose pseudo-label is
@@ -85,18 +86,21 @@ def train_arm(
         weighting = Weighting.from_tensors(under(resume, "weighting/"), device)
     for round_number in range(finished + 1, spec.training.rounds + 1):
         started = time.perf_counter()
+        record = AgreementRecord(rows.pseudo_label_codes) if arm == "influence" else None
+        taught = _teaches_unlabeled(arm, spec, round_number)
         train_loss = _train_round(
-            student, optimizer, rows, None if arm == "supervised" else weighting, spec, seed, round_number
+            student, optimizer, rows, weighting if taught else None, spec, seed, round_number, record
         )
         trained = time.perf_counter()
         metrics = {"train_loss": train_loss, **_held_out_metrics(student, rows.validation)}
         table = None
         if arm == "influence" and round_number >= spec.weighting.warmup_rounds:
             before = time.perf_counter()
-            reweighted = reweigh(student, rows, weighting, spec, seed)
+            seen = record.mean() if record is not None and taught else None
+            reweighted = reweigh(student, rows, weighting, spec, seed, agreement=seen)
             metrics |= reweighted.metrics | {"influence_seconds": time.perf_counter() - before}
             weighting = reweighted.weighting
-            metrics |= _wrong_row_auroc(rows, weighting)
+            metrics |= _wrong_row_auroc(rows, reweighted)
             table = weights_table(data, targets, reweighted, round_number)
         metrics["train_seconds"] = trained - started
         state = pack(student, optimizer, weighting.tensors(), round_number=round_number, seed=seed)
@@ -126,6 +130,14 @@ def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
     return Weighting(weights, rows.teacher_log_targets)
 
 
+def _teaches_unlabeled(arm: str, spec: DistillationSpec, round_number: int) -> bool:
+    """Warm-up on L needs a loss on L."""
+    if arm == "supervised":
+        return False
+    warming_up = arm == "influence" and round_number <= spec.weighting.warmup_rounds
+    return not warming_up or spec.training.hard_label_weight == 0
+
+
 def _train_round(
     student: Student,
     optimizer: torch.optim.Optimizer,
@@ -134,6 +146,7 @@ def _train_round(
     spec: DistillationSpec,
     seed: int,
     round_number: int,
+    record: AgreementRecord | None,
 ) -> float:
     """Mean objective over the round's steps."""
     training, device = spec.training, rows.features.device
@@ -152,7 +165,7 @@ def _train_round(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # Dropout draws from torch's own generator: seeded by the round, so that a resumed round draws the same.
         torch.manual_seed(int(np.random.SeedSequence((seed, round_number)).generate_state(1)[0]))
-        return train_steps(student, optimizer, rows.labeled, soft, steps, training)
+        return train_steps(student, optimizer, rows.labeled, soft, steps, training, record=record)
 
 
 def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]:
@@ -164,14 +177,14 @@ def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]
     return {"validation_loss": loss, "validation_accuracy": float(right)}
 
 
-def _wrong_row_auroc(rows: ArmRows, weighting: Weighting) -> dict[str, float]:
+def _wrong_row_auroc(rows: ArmRows, reweighted: Reweighted) -> dict[str, float]:
     """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth (Mann and Whitney)."""
-    if rows.wrong is None or weighting.log_odds is None:
+    if rows.wrong is None:
         return {}
     wrong = rows.wrong[rows.truth_known]
     n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
     if n_wrong == 0 or n_right == 0:
         return {}
-    ranks = rankdata(-weighting.log_odds[rows.truth_known])
+    ranks = rankdata(-reweighted.log_odds[rows.truth_known])
     area = (ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right)
     return {"wrong_row_auroc": float(area)}

@@ -18,7 +18,7 @@ from kdaif.teachers import SoftTargets
 def weights_table(data: DistillationData, targets: SoftTargets, reweighted: Reweighted, round_number: int) -> pa.Table:
     """The table of `weights_schema`, N rows, sorted by id.
 
-    Confidences are at temperature 1. `weight` is what the next round multiplies the row's loss with, after the gate.
+    Confidences are at temperature 1. `weight` is what the next round multiplies the row's loss with.
     """
     ids = data.unlabeled.ids
     names = data.class_names
@@ -34,7 +34,7 @@ def weights_table(data: DistillationData, targets: SoftTargets, reweighted: Rewe
         "stderr": reweighted.stderr,
         "z_influence": reweighted.z_influence,
         "z_agreement": reweighted.z_agreement,
-        "log_odds": reweighted.weighting.log_odds,
+        "log_odds": reweighted.log_odds,
         "pseudo_label": _named(teacher.argmax(axis=1), names),
         "teacher_confidence": teacher.max(axis=1) / teacher.sum(axis=1),
         "student_label": _named(student.argmax(axis=1), names),

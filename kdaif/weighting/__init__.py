@@ -1,19 +1,16 @@
-"""From influence and agreement to weights: explainable log-odds, and a gate. numpy only."""
+"""From influence and agreement to weights that can be explained. numpy only."""
 
-from kdaif.weighting.gate import Gate, trust_region
-from kdaif.weighting.log_odds import agreement_z, combine, influence_share, influence_z, smooth
-from kdaif.weighting.weights import effective_sample_size, kept_share, loss_weights, normalise
+from kdaif.weighting.log_odds import agreement_z, influence_z, smooth
+from kdaif.weighting.weights import Parts, effective_sample_size, log_odds_of, loss_weights, normalise, parts_of
 
 __all__ = [
-    "Gate",
+    "Parts",
     "agreement_z",
-    "combine",
     "effective_sample_size",
-    "influence_share",
     "influence_z",
-    "kept_share",
+    "log_odds_of",
     "loss_weights",
     "normalise",
+    "parts_of",
     "smooth",
-    "trust_region",
 ]

@@ -1,4 +1,4 @@
-"""The parts of a row's log-odds of being worth its weight."""
+"""The two questions a row's weight answers, each as log-odds: does it help, and is its pseudo-label right?"""
 
 from __future__ import annotations
 
@@ -6,43 +6,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CLIP = 4.0
-_LEAST_RELIABILITY = 0.1
+_KNOWN_LABELS_KEPT = 0.8
 
 
-def influence_z(influence: NDArray[np.floating]) -> NDArray[np.float64]:
-    """clip(-influence / MAD, -4, 4), `[N]`: centred at zero and not at the median, since the sign carries meaning.
+def influence_z(influence: NDArray[np.floating], stderr: NDArray[np.floating]) -> NDArray[np.float64]:
+    """clip(-influence / stderr, -4, 4), `[N]`: how many standard errors of V lie between the row and doing nothing.
 
-    The median absolute deviation is not stretched by outliers, as a minimum-maximum scaling would be. Influence that is
-    constant tells no row from another: all zeros.
+    Its own standard error is the yardstick, so an influence that is luck of V stays near 0, with nothing to tune; and
+    zero stays zero, since the sign carries meaning. Without a standard error (a single block) all are 0.
     """
     values = np.asarray(influence, dtype=np.float64)
-    deviation = float(np.median(np.abs(values - np.median(values))))
-    if deviation <= 1e-12 * float(np.abs(values).max(initial=0.0)):
-        return np.zeros_like(values)
-    return np.clip(-values / deviation, -_CLIP, _CLIP)
+    spread = np.asarray(stderr, dtype=np.float64)
+    ratio = np.divide(-values, spread, out=np.zeros_like(values), where=spread > 0)
+    return np.clip(ratio, -_CLIP, _CLIP)
 
 
-def agreement_z(log_p: NDArray[np.floating]) -> NDArray[np.float64]:
-    """clip(logit p, -4, 4), `[N]`, of the student's probability of the pseudo-label, given as log p."""
-    values = np.asarray(log_p, dtype=np.float64)
-    not_p = -np.expm1(np.minimum(values, -1e-12))
-    return np.clip(values - np.log(not_p), -_CLIP, _CLIP)
+def agreement_z(agreement: NDArray[np.floating], of_known_labels: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The student's logit of each pseudo-label, `[N]`, from where it would keep 8 in 10 labels known to be right.
 
+    A student that is sure of little would call every pseudo-label wrong. What it thinks of true labels that it has not
+    seen, those of V, says how much confidence can be asked for: the 20 % quantile, or even odds where that is lower.
 
-def influence_share(reliability: float) -> float:
-    """How much of the log-odds is influence: a = 1/2 * 2r / (1 + r), with r the split-half rank correlation.
-
-    2r / (1 + r) is the reliability of the whole score set (Spearman and Brown 1910); half at most, since agreement is
-    the better detector of wrong labels. Below r = 0.1 influence is noise, and dropped.
+    Args:
+        agreement: logit of the student's probability of the pseudo-label, `[N]`.
+        of_known_labels: the same of the true labels of V, `[M]`; empty asks for even odds.
     """
-    if not reliability >= _LEAST_RELIABILITY:
-        return 0.0
-    return reliability / (1.0 + reliability)
-
-
-def combine(z_influence: NDArray[np.float64], z_agreement: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Sum of the parts: s = a z_influence + (1 - a) z_agreement, `[N]`."""
-    return share * z_influence + (1.0 - share) * z_agreement
+    values = np.clip(np.asarray(agreement, dtype=np.float64), -_CLIP, _CLIP)
+    if len(of_known_labels) == 0:
+        return values
+    known = np.clip(np.asarray(of_known_labels, dtype=np.float64), -_CLIP, _CLIP)
+    return values - min(float(np.quantile(known, 1.0 - _KNOWN_LABELS_KEPT)), 0.0)
 
 
 def smooth(previous: NDArray[np.float64] | None, new: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+# expit(1.702 z) is the normal distribution function of z within .01 (Camilli 1994).
+_NORMAL_AS_LOGISTIC = 1.702
 _BLENDED_FLOOR = 0.5
 
 
-def kept_share(log_odds: NDArray[np.float64], *, sharpness: float, floor: float) -> NDArray[np.float64]:
-    """max(sigmoid(sharpness * s), floor), `[N]`, in floor..1: how much of the teacher's word is kept."""
-    return np.asarray(np.maximum(expit(sharpness * log_odds), floor), dtype=np.float64)
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The factors of a row's weight, each in 0..1, float64 `[N]`.
 
-
-def loss_weights(kept: NDArray[np.float64], *, blended: bool) -> NDArray[np.float64]:
-    """Weights of mean 1, `[N]`, in proportion to the kept shares.
-
-    With blended targets a row whose teacher is not believed teaches what the student and V believe instead, so its
-    weight stays above a floor of its own.
+    Attributes:
+        helps: that weighing the row up lowers the loss on V: near 1/2 where V cannot tell.
+        right: that its pseudo-label is right, in the student's eyes.
     """
-    return normalise(np.maximum(kept, _BLENDED_FLOOR) if blended else kept)
+
+    helps: NDArray[np.float64]
+    right: NDArray[np.float64]
+
+    @property
+    def kept(self) -> NDArray[np.float64]:
+        """Their product: both have to hold."""
+        return self.helps * self.right
+
+
+def parts_of(z_influence: NDArray[np.float64], z_agreement: NDArray[np.float64], sharpness: float) -> Parts:
+    """expit(1.7 sharpness z_influence) and expit(sharpness z_agreement).
+
+    At sharpness 1 the first is the normal probability that the row helps, given how its influence varies over V.
+    """
+    return Parts(
+        helps=np.asarray(expit(_NORMAL_AS_LOGISTIC * sharpness * z_influence)),
+        right=np.asarray(expit(sharpness * z_agreement)),
+    )
+
+
+def loss_weights(parts: Parts, *, floor: float, blended: bool) -> NDArray[np.float64]:
+    """Weights of mean 1, `[N]`, in proportion to max(helps * right, floor).
+
+    With blended targets a row whose pseudo-label is not believed teaches what the student believes instead, so `right`
+    does not take its weight below a half.
+    """
+    right = np.maximum(parts.right, _BLENDED_FLOOR) if blended else parts.right
+    return normalise(np.maximum(parts.helps * right, floor))
+
+
+def log_odds_of(kept: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(kept / (1 - kept)), `[N]`, finite."""
+    inside = np.clip(kept, 1e-12, 1.0 - 1e-12)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def normalise(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from kdaif.distillation import LabeledRows, SoftRows, log_probabilities, round_schedule, train_steps
+from kdaif.distillation import (
+    AgreementRecord,
+    LabeledRows,
+    SoftRows,
+    label_logits,
+    log_probabilities,
+    round_schedule,
+    train_steps,
+)
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
 
@@ -132,3 +140,29 @@ def test_bfloat16_on_a_gpu_stays_close_to_float32_on_the_cpu() -> None:
         steps = round_schedule(12, 65, batch_size=32, epochs=5, seed=0, round_number=1)
         losses.append(train_steps(student, torch.optim.AdamW(student.parameters()), labeled, soft, steps, TRAINING))
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_the_record_holds_what_the_student_said_before_each_step() -> None:
+    labeled, soft = rows(4, 6)
+    student = nn.Linear(4, 3)
+    said = torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = label_logits(student(soft.features).detach(), said)
+    one_step = round_schedule(4, 6, batch_size=6, epochs=1, seed=0, round_number=1)
+    record = AgreementRecord(said)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
+    train_steps(student, optimizer, labeled, soft, one_step, TRAINING, record=record)
+    torch.testing.assert_close(record.mean(), expected)
+    after = label_logits(student(soft.features).detach(), said)
+    train_steps(student, optimizer, labeled, soft, one_step, TRAINING, record=record)
+    torch.testing.assert_close(record.mean(), (expected + after) / 2)
+
+
+def test_label_logits_are_log_odds_and_clipped() -> None:
+    logits = torch.tensor([[0.0, 1.0, -2.0], [50.0, 0.0, 0.0], [50.0, 0.0, 0.0]])
+    p = logits.softmax(1)[0, 1]
+    found = label_logits(logits, torch.tensor([1, 0, 1]))
+    torch.testing.assert_close(found, torch.stack([(p / (1 - p)).log(), torch.tensor(8.0), torch.tensor(-8.0)]))
+
+
+def test_a_row_that_was_never_seen_has_no_opinion() -> None:
+    assert AgreementRecord(torch.tensor([1, 0])).mean().tolist() == [0.0, 0.0]

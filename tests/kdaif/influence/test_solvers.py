@@ -71,8 +71,8 @@ def test_rank_correlation_with_the_exact_damped_inverse(solver: Solver, least: f
     assert found >= least
 
 
-def test_head_influence_is_the_exact_one_of_a_student_with_a_fixed_body() -> None:
-    module, given = trained()
+def of_the_head(module: nn.Module, given: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Dense: the head's damped matrix at .01, its gradient on V, and the gradient of each row's loss `[N, HEAD]`."""
     _, matrix = dense_influence(module, given, damping=0.01)
     theta = parameter_vector(module)
     of_validation, of_unlabeled = logits_of(module, given.validation), logits_of(module, given.unlabeled)
@@ -82,12 +82,39 @@ def test_head_influence_is_the_exact_one_of_a_student_with_a_fixed_body() -> Non
     per_row = torch.autograd.functional.jacobian(
         lambda t: distillation_loss(of_unlabeled(t), given.log_targets, TRAINING.temperature), theta
     )
-    solved = torch.linalg.solve(matrix[-HEAD:, -HEAD:], gradient[-HEAD:])
+    return matrix[-HEAD:, -HEAD:], gradient[-HEAD:], per_row[:, -HEAD:]
+
+
+def test_head_influence_is_nearly_the_exact_one_of_a_student_with_a_fixed_body() -> None:
+    module, given = trained()
+    matrix, gradient, per_row = of_the_head(module, given)
+    exact = -(per_row @ torch.linalg.solve(matrix, gradient)).numpy()
     found = scores(module, given, "head", damping=0.01).influence
-    np.testing.assert_allclose(found, -(per_row[:, -HEAD:] @ solved).numpy(), rtol=1e-6, atol=1e-9)
+    assert spearmanr(found, exact).statistic >= 0.9
+    # Where damping drowns the curvature, the basis does not matter, and it is exact.
+    drowned = scores(module, given, "head", damping=1e4).influence
+    np.testing.assert_allclose(drowned, -(per_row @ gradient).numpy() / 1e4, rtol=1e-2, atol=1e-7)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+def test_head_influence_is_the_mean_of_its_blocks_and_each_block_is_its_own_problem() -> None:
+    module, given = trained()
+    found = scores(module, given, "head", damping=0.01, blocks=5)
+    assert found.per_block.shape == (5, len(given.weights))
+    np.testing.assert_allclose(found.influence, scores(module, given, "head", damping=0.01, blocks=1).influence)
+
+
+def test_the_residual_of_the_head_is_that_of_its_exact_matrix() -> None:
+    module, given = trained()
+    matrix, gradient, per_row = of_the_head(module, given)
+    found = scores(module, given, "head", damping=0.01, blocks=3)
+    solved = -torch.linalg.lstsq(per_row, torch.from_numpy(found.influence)).solution
+    # Exact only where the rows span the head; the logits of a row add up to a constant, so its gradients do not.
+    inside = per_row.T @ torch.linalg.pinv(per_row.T)
+    true = float((inside @ (gradient - matrix @ solved)).norm() / gradient.norm())
+    assert found.residual == pytest.approx(true, rel=0.05)
+
+
+@pytest.mark.parametrize("solver", ["cg", "ekfac"])
 def test_the_residual_is_that_of_the_whole_matrix(solver: Solver) -> None:
     module, given = trained()
     _, matrix = dense_influence(module, given, damping=0.02)
@@ -96,6 +123,7 @@ def test_the_residual_is_that_of_the_whole_matrix(solver: Solver) -> None:
     gradient = torch.autograd.functional.jacobian(
         lambda t: functional.cross_entropy(of_validation(t), given.validation_labels), parameter_vector(module)
     )
+    assert found.solution is not None
     true = float((gradient - matrix @ found.solution[0]).norm() / gradient.norm())
     assert found.residual == pytest.approx(true, rel=1e-5)
 
@@ -104,7 +132,7 @@ def test_the_residual_is_that_of_the_whole_matrix(solver: Solver) -> None:
 def test_closed_forms_take_no_steps_and_do_not_depend_on_a_start(solver: Solver) -> None:
     module, given = trained()
     first = scores(module, given, solver)
-    again = scores(module, given, solver, start=torch.ones_like(first.solution))
+    again = scores(module, given, solver, start=torch.ones(4, len(parameter_vector(module))))
     assert first.solver_steps == 0
     np.testing.assert_array_equal(again.influence, first.influence)
 

@@ -116,10 +116,10 @@ def test_arms_of_a_seed_share_rows_steps_and_initial_parameters() -> None:
     # With every pseudo-label right, the oracle keeps every row and is the uniform arm.
     uniform, oracle = (run(arm, given, spec(), targets=clean)[-1].state for arm in ("uniform", "oracle"))
     assert_close(uniform, oracle)
-    # Until the first weights are in use, the influence arm is the uniform arm too.
-    influence = run("influence", given, spec(warmup_rounds=3), targets=clean)[-1].state
+    # Until its first scoring, the influence arm is the supervised arm.
+    influence, supervised = (run(arm, given, spec(), targets=clean)[0].state for arm in ("influence", "supervised"))
     students = {name for name in uniform.tensors if name.startswith("student/")}
-    assert all(torch.equal(uniform.tensors[name], influence.tensors[name]) for name in students)
+    assert all(torch.equal(supervised.tensors[name], influence.tensors[name]) for name in students)
     steps = [
         run(arm, given, spec())[-1].state.tensors["optimizer/head.weight/step"] for arm in ("uniform", "supervised")
     ]
@@ -156,17 +156,36 @@ def test_influence_beats_uniform_on_planted_noise_and_the_oracle_ignores_wrong_r
     assert accuracy["oracle"] > accuracy["uniform"] + 0.03
 
 
-def test_a_shut_gate_leaves_uniform_weights_and_the_teachers_own_targets() -> None:
-    given = data(80)
-    # Without a gate row there is no evidence.
-    given = dataclasses.replace(given, gate=part(0, 3))
-    outcomes = run("influence", given, spec())
-    uniform = run("uniform", given, spec())[-1].state
-    assert all(outcome.metrics["gate_step"] == 0 for outcome in outcomes)
-    last = outcomes[-1].state
-    assert (last.tensors["weighting/weights"] == 1).all()
-    assert torch.equal(last.tensors["weighting/log_targets"], uniform.tensors["weighting/log_targets"])
-    assert torch.equal(last.tensors["student/head.weight"], uniform.tensors["student/head.weight"])
+def test_without_a_loss_on_labels_the_warm_up_is_on_uniform_weights() -> None:
+    given, chosen = data(60), spec()
+    chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"hard_label_weight": 0.0})})
+    influence, uniform = (
+        run(arm, given, chosen)[0].state.tensors["student/head.weight"] for arm in ("influence", "uniform")
+    )
+    assert torch.equal(influence, uniform)
+
+
+@pytest.mark.parametrize(("signal", "factor"), [("influence", "z_influence"), ("agreement", "z_agreement")])
+def test_one_signal_alone_makes_the_weights(signal: str, factor: str) -> None:
+    table = run("influence", data(80), spec(signals=signal))[-1].weights
+    assert table is not None
+    z, weights = table.column(factor).to_numpy(), table.column("weight").to_numpy()
+    order = np.argsort(z)
+    assert (np.diff(weights[order]) >= -1e-6).all()
+
+
+def test_the_parts_of_a_weight_give_the_weight() -> None:
+    table = run("influence", data(80), spec())[-1].weights
+    assert table is not None
+    z_influence, z_agreement, log_odds, weight = (
+        table.column(name).to_numpy().astype(np.float64)
+        for name in ("z_influence", "z_agreement", "log_odds", "weight")
+    )
+    kept = 1 / (1 + np.exp(-1.702 * 2 * z_influence)) / (1 + np.exp(-2 * z_agreement))
+    np.testing.assert_allclose(weight, kept / kept.mean(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(1 / (1 + np.exp(-log_odds)), kept, rtol=1e-4, atol=1e-6)
+    ratio = -table.column("val_loss_change_if_upweighted").to_numpy() / table.column("stderr").to_numpy()
+    np.testing.assert_allclose(z_influence, np.clip(ratio, -4, 4), rtol=1e-4, atol=1e-4)
 
 
 def test_the_weights_table_holds_the_schema_sorted_by_id() -> None:
@@ -214,11 +233,8 @@ def test_metrics_are_finite_numbers_for_json() -> None:
     base = {"train_loss", "validation_loss", "validation_accuracy", "train_seconds"}
     assert set(uniform) == base
     assert set(influence) >= base | {
-        "gate_step",
-        "gate_gain",
-        "gate_stderr",
+        "kept_share",
         "reliability",
-        "share_influence",
         "residual",
         "effective_sample_size",
         "influence_seconds",

@@ -1,0 +1,116 @@
+"""Influence through the last layer alone, in closed form: the body of the network counts as fixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
+from kdaif.influence.curvature import Curvature
+from kdaif.linalg import HeadCurvature, HeadRows, head_curvature, head_rows
+
+# Of the curvature along g. Between .01 and .1 the weights find wrong rows alike.
+_DAMPING_SHARE = 0.03
+_SMALLEST_DAMPING = 1e-6
+_ROWS_PER_PASS = 1024
+
+
+def head_influence_scores(
+    student: nn.Module,
+    curvature: Curvature,
+    features: Tensor,
+    log_targets: Tensor,
+    validation_features: Tensor,
+    validation_labels: Tensor,
+    *,
+    temperature: float,
+    blocks: int,
+    damping: float | None,
+    seed: int,
+) -> InfluenceScores:
+    """`influence_scores` with parameters other than the last layer's held fixed, by one forward pass over U and V.
+
+    With logits W a, row i's gradient in W is T (p_i^T - q_i^T) a_i^T, so with V_k = (H + d I)^-1 G_k its influence on
+    block k is -T (p_i^T - q_i^T) . (V_k a_i): a product of small matrices, which makes many blocks, and so a standard
+    error worth its name, as cheap as one.
+
+    Args:
+        student: in eval mode, at the parameters of `curvature`.
+        curvature: its rows are those of H.
+        features: raw rows of U, `[N, ...]`.
+        log_targets: log q^T, `[N, C]`.
+        validation_features: raw rows of the score set V, `[M, ...]`.
+        validation_labels: int64 `[M]`.
+        temperature: T.
+        blocks: K; fewer when V is smaller.
+        damping: d; None is .03 of the curvature along g.
+        seed: of the cut into blocks.
+    """
+    cuts = cut_into_blocks(len(validation_labels), blocks, seed)
+    shares = shares_of(cuts)
+    held_out = head_rows(student, validation_features)
+    errors = torch.softmax(held_out.logits, dim=1) - functional.one_hot(validation_labels, held_out.logits.shape[1])
+    gradients = torch.stack([_mean_outer(errors[cut], held_out.inputs[cut]) for cut in map(torch.from_numpy, cuts)])
+    of_curvature = head_rows(student, curvature.features)
+    rows = head_rows(student, features)
+    try:
+        matrix = head_curvature(of_curvature, curvature.row_weights, curvature.temperatures)
+        d = damping if damping is not None else _scaled_damping(matrix, gradients, shares)
+        solved = matrix.solve(gradients, d)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        d, solved = damping or _SMALLEST_DAMPING, torch.full_like(gradients, torch.nan)
+    finite = torch.isfinite(solved).flatten(1).all(dim=1)
+    solved = torch.where(finite[:, None, None], solved, 0.0)
+    per_block = _influence_along(solved, rows, log_targets, temperature)
+    return InfluenceScores(
+        per_block=per_block.T.double().cpu().numpy(),
+        shares=shares,
+        logits=rows.logits.float().cpu().numpy(),
+        solution=None,
+        residual=_residual(of_curvature, curvature, _mean(gradients, shares), _mean(solved, shares), d),
+        solver_steps=0,
+        solves_stopped=int((~finite).sum()),
+        damping=d,
+    )
+
+
+def _mean_outer(errors: Tensor, inputs: Tensor) -> Tensor:
+    return errors.T.to(inputs.dtype) @ inputs / len(inputs)
+
+
+def _mean(of_blocks: Tensor, shares: NDArray[np.float64]) -> Tensor:
+    return torch.einsum("k,kci->ci", torch.from_numpy(shares).to(of_blocks), of_blocks)
+
+
+def _scaled_damping(matrix: HeadCurvature, gradients: Tensor, shares: NDArray[np.float64]) -> float:
+    mean = _mean(gradients, shares)
+    squared = float(mean.square().sum())
+    if squared == 0:
+        return 1.0
+    return max(_DAMPING_SHARE * float(matrix.along(mean[None])[0]) / squared, _SMALLEST_DAMPING)
+
+
+def _influence_along(solved: Tensor, rows: HeadRows, log_targets: Tensor, temperature: float) -> Tensor:
+    """Influence of each row on each block, `[N, K]`."""
+    n_blocks, n_classes, _ = solved.shape
+    parts = zip(*(torch.split(t, _ROWS_PER_PASS) for t in (rows.inputs, rows.logits, log_targets)), strict=True)
+    influence = []
+    for inputs, logits, log_target in parts:
+        in_logits = temperature * (torch.softmax(logits / temperature, dim=1) - log_target.exp())
+        changes = (inputs @ solved.flatten(0, 1).T).view(-1, n_blocks, n_classes)
+        influence.append(-torch.bmm(changes, in_logits[:, :, None])[:, :, 0])
+    return torch.cat(influence)
+
+
+def _residual(rows: HeadRows, curvature: Curvature, gradient: Tensor, solution: Tensor, damping: float) -> float:
+    """Relative residual for the gradient on all of V, in the exact matrix of the head, which the basis approximates."""
+    size = float(gradient.norm())
+    if size == 0:
+        return 0.0
+    p = torch.softmax(rows.logits / curvature.temperatures[:, None], dim=1)
+    change = rows.inputs @ solution.T
+    curved = curvature.row_weights[:, None] * p * (change - (p * change).sum(dim=1, keepdim=True))
+    return float((gradient - curved.T @ rows.inputs - damping * solution).norm()) / size
