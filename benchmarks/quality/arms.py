@@ -37,7 +37,7 @@ RIVALS: Mapping[str, Rival] = {
     "cleanlab filter": Rival(rivals.cleanlab_filter, "once"),
     "notebook exp(+I)": Rival(influence_rivals.notebook_up, "after_round"),
     "notebook exp(-I)": Rival(influence_rivals.notebook_down, "after_round"),
-    "shuffled weights": Rival(influence_rivals.shuffled, "after_round", labels_first=True),
+    "shuffled weights": Rival(influence_rivals.shuffled, "after_round"),
 }
 ARMS = (*PRODUCT_ARMS, *RIVALS, *PARTS, MORE_LABELS)
 _CPU = torch.device("cpu")

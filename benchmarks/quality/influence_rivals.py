@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.loop import Job, Moment, Weigh
-from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
+from kdaif.influence import per_unit_of_weight
+from kdaif.rounds.beliefs import present_beliefs
+from kdaif.rounds.reweighting import Weighting, reweigh, score_rows
 
 _CLIP = 4.0
 
@@ -22,33 +24,28 @@ def notebook_down(job: Job) -> Weigh:
 
 
 def shuffled(job: Job) -> Weigh:
-    """The default's weights, each given to a random row: the same spread, without the knowledge."""
-    memory = [_at_start(job)]
+    """Weights made as the default makes them, each given to a random row: the same spread, without the knowledge."""
+    current = _at_start(job)
     generator = np.random.default_rng((job.seed, 14))
 
     def weigh(moment: Moment) -> NDArray[np.float64]:
-        memory[0] = _reweighed(moment, memory[0]).weighting
-        return generator.permutation(memory[0].weights)
+        beliefs = present_beliefs(moment.student, job.rows)
+        reweighted = reweigh(moment.student, job.rows, current, beliefs, job.spec, job.seed)
+        return generator.permutation(reweighted.weighting.weights)
 
     return weigh
 
 
 def _exponential(job: Job, sign: float) -> Weigh:
-    memory = [_at_start(job)]
+    current = _at_start(job)
 
     def weigh(moment: Moment) -> NDArray[np.float64]:
-        reweighted = _reweighed(moment, memory[0])
-        memory[0] = reweighted.weighting
-        influence = reweighted.influence
+        scores = score_rows(moment.student, job.rows, current, job.spec, job.seed)
+        influence = per_unit_of_weight(scores.influence, current.weights, job.spec.training.soft_label_weight)
         spread = float(influence.std()) or 1.0
         return np.asarray(np.exp(sign * np.clip(influence / spread, -_CLIP, _CLIP)))
 
     return weigh
-
-
-def _reweighed(moment: Moment, current: Weighting) -> Reweighted:
-    job = moment.job
-    return reweigh(moment.student, job.rows, current, job.spec, job.seed, agreement=moment.agreement)
 
 
 def _at_start(job: Job) -> Weighting:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from kdaif.datasets import DistillationData
 from kdaif.distillation import (
-    AgreementRecord,
     SoftRows,
     Step,
     distillation_loss,
@@ -52,8 +51,6 @@ class Moment:
         epoch: passes over U so far.
         log_student: log p at temperature 1, float32 `[N, C]`.
         losses: l_i, unweighted, float32 `[N]`.
-        agreement: of the round that ended (see `AgreementRecord`), `[N]`; None after a round on labels alone and
-            where weights are not renewed by rounds.
     """
 
     job: Job
@@ -61,7 +58,6 @@ class Moment:
     epoch: float
     log_student: Tensor
     losses: Tensor
-    agreement: Tensor | None = None
 
     def belief(self) -> NDArray[np.float64]:
         """The student's probability of each pseudo-label, `[N]`."""
@@ -79,13 +75,11 @@ class Rival:
 
     Attributes:
         start: from the job to the function that weighs, which may keep a memory.
-        when: once before training, four times an epoch, or after each round, as the default method does.
-        labels_first: trains the warm-up rounds on L alone, as the default method does.
+        when: once before training, four times an epoch, or after each round.
     """
 
     start: Callable[[Job], Weigh]
     when: Literal["once", "often", "after_round"]
-    labels_first: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +113,6 @@ def train_rival(
     soft = SoftRows(rows.features, rows.teacher_log_targets, torch.from_numpy(weights).float(), rows.ids)
     training = 0.0
     for round_number in range(1, spec.training.rounds + 1):
-        on_labels = rival.labels_first and round_number <= spec.weighting.warmup_rounds
-        record = AgreementRecord(torch.from_numpy(rows.pseudo_labels))
         for number, steps in enumerate(_pieces(job, round_number, often=rival.when == "often")):
             if rival.when == "often":
                 started = time.perf_counter()
@@ -129,14 +121,11 @@ def train_rival(
                 soft = replace(soft, weights=torch.from_numpy(weights).float())
                 weighing += time.perf_counter() - started
             started = time.perf_counter()
-            train_steps(
-                student, optimizer, rows.labeled, None if on_labels else soft, steps, spec.training, record=record
-            )
+            train_steps(student, optimizer, rows.labeled, soft, steps, spec.training)
             training += time.perf_counter() - started
-        if rival.when == "after_round" and round_number >= spec.weighting.warmup_rounds:
+        if rival.when == "after_round":
             started = time.perf_counter()
-            moment = _moment(job, student, float(round_number * spec.training.epochs_per_round))
-            weights = weigh(replace(moment, agreement=None if on_labels else record.mean()))
+            weights = weigh(_moment(job, student, float(round_number * spec.training.epochs_per_round)))
             soft = replace(soft, weights=torch.from_numpy(weights).float())
             weighing += time.perf_counter() - started
     return Trained(student.eval(), normalise(weights), training, weighing)

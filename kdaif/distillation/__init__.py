@@ -1,6 +1,6 @@
 """The distillation objective and the steps that lower it."""
 
-from kdaif.distillation.agreement import AgreementRecord, label_logits
+from kdaif.distillation.beliefs import BeliefRecord, label_logits
 from kdaif.distillation.losses import (
     blended_log_targets,
     distillation_loss,
@@ -12,7 +12,7 @@ from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
 from kdaif.distillation.schedule import Step, round_schedule
 
 __all__ = [
-    "AgreementRecord",
+    "BeliefRecord",
     "LabeledRows",
     "SoftRows",
     "Step",

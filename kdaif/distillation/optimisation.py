@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdaif.distillation.agreement import AgreementRecord
+from kdaif.distillation.beliefs import BeliefRecord
 from kdaif.distillation.losses import distillation_loss, objective
 from kdaif.distillation.schedule import Step
 from kdaif.errors import NonFiniteError
@@ -47,7 +47,7 @@ def train_steps(
     steps: Sequence[Step],
     training: Training,
     *,
-    record: AgreementRecord | None = None,
+    record: BeliefRecord | None = None,
 ) -> float:
     """Takes the steps in order and returns the mean of the objective over them.
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from kdaif.influence.reliability import rank_correlation
 
+_HALVINGS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class InfluenceScores:
@@ -43,9 +45,19 @@ class InfluenceScores:
 
     @property
     def reliability(self) -> float:
-        """Spearman correlation of the scores from the two halves of the blocks, -1 to 1; 0 for a single block."""
+        """Spearman correlation of the scores from two halves of the blocks, -1 to 1, the mean over some random halves.
+
+        0 for a single block.
+        """
         half = len(self.per_block) // 2
-        return rank_correlation(self.per_block[:half].mean(0), self.per_block[half:].mean(0)) if half else 0.0
+        if not half:
+            return 0.0
+        generator = np.random.default_rng(0)
+        halves = [generator.permutation(len(self.per_block)) for _ in range(_HALVINGS)]
+        return float(np.mean([self._correlation(order[:half], order[half:]) for order in halves]))
+
+    def _correlation(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+        return rank_correlation(self.per_block[first].mean(0), self.per_block[second].mean(0))
 
 
 def block_stderr(per_block: NDArray[np.float64]) -> NDArray[np.float64]:

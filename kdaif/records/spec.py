@@ -116,7 +116,7 @@ class Weighting(SpecModel):
 
     method: Literal["influence", "uniform"] = "influence"
     signals: Literal["both", "influence", "agreement"] = "both"
-    target: Literal["keep", "blend"] = "keep"
+    target: Literal["keep", "blend"] = "blend"
     solver: Solver = "head"
     curvature_rows: int = Field(default=256, ge=2, le=1_000_000)
     cg_steps: int = Field(default=3, ge=1, le=1000)
@@ -125,7 +125,8 @@ class Weighting(SpecModel):
     sharpness: float = Field(default=2.0, gt=0.0, le=100.0)
     floor: float = Field(default=0.0, ge=0.0, lt=1.0)
     smoothing: float = Field(default=0.5, ge=0.0, lt=1.0)
-    warmup_rounds: int = Field(default=1, ge=1, le=1000)
+    scout_epochs: int = Field(default=3, ge=0, le=1000)
+    rounds_per_scoring: int = Field(default=2, ge=1, le=1000)
 
 
 class Splits(SpecModel):
@@ -168,11 +169,6 @@ class DistillationSpec(SpecModel):
             raise ValueError("class_names holds a name twice")
         if self.control_arms is not None and len(set(self.control_arms)) != len(self.control_arms):
             raise ValueError("control_arms holds a name twice")
-        if self.weighting.method == "influence" and self.weighting.warmup_rounds >= self.training.rounds:
-            raise ValueError(
-                f"weighting.warmup_rounds is {self.weighting.warmup_rounds} and training.rounds is "
-                f"{self.training.rounds}: no round is left to train with weights. Raise rounds, or lower warmup_rounds"
-            )
         return self
 
     def dataset_ids(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Scoring and weighing after a round: the student and its rows in, weights and targets for the next round out."""
+"""Scoring and weighing before a round: a student and the rows in, the weights and targets of the round out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.distillation import blended_log_targets, distillation_loss, label_logits, log_probabilities
+from kdaif.distillation import blended_log_targets, distillation_loss, log_probabilities
 from kdaif.influence import InfluenceScores, block_stderr, curvature_at, influence_scores, per_unit_of_weight
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows
+from kdaif.rounds.beliefs import Beliefs
 from kdaif.students import Student
 from kdaif.weighting import (
     Parts,
@@ -24,48 +25,36 @@ from kdaif.weighting import (
     log_odds_of,
     loss_weights,
     parts_of,
-    smooth,
 )
+
+_SMALLEST_PROBABILITY = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class Weighting:
-    """What the next round trains with, and what the round after smooths and starts from.
+    """What a round trains with, and what the next scoring starts from.
 
     Attributes:
         weights: mean 1, float64 `[N]`.
         log_targets: float32 `[N, C]` on the device.
-        agreement: smoothed logit of the student's probability of each pseudo-label, float64 `[N]`; None before the
-            first scoring.
-        of_known_labels: the same of the true labels of V, `[M]`.
         solution: of the influence solves, `[K, P]`, where the solver starts from the last one.
     """
 
     weights: NDArray[np.float64]
     log_targets: Tensor
-    agreement: NDArray[np.float64] | None = None
-    of_known_labels: NDArray[np.float64] | None = None
     solution: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """For the arm's state."""
-        arrays = {"weights": self.weights, "agreement": self.agreement, "of_known_labels": self.of_known_labels}
-        stored = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
-        stored["log_targets"] = self.log_targets
+        stored = {"weights": torch.from_numpy(self.weights), "log_targets": self.log_targets}
         return stored if self.solution is None else {**stored, "solution": self.solution}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Weighting:
         """Back from the arm's state."""
-
-        def array(name: str) -> NDArray[np.float64] | None:
-            return tensors[name].numpy().copy() if name in tensors else None
-
         return cls(
             weights=tensors["weights"].numpy().copy(),
             log_targets=tensors["log_targets"].to(device),
-            agreement=array("agreement"),
-            of_known_labels=array("of_known_labels"),
             solution=tensors["solution"].to(device) if "solution" in tensors else None,
         )
 
@@ -98,47 +87,34 @@ class Reweighted:
 
 
 def reweigh(
-    student: Student,
-    rows: ArmRows,
-    current: Weighting,
-    spec: DistillationSpec,
-    seed: int,
-    *,
-    agreement: Tensor | None,
+    student: Student, rows: ArmRows, current: Weighting, beliefs: Beliefs, spec: DistillationSpec, seed: int
 ) -> Reweighted:
     """Scores every row of U in eval mode and turns the scores into weights and targets.
 
     Args:
-        student: after the round.
+        student: whose loss on V is to fall.
         rows: of the job.
-        current: what the round trained with.
+        current: what the last round trained with.
+        beliefs: of the student, smoothed over rounds.
         spec: the job.
         seed: of the arm.
-        agreement: logit of each pseudo-label as the round saw it, `[N]`; None when the round trained on L alone, and
-            the student as it is now has seen no pseudo-label.
     """
     options, temperature = spec.weighting, spec.training.temperature
     student.eval()
-    scores = _scores(student, rows, current, spec, seed)
+    scores = score_rows(student, rows, current, spec, seed)
     per_block = per_unit_of_weight(scores.per_block, current.weights, spec.training.soft_label_weight)
     influence, stderr = scores.shares @ per_block, block_stderr(per_block)
-
     logits = torch.from_numpy(scores.logits).to(rows.features.device)
-    if agreement is None:
-        agreement = label_logits(logits, rows.pseudo_label_codes)
-    with torch.no_grad():
-        of_known = label_logits(student(rows.validation.features).float(), rows.validation.labels)
-    agreed = smooth(current.agreement, _as_array(agreement), options.smoothing)
-    known = smooth(current.of_known_labels, _as_array(of_known), options.smoothing)
 
-    z_influence, z_agreement = influence_z(influence, stderr), agreement_z(agreed, known)
+    z_influence = influence_z(influence, stderr, scores.reliability)
+    z_agreement = agreement_z(_as_array(beliefs.pseudo_labels), _as_array(beliefs.known_labels))
     parts = _used(parts_of(z_influence, z_agreement, options.sharpness), options.signals)
     blended = options.target == "blend"
     weights = loss_weights(parts, floor=options.floor, blended=blended)
     log_targets = rows.teacher_log_targets
     if blended:
-        shares = torch.from_numpy(parts.right).to(logits)
-        log_targets = blended_log_targets(log_targets, log_probabilities(logits, temperature), shares)
+        believed = log_probabilities(beliefs.probabilities.clamp_min(_SMALLEST_PROBABILITY).log(), temperature)
+        log_targets = blended_log_targets(log_targets, believed, torch.from_numpy(parts.right).to(believed))
     metrics = {
         "kept_share": float(parts.kept.mean()),
         "effective_sample_size": effective_sample_size(weights),
@@ -149,7 +125,7 @@ def reweigh(
         "solves_stopped": float(scores.solves_stopped),
     }
     return Reweighted(
-        weighting=Weighting(weights, log_targets, agreed, known, scores.solution),
+        weighting=Weighting(weights, log_targets, scores.solution),
         influence=influence,
         stderr=stderr,
         z_influence=z_influence,
@@ -161,7 +137,10 @@ def reweigh(
     )
 
 
-def _scores(student: Student, rows: ArmRows, current: Weighting, spec: DistillationSpec, seed: int) -> InfluenceScores:
+def score_rows(
+    student: Student, rows: ArmRows, current: Weighting, spec: DistillationSpec, seed: int
+) -> InfluenceScores:
+    """Influence of every row of U on each block of V, with the job's solver and damping."""
     options = spec.weighting
     curvature = curvature_at(
         student,

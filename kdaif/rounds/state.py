@@ -15,7 +15,7 @@ class ArmState:
 
     Attributes:
         tensors: on the CPU, contiguous, none sharing memory with another; by name: ``student/...`` parameters and
-            buffers, ``optimizer/<parameter>/...``, and in the influence arm ``weighting/...``.
+            buffers, ``optimizer/<parameter>/...``, ``weighting/...`` and ``beliefs/...``.
         numbers: ``round``, counted from 1, and ``seed``.
     """
 
@@ -26,7 +26,7 @@ class ArmState:
 def pack(
     student: nn.Module,
     optimizer: torch.optim.Optimizer,
-    weighting: Mapping[str, Tensor],
+    remembered: Mapping[str, Mapping[str, Tensor]],
     *,
     round_number: int,
     seed: int,
@@ -36,7 +36,8 @@ def pack(
     for name, parameter in student.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer/{name}/{key}"] = value
-    tensors |= {f"weighting/{name}": tensor for name, tensor in weighting.items()}
+    for group, members in remembered.items():
+        tensors |= {f"{group}/{name}": tensor for name, tensor in members.items()}
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     return ArmState(copies, {"round": float(round_number), "seed": float(seed)})
 

@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from kdaif.datasets import DistillationData
-from kdaif.distillation import AgreementRecord, SoftRows, round_schedule, train_steps
+from kdaif.distillation import BeliefRecord, SoftRows, round_schedule, train_steps
 from kdaif.errors import InvalidInputError
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
+from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, present_beliefs, smoothed
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.weights_rows import weights_table
@@ -33,7 +34,7 @@ class RoundOutcome:
         round: counted from 1.
         state: enough to go on, and to get the student.
         metrics: of the round; a number that could not be computed is left out.
-        weights: by `weights_schema`, sorted by id; None where nothing was scored.
+        weights: those the round trained with, by `weights_schema`, sorted by id; None where it was not scored anew.
     """
 
     round: int
@@ -55,8 +56,9 @@ def train_arm(
     """Trains one arm and yields after every round.
 
     All arms of a seed start from the same parameters and take the same steps on the same rows in the same order; they
-    differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone, and so does
-    ``influence`` in its warm-up rounds: its first opinion of the pseudo-labels is that of a student that saw none.
+    differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone. ``influence`` scores U
+    before the first round by a scout, a student that learns from L alone and is then thrown away, and before later
+    rounds by the student itself.
 
     Args:
         arm: ``influence``, ``uniform``, ``supervised`` or ``oracle`` (weight 0 for every row of U whose pseudo-label is
@@ -76,34 +78,37 @@ def train_arm(
     rows = arm_rows(data, targets, spec.training.temperature, device)
     weighting = _initial_weighting(arm, rows)
     student = _new_student(spec, data, seed).to(device)
-    optimizer = torch.optim.AdamW(
-        student.parameters(), lr=spec.training.learning_rate, weight_decay=spec.training.weight_decay, fused=True
-    )
-    finished = 0
+    optimizer = _optimizer(student, spec)
+    finished, beliefs = 0, None
     if resume is not None:
         restore(resume, student, optimizer)
         finished = int(resume.numbers["round"])
         weighting = Weighting.from_tensors(under(resume, "weighting/"), device)
+        stored = under(resume, "beliefs/")
+        beliefs = Beliefs.from_tensors(stored, device) if stored else None
     for round_number in range(finished + 1, spec.training.rounds + 1):
-        started = time.perf_counter()
-        record = AgreementRecord(rows.pseudo_label_codes) if arm == "influence" else None
-        taught = _teaches_unlabeled(arm, spec, round_number)
-        train_loss = _train_round(
-            student, optimizer, rows, weighting if taught else None, spec, seed, round_number, record
-        )
-        trained = time.perf_counter()
-        metrics = {"train_loss": train_loss, **_held_out_metrics(student, rows.validation)}
-        table = None
-        if arm == "influence" and round_number >= spec.weighting.warmup_rounds:
-            before = time.perf_counter()
-            seen = record.mean() if record is not None and taught else None
-            reweighted = reweigh(student, rows, weighting, spec, seed, agreement=seen)
-            metrics |= reweighted.metrics | {"influence_seconds": time.perf_counter() - before}
+        metrics, table = {}, None
+        if arm == "influence" and _is_scored(round_number, spec):
+            started = time.perf_counter()
+            judge = student
+            if beliefs is None:
+                judge = _scout(spec, data, rows, seed)
+                beliefs = present_beliefs(judge, rows)
+            reweighted = reweigh(judge, rows, weighting, beliefs, spec, seed)
             weighting = reweighted.weighting
+            metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
             metrics |= _wrong_row_auroc(rows, reweighted)
             table = weights_table(data, targets, reweighted, round_number)
-        metrics["train_seconds"] = trained - started
-        state = pack(student, optimizer, weighting.tensors(), round_number=round_number, seed=seed)
+        started = time.perf_counter()
+        record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names)) if arm == "influence" else None
+        soft = None if arm == "supervised" else weighting
+        metrics["train_loss"] = _train_round(student, optimizer, rows, soft, spec, seed, round_number, record)
+        if record is not None:
+            beliefs = smoothed(beliefs, beliefs_while_learning(record, student, rows), spec.weighting.smoothing)
+        metrics["train_seconds"] = time.perf_counter() - started
+        metrics |= _held_out_metrics(student, rows.validation)
+        remembered = {"weighting": weighting.tensors(), "beliefs": beliefs.tensors() if beliefs else {}}
+        state = pack(student, optimizer, remembered, round_number=round_number, seed=seed)
         yield RoundOutcome(round_number, state, metrics, table)
 
 
@@ -119,6 +124,13 @@ def _new_student(spec: DistillationSpec, data: DistillationData, seed: int) -> S
     return build_student(spec.student, data.signature, len(data.class_names), reference, seed)
 
 
+def _optimizer(student: Student, spec: DistillationSpec) -> torch.optim.Optimizer:
+    training = spec.training
+    return torch.optim.AdamW(
+        student.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
+
+
 def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
     weights = np.ones(len(rows.ids))
     if arm == "oracle":
@@ -130,12 +142,18 @@ def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
     return Weighting(weights, rows.teacher_log_targets)
 
 
-def _teaches_unlabeled(arm: str, spec: DistillationSpec, round_number: int) -> bool:
-    """Warm-up on L needs a loss on L."""
-    if arm == "supervised":
-        return False
-    warming_up = arm == "influence" and round_number <= spec.weighting.warmup_rounds
-    return not warming_up or spec.training.hard_label_weight == 0
+def _is_scored(round_number: int, spec: DistillationSpec) -> bool:
+    """The first round by a scout, which needs a loss on L; later ones at the rounds between scorings."""
+    if round_number == 1:
+        return spec.weighting.scout_epochs > 0 and spec.training.hard_label_weight > 0
+    return round_number % spec.weighting.rounds_per_scoring == 0
+
+
+def _scout(spec: DistillationSpec, data: DistillationData, rows: ArmRows, seed: int) -> Student:
+    """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
+    scout = _new_student(spec, data, seed).to(rows.features.device)
+    _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None)
+    return scout
 
 
 def _train_round(
@@ -146,7 +164,7 @@ def _train_round(
     spec: DistillationSpec,
     seed: int,
     round_number: int,
-    record: AgreementRecord | None,
+    record: BeliefRecord | None,
 ) -> float:
     """Mean objective over the round's steps."""
     training, device = spec.training, rows.features.device
@@ -154,7 +172,7 @@ def _train_round(
         len(rows.labeled.ids),
         len(rows.ids),
         batch_size=training.batch_size,
-        epochs=training.epochs_per_round,
+        epochs=spec.weighting.scout_epochs if round_number == 0 else training.epochs_per_round,
         seed=seed,
         round_number=round_number,
     )

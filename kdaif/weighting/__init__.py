@@ -1,6 +1,6 @@
 """From influence and agreement to weights that can be explained. numpy only."""
 
-from kdaif.weighting.log_odds import agreement_z, influence_z, smooth
+from kdaif.weighting.log_odds import agreement_z, influence_z
 from kdaif.weighting.weights import Parts, effective_sample_size, log_odds_of, loss_weights, normalise, parts_of
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     "loss_weights",
     "normalise",
     "parts_of",
-    "smooth",
 ]

@@ -9,16 +9,26 @@ _CLIP = 4.0
 _KNOWN_LABELS_KEPT = 0.8
 
 
-def influence_z(influence: NDArray[np.floating], stderr: NDArray[np.floating]) -> NDArray[np.float64]:
-    """clip(-influence / stderr, -4, 4), `[N]`: how many standard errors of V lie between the row and doing nothing.
+def influence_z(
+    influence: NDArray[np.floating], stderr: NDArray[np.floating], reliability: float
+) -> NDArray[np.float64]:
+    """sqrt(R) clip(-influence / stderr, -4, 4), `[N]`: how surely the row helps, in standard errors of V.
 
-    Its own standard error is the yardstick, so an influence that is luck of V stays near 0, with nothing to tune; and
-    zero stays zero, since the sign carries meaning. Without a standard error (a single block) all are 0.
+    Its own standard error is the yardstick, so an influence that is luck of V stays near 0; and zero stays zero, since
+    the sign carries meaning. R = 2 r / (1 + r) is the reliability of the whole of V (Spearman and Brown 1910): where
+    two halves of V do not rank the rows alike, influence has no say. Without a standard error (one block) all are 0.
+
+    Args:
+        influence: `[N]`.
+        stderr: of it, `[N]`.
+        reliability: r, the rank correlation of the influences of two halves of V.
     """
     values = np.asarray(influence, dtype=np.float64)
     spread = np.asarray(stderr, dtype=np.float64)
     ratio = np.divide(-values, spread, out=np.zeros_like(values), where=spread > 0)
-    return np.clip(ratio, -_CLIP, _CLIP)
+    whole = 2.0 * reliability / (1.0 + reliability) if reliability > 0 else 0.0
+    z: NDArray[np.float64] = np.sqrt(whole) * np.clip(ratio, -_CLIP, _CLIP)
+    return z
 
 
 def agreement_z(agreement: NDArray[np.floating], of_known_labels: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -36,8 +46,3 @@ def agreement_z(agreement: NDArray[np.floating], of_known_labels: NDArray[np.flo
         return values
     known = np.clip(np.asarray(of_known_labels, dtype=np.float64), -_CLIP, _CLIP)
     return values - min(float(np.quantile(known, 1.0 - _KNOWN_LABELS_KEPT)), 0.0)
-
-
-def smooth(previous: NDArray[np.float64] | None, new: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
-    """Smooths over rounds: s <- e s + (1 - e) s_new, `[N]`; the first round has nothing to smooth with."""
-    return new if previous is None else smoothing * previous + (1.0 - smoothing) * new
