@@ -107,7 +107,9 @@ def reweigh(
     logits = torch.from_numpy(scores.logits).to(rows.features.device)
 
     z_influence = influence_z(influence, stderr, scores.reliability)
-    z_agreement = agreement_z(_as_array(beliefs.pseudo_labels), _as_array(beliefs.known_labels))
+    z_agreement = agreement_z(
+        _as_array(beliefs.pseudo_labels), _as_array(beliefs.known_labels), rows.validation.labels.cpu().numpy()
+    )
     parts = _used(parts_of(z_influence, z_agreement, options.sharpness), options.signals)
     blended = options.target == "blend"
     weights = loss_weights(parts, floor=options.floor, blended=blended)

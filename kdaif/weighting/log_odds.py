@@ -31,18 +31,26 @@ def influence_z(
     return z
 
 
-def agreement_z(agreement: NDArray[np.floating], of_known_labels: NDArray[np.floating]) -> NDArray[np.float64]:
+def agreement_z(
+    agreement: NDArray[np.floating], of_known_labels: NDArray[np.floating], known_classes: NDArray[np.integer]
+) -> NDArray[np.float64]:
     """The student's logit of each pseudo-label, `[N]`, from where it would keep 8 in 10 labels known to be right.
 
-    A student that is sure of little would call every pseudo-label wrong. What it thinks of true labels that it has not
-    seen, those of V, says how much confidence can be asked for: the 20 % quantile, or even odds where that is lower.
+    A student that is sure of little would call every pseudo-label wrong. What it thinks of true labels that it was not
+    taught, those of V, says how much confidence can be asked for: their 20 % quantile, or even odds where that is
+    lower. Each class has the same say in the quantile, so a class that is rare and hard is not called wrong for it.
 
     Args:
         agreement: logit of the student's probability of the pseudo-label, `[N]`.
         of_known_labels: the same of the true labels of V, `[M]`; empty asks for even odds.
+        known_classes: class codes of V, `[M]`.
     """
     values = np.clip(np.asarray(agreement, dtype=np.float64), -_CLIP, _CLIP)
     if len(of_known_labels) == 0:
         return values
     known = np.clip(np.asarray(of_known_labels, dtype=np.float64), -_CLIP, _CLIP)
-    return values - min(float(np.quantile(known, 1.0 - _KNOWN_LABELS_KEPT)), 0.0)
+    shares = 1.0 / np.bincount(known_classes)[known_classes]
+    order = np.argsort(known, kind="stable")
+    passed = np.cumsum(shares[order]) / shares.sum()
+    at = min(int(np.searchsorted(passed, 1.0 - _KNOWN_LABELS_KEPT)), len(known) - 1)
+    return values - min(float(known[order][at]), 0.0)
