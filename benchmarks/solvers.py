@@ -83,7 +83,7 @@ def _run(
     figures["auroc"] = found
     seconds = {name: sum(o.metrics.get(name, 0.0) for o in outcomes) for name in ("influence_seconds", "train_seconds")}
     figures["overhead"] = seconds["influence_seconds"] / seconds["train_seconds"]
-    for name in ("residual", "reliability", "damping", "gate_step", "wrong_row_auroc"):
+    for name in ("residual", "reliability", "damping", "kept_share", "wrong_row_auroc"):
         figures[name] = [round(o.metrics[name], 4) for o in outcomes if name in o.metrics]
     return figures
 

@@ -108,8 +108,8 @@ class Training:
     """The loss and the optimiser, the same for all arms.
 
     Attributes:
-        rounds: default 4.
-        epochs_per_round: passes over the unlabelled rows per round. Default 10.
+        rounds: default 8.
+        epochs_per_round: passes over the unlabelled rows per round. Default 5.
         batch_size: default 64.
         learning_rate: default 0.001.
         weight_decay: default 0.0005.
@@ -139,19 +139,22 @@ class Weighting:
     Attributes:
         method: ``"influence"`` (default) or ``"uniform"``, plain distillation.
         target: ``"blend"`` (default) moves a down-weighted target towards the student's view; ``"keep"`` does not.
-        solver: of the influence solve. ``"cg"`` (default), conjugate gradient; ``"ekfac"``, eigenvalue-corrected
-            Kronecker factors of all linear and convolutional layers; ``"head"``, the last layer alone in closed form.
+        signals: what a weight is made of: ``"both"`` (default), ``"influence"`` or ``"agreement"`` alone.
+        solver: of the influence solve. ``"head"`` (default), the last layer alone in closed form; ``"ekfac"``,
+            eigenvalue-corrected Kronecker factors of all linear and convolutional layers; ``"cg"``, conjugate gradient.
         curvature_rows: rows for the Gauss-Newton products. Default 256.
         cg_steps: conjugate-gradient steps. Default 3.
         damping: added to the Gauss-Newton matrix. Default: from the gradient itself.
-        blocks: of validation rows, for standard errors. Default 4.
-        sharpness: slope of the sigmoid from log-odds to weight. Default 2.
-        floor: smallest weight before normalising, 0 to 1. Default 0.05.
-        smoothing: share of the former round's log-odds that is kept. Default 0.5.
-        warmup_rounds: round after which weights are first used. Default 1.
+        blocks: of validation rows, for standard errors. Default 32.
+        sharpness: slope of the sigmoids from log-odds to the two factors of a weight. Default 2.
+        floor: smallest weight before normalising, 0 to below 1. Default 0.
+        smoothing: share of what the student believed in former rounds that is kept. Default 0.5.
+        scout_epochs: passes of a student that learns from labels alone, to judge pseudo-labels first. Default 3.
+        rounds_per_scoring: weights are renewed before every round of this many. Default 2.
     """
 
     method: Literal["influence", "uniform"] | None = None
+    signals: Literal["both", "influence", "agreement"] | None = None
     target: Literal["keep", "blend"] | None = None
     solver: Literal["cg", "ekfac", "head"] | None = None
     curvature_rows: int | None = None
@@ -161,7 +164,8 @@ class Weighting:
     sharpness: float | None = None
     floor: float | None = None
     smoothing: float | None = None
-    warmup_rounds: int | None = None
+    scout_epochs: int | None = None
+    rounds_per_scoring: int | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ class Splits:
     Attributes:
         validation_share: of the labelled rows. Default 0.3.
         test_share: of the labelled rows. Default 0.2.
-        gate_share: of the validation rows, for the gate. Default 0.4.
+        gate_share: of the validation rows, kept from the weights for calibration. Default 0.2.
     """
 
     validation_share: float | None = None

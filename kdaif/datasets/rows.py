@@ -61,7 +61,7 @@ class DistillationData:
         signature: of every row.
         labeled: trains with hard labels.
         validation: influence is measured on it.
-        gate: decides whether new weights are taken; apart from ``validation``, which chose them.
+        gate: has no say in the weights; the temperature is fitted on it.
         unlabeled: trains with the teacher's soft targets.
         test: touched only by the evaluation.
         report: what was found on the way; no errors.

@@ -15,7 +15,6 @@ def verdict(
     treated: str = "influence",
     baseline: str = "uniform",
     rows: str = "the test rows",
-    gate_steps: Sequence[float] = (),
 ) -> str:
     """Says in one sentence whether influence weighting helped, hurt, or did not help.
 
@@ -28,7 +27,6 @@ def verdict(
         treated: name of the weighted arm.
         baseline: name of the arm it is held against.
         rows: what the figures were measured on.
-        gate_steps: how far the gate let the weights go in each scored round, 0 to 1; empty when not known.
 
     Returns:
         The sentence, with accuracies in per cent and differences in points.
@@ -48,7 +46,6 @@ def verdict(
     parts = [f"{_headline(weighted, uniform)}: {against}, {chance}"]
     parts += _oracle_gap(weighted, uniform, arms.get("oracle"))
     parts += _against_supervised(weighted, arms.get("supervised"))
-    parts += _gate(gate_steps)
     return "; ".join(parts) + "."
 
 
@@ -100,16 +97,6 @@ def _against_supervised(weighted: ArmResult, supervised: ArmResult | None) -> li
     if supervised.accuracy > weighted.accuracy:
         return [f"{alone}, more than any weighting gave"]
     return [f"{alone}, so distilling adds {_points(weighted.accuracy, supervised.accuracy)}"]
-
-
-def _gate(gate_steps: Sequence[float]) -> list[str]:
-    """A shut gate is the plain reason for weights that are all 1, so it is said."""
-    shut = sum(step == 0 for step in gate_steps)
-    if shut == 0:
-        return []
-    if shut == len(gate_steps):
-        return ["the gate found no gain it could believe in, and left the weights uniform"]
-    return [f"the gate left the weights uniform in {shut} of {len(gate_steps)} rounds"]
 
 
 def _percent(accuracy: float) -> str:

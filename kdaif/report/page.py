@@ -34,8 +34,7 @@ _CURVES = (
         "rank correlation of two halves of the validation rows, −1 to 1",
         False,
     ),
-    ("gate_step", "Gate step", "0: the gate kept uniform weights, 1: it took the proposed ones", False),
-    ("share_influence", "Share of influence", "in the log-odds; the rest is agreement", True),
+    ("kept_share", "Kept share", "mean of both factors of the weight, 0 to 1, before it is scaled to mean 1", False),
     ("effective_sample_size", "Effective sample size", "equally weighted rows, (Σw)² / Σw²", False),
 )
 _MOST_FEATURES = 6

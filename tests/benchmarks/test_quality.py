@@ -97,7 +97,7 @@ def test_parts_share_no_row_and_the_minority_is_cut() -> None:
     parts = (whole.labeled, whole.validation, whole.gate, whole.unlabeled, whole.test)
     ids = np.concatenate([part.ids for part in parts])
     assert len(np.unique(ids)) == len(ids) == 1797
-    assert (len(whole.labeled), len(whole.validation), len(whole.gate)) == (100, 60, 40)
+    assert (len(whole.labeled), len(whole.validation), len(whole.gate)) == (100, 80, 20)
     minority = minority_class(2, 10)
     assert whole.unlabeled.truth is not None
     assert thinned.unlabeled.truth is not None

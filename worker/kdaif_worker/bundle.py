@@ -72,7 +72,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
     result = JobResult(
         attempt=assignment.attempt,
         arms=results,
-        verdict=verdict(results, gate_steps=_gate_steps(trained)),
+        verdict=verdict(results),
         seconds=sum(trained.stage_seconds.values()),
         external_arms=external,
         external_verdict=external_verdict(external) if external else "",
@@ -197,11 +197,6 @@ def _classes(trained: Trained) -> list[ClassRow]:
         )
         for code, (name, shipped) in enumerate(zip(data.class_names, primary, strict=True))
     ]
-
-
-def _gate_steps(trained: Trained) -> list[float]:
-    curve = trained.point.finished.get(("influence", trained.assignment.spec.training.seed))
-    return [metrics["gate_step"] for metrics in curve.curve if "gate_step" in metrics] if curve else []
 
 
 def _curve(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

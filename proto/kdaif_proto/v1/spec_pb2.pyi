@@ -345,9 +345,9 @@ class Training(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     SEEDS_FIELD_NUMBER: builtins.int
     rounds: builtins.int
-    """Default 4."""
+    """Default 8."""
     epochs_per_round: builtins.int
-    """Passes over the unlabelled rows per round. Default 10."""
+    """Passes over the unlabelled rows per round. Default 5."""
     batch_size: builtins.int
     """Default 64."""
     learning_rate: builtins.float
@@ -443,6 +443,27 @@ class Weighting(google.protobuf.message.Message):
     TARGET_BLEND: Weighting.Target.ValueType  # 2
     """A down-weighted row's target moves towards the student's own view."""
 
+    class _Signals:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _SignalsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Weighting._Signals.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        SIGNALS_UNSPECIFIED: Weighting._Signals.ValueType  # 0
+        SIGNALS_BOTH: Weighting._Signals.ValueType  # 1
+        SIGNALS_INFLUENCE: Weighting._Signals.ValueType  # 2
+        """Influence on the validation loss alone."""
+        SIGNALS_AGREEMENT: Weighting._Signals.ValueType  # 3
+        """The student's agreement with the pseudo-label alone."""
+
+    class Signals(_Signals, metaclass=_SignalsEnumTypeWrapper): ...
+    SIGNALS_UNSPECIFIED: Weighting.Signals.ValueType  # 0
+    SIGNALS_BOTH: Weighting.Signals.ValueType  # 1
+    SIGNALS_INFLUENCE: Weighting.Signals.ValueType  # 2
+    """Influence on the validation loss alone."""
+    SIGNALS_AGREEMENT: Weighting.Signals.ValueType  # 3
+    """The student's agreement with the pseudo-label alone."""
+
     class _Solver:
         ValueType = typing.NewType("ValueType", builtins.int)
         V: typing_extensions.TypeAlias = ValueType
@@ -479,6 +500,9 @@ class Weighting(google.protobuf.message.Message):
     SMOOTHING_FIELD_NUMBER: builtins.int
     WARMUP_ROUNDS_FIELD_NUMBER: builtins.int
     SOLVER_FIELD_NUMBER: builtins.int
+    SCOUT_EPOCHS_FIELD_NUMBER: builtins.int
+    ROUNDS_PER_SCORING_FIELD_NUMBER: builtins.int
+    SIGNALS_FIELD_NUMBER: builtins.int
     method: global___Weighting.Method.ValueType
     target: global___Weighting.Target.ValueType
     curvature_rows: builtins.int
@@ -486,19 +510,27 @@ class Weighting(google.protobuf.message.Message):
     cg_steps: builtins.int
     """Conjugate-gradient steps. Default 3."""
     damping: builtins.float
-    """Added to the Gauss-Newton matrix. Left out: 0.1 g'Hg / g'g."""
+    """Added to the Gauss-Newton matrix. Left out: 0.1 g'Hg / g'g, and 0.03 of it for SOLVER_HEAD."""
     blocks: builtins.int
-    """Blocks of validation rows, for standard errors. Default 4."""
+    """Blocks of validation rows, for standard errors. Default 32."""
     sharpness: builtins.float
-    """Slope of the sigmoid from log-odds to weight. Default 2."""
+    """Slope of the sigmoids from log-odds to the two factors of a weight. Default 2."""
     floor: builtins.float
-    """Smallest weight before normalising, 0 to 1. Default 0.05."""
+    """Smallest weight before normalising, 0 to below 1. Default 0."""
     smoothing: builtins.float
-    """Share of the former round's log-odds that is kept, 0 to below 1. Default 0.5."""
+    """Share of what the student believed in former rounds that is kept, 0 to below 1. Default 0.5."""
     warmup_rounds: builtins.int
-    """Round after which weights are first used. Default 1."""
+    """Gone: weights are made before a round, not after a warm-up. A server refuses it; see scout_epochs."""
     solver: global___Weighting.Solver.ValueType
-    """Default SOLVER_CG."""
+    """Default SOLVER_HEAD."""
+    scout_epochs: builtins.int
+    """Passes of the scout, a student that learns from the labelled rows alone, judges the pseudo-labels before the first
+    round, and is thrown away. 0: the first round is uniform. Default 3.
+    """
+    rounds_per_scoring: builtins.int
+    """Weights are renewed before every round of this many. Default 2."""
+    signals: global___Weighting.Signals.ValueType
+    """What a weight is made of. Default SIGNALS_BOTH."""
     def __init__(
         self,
         *,
@@ -513,9 +545,12 @@ class Weighting(google.protobuf.message.Message):
         smoothing: builtins.float | None = ...,
         warmup_rounds: builtins.int | None = ...,
         solver: global___Weighting.Solver.ValueType = ...,
+        scout_epochs: builtins.int | None = ...,
+        rounds_per_scoring: builtins.int | None = ...,
+        signals: global___Weighting.Signals.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "sharpness", b"sharpness", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_blocks", b"_blocks"]) -> typing.Literal["blocks"] | None: ...
     @typing.overload
@@ -526,6 +561,10 @@ class Weighting(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_damping", b"_damping"]) -> typing.Literal["damping"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_floor", b"_floor"]) -> typing.Literal["floor"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rounds_per_scoring", b"_rounds_per_scoring"]) -> typing.Literal["rounds_per_scoring"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_scout_epochs", b"_scout_epochs"]) -> typing.Literal["scout_epochs"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_sharpness", b"_sharpness"]) -> typing.Literal["sharpness"] | None: ...
     @typing.overload
@@ -547,7 +586,7 @@ class Splits(google.protobuf.message.Message):
     test_share: builtins.float
     """Share of `labeled` set aside for testing where none is given. Default 0.2."""
     gate_share: builtins.float
-    """Share of the validation rows kept for the gate. Default 0.4."""
+    """Share of the validation rows that weights never see; the students' calibration is measured there. Default 0.2."""
     def __init__(
         self,
         *,

@@ -21,7 +21,7 @@ def test_parts_are_stratified_and_disjoint(job: MakeJob) -> None:
     assert data.class_names == ("c0", "c1", "c2")
     assert data.signature == InputSignature("numeric", (2,), ("x", "y"))
     assert {name: len(getattr(data, name)) for name in PARTS} == {
-        "labeled": 30, "validation": 12, "gate": 6, "test": 12, "unlabeled": 90,
+        "labeled": 30, "validation": 15, "gate": 3, "test": 12, "unlabeled": 90,
     }  # fmt: skip
     for name in ("labeled", "validation", "gate", "test"):
         counts = np.bincount(getattr(data, name).labels)
@@ -49,7 +49,7 @@ def test_given_validation_and_test_are_used(job: MakeJob) -> None:
     tables["test"] = pa.table(numbers(30, seed=4, prefix="t"))
     data = job(tables).prepare()
     assert len(data.labeled) == 60
-    assert (len(data.validation), len(data.gate)) == (18, 12)
+    assert (len(data.validation), len(data.gate)) == (24, 6)
     assert set(data.test.ids) == {f"t{row}" for row in range(30)}
     assert data.test_is_given
 

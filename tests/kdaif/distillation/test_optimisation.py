@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from kdaif.distillation import (
-    AgreementRecord,
+    BeliefRecord,
     LabeledRows,
     SoftRows,
     label_logits,
@@ -147,14 +147,17 @@ def test_the_record_holds_what_the_student_said_before_each_step() -> None:
     student = nn.Linear(4, 3)
     said = torch.tensor([0, 1, 2, 0, 1, 2])
     expected = label_logits(student(soft.features).detach(), said)
+    before = student(soft.features).detach().softmax(1)
     one_step = round_schedule(4, 6, batch_size=6, epochs=1, seed=0, round_number=1)
-    record = AgreementRecord(said)
+    record = BeliefRecord(said, 3)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
     train_steps(student, optimizer, labeled, soft, one_step, TRAINING, record=record)
-    torch.testing.assert_close(record.mean(), expected)
+    torch.testing.assert_close(record.label_logits(), expected)
+    torch.testing.assert_close(record.probabilities(), before)
     after = label_logits(student(soft.features).detach(), said)
     train_steps(student, optimizer, labeled, soft, one_step, TRAINING, record=record)
-    torch.testing.assert_close(record.mean(), (expected + after) / 2)
+    torch.testing.assert_close(record.label_logits(), (expected + after) / 2)
+    torch.testing.assert_close(record.probabilities().sum(1), torch.ones(6))
 
 
 def test_label_logits_are_log_odds_and_clipped() -> None:
@@ -165,4 +168,6 @@ def test_label_logits_are_log_odds_and_clipped() -> None:
 
 
 def test_a_row_that_was_never_seen_has_no_opinion() -> None:
-    assert AgreementRecord(torch.tensor([1, 0])).mean().tolist() == [0.0, 0.0]
+    record = BeliefRecord(torch.tensor([1, 0]), 2)
+    assert record.label_logits().tolist() == [0.0, 0.0]
+    assert record.probabilities().tolist() == [[0.0, 0.0], [0.0, 0.0]]

@@ -75,13 +75,6 @@ def test_the_supervised_student_is_named_ahead_or_behind() -> None:
     assert behind.endswith("; training on the labelled rows alone reaches 76.0 %, so distilling adds +1.2 points.")
 
 
-def test_a_gate_that_stayed_shut_is_said() -> None:
-    results = [UNIFORM, arm("influence", 0.748, 1.0)]
-    assert "left the weights uniform." in verdict(results, gate_steps=(0.0, 0.0))
-    assert "uniform in 1 of 3 rounds" in verdict(results, gate_steps=(0.0, 1.0, 0.5))
-    assert "gate" not in verdict(results, gate_steps=(1.0, 1.0))
-
-
 def test_no_difference_has_no_sign() -> None:
     assert "0.0 points (p = 1.000)" in verdict([UNIFORM, arm("influence", 0.748, 1.0)])
     assert "-0.0" not in verdict([UNIFORM, arm("influence", 0.74799, 1.0)])

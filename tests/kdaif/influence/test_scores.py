@@ -8,7 +8,6 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from kdaif.distillation import distillation_loss
 from kdaif.influence import (
     InfluenceScores,
     block_stderr,
@@ -75,7 +74,7 @@ def test_planted_flips_get_higher_influence_and_lower_weights() -> None:
     influence = found.influence
     flipped = given.flipped.numpy()
     assert roc_auc_score(flipped, influence) > 0.7
-    z = influence_z(influence, block_stderr(found.per_block))
+    z = influence_z(influence, block_stderr(found.per_block), found.reliability)
     weights = loss_weights(parts_of(z, np.full_like(z, 4.0), 1.0), floor=0.0, blended=False)
     assert weights[flipped].mean() < 0.8 * weights[~flipped].mean()
     assert influence[flipped].mean() > 0

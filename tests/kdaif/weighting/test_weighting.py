@@ -13,11 +13,11 @@ from kdaif.weighting import (
     loss_weights,
     normalise,
     parts_of,
-    smooth,
 )
 
 FINITE = hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6))
 NEUTRAL = 0.0
+SURE = 1.0  # two halves of V rank the rows alike
 
 
 def weights_of(z: np.ndarray) -> np.ndarray:
@@ -26,13 +26,13 @@ def weights_of(z: np.ndarray) -> np.ndarray:
 
 def test_harmful_rows_weigh_less_and_zero_influence_stays_at_zero() -> None:
     influence = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    z = influence_z(influence, np.ones(5))
+    z = influence_z(influence, np.ones(5), SURE)
     assert z.tolist() == [2.0, 1.0, 0.0, -1.0, -2.0]
     assert (np.diff(weights_of(z)) < 0).all()
 
 
 def test_influence_is_judged_by_its_own_standard_error() -> None:
-    z = influence_z(np.array([-1.0, -1.0, -1.0]), np.array([0.1, 1.0, 100.0]))
+    z = influence_z(np.array([-1.0, -1.0, -1.0]), np.array([0.1, 1.0, 100.0]), SURE)
     assert z.tolist() == [4.0, 1.0, 0.01]
     helps = parts_of(z, np.zeros(3), 1.0).helps
     assert helps[2] == pytest.approx(0.5, abs=0.01)
@@ -40,19 +40,19 @@ def test_influence_is_judged_by_its_own_standard_error() -> None:
 
 
 def test_without_a_standard_error_influence_says_nothing() -> None:
-    assert influence_z(np.array([-1.0, 5.0]), np.zeros(2)).tolist() == [0.0, 0.0]
+    assert influence_z(np.array([-1.0, 5.0]), np.zeros(2), SURE).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("value", [-0.3, 0.0, 7.0])
 def test_d18_constant_influence_gives_weights_of_exactly_one(value: float) -> None:
     for n in (1, 3, 7, 1000):
-        assert (weights_of(influence_z(np.full(n, value), np.full(n, 0.2))) == 1.0).all()
+        assert (weights_of(influence_z(np.full(n, value), np.full(n, 0.2), SURE)) == 1.0).all()
 
 
 def test_one_outlier_does_not_flatten_the_rest() -> None:
     influence = np.random.default_rng(0).normal(size=200)
     influence[0] = 1e9
-    assert weights_of(influence_z(influence, np.ones(200)))[1:].std() > 0.2
+    assert weights_of(influence_z(influence, np.ones(200), SURE))[1:].std() > 0.2
 
 
 @given(FINITE, FINITE, st.floats(0, 0.9), st.booleans())
@@ -60,7 +60,9 @@ def test_weights_are_finite_not_negative_and_of_mean_one(
     influence: np.ndarray, logits: np.ndarray, floor: float, blended: bool
 ) -> None:
     n = min(len(influence), len(logits))
-    parts = parts_of(influence_z(influence[:n], np.ones(n)), agreement_z(logits[:n], logits), 2.0)
+    parts = parts_of(
+        influence_z(influence[:n], np.ones(n), SURE), agreement_z(logits[:n], logits, np.arange(len(logits)) % 2), 2.0
+    )
     weights = loss_weights(parts, floor=floor, blended=blended)
     assert np.isfinite(weights).all()
     assert (weights >= 0).all()
@@ -84,20 +86,28 @@ def test_the_floor_holds_and_blended_targets_keep_half() -> None:
     assert normalise(np.zeros(3)).tolist() == [1.0, 1.0, 1.0]
 
 
+def test_an_unreliable_influence_has_little_say() -> None:
+    influence, stderr = np.array([-2.0, 3.0]), np.ones(2)
+    assert influence_z(influence, stderr, 0.0).tolist() == [0.0, 0.0]
+    assert influence_z(influence, stderr, -0.4).tolist() == [0.0, 0.0]
+    # r = 1/3 between halves is 1/2 for the whole (Spearman and Brown).
+    np.testing.assert_allclose(influence_z(influence, stderr, 1 / 3), np.sqrt(0.5) * np.array([2.0, -3.0]))
+
+
 def test_agreement_is_measured_from_what_the_student_thinks_of_known_labels() -> None:
-    agreement = np.array([-3.0, -1.0, 0.0, 9.0])
-    unsure = np.linspace(-3, 3, 11)  # the 20 % quantile is -1.8
-    np.testing.assert_allclose(agreement_z(agreement, unsure), [-1.2, 0.8, 1.8, 5.8])
+    agreement, classes = np.array([-3.0, -1.0, 0.0, 9.0]), np.zeros(10, dtype=int)
+    unsure = np.linspace(-3, 1.5, 10)  # the second of ten is -2.5
+    np.testing.assert_allclose(agreement_z(agreement, unsure, classes), [-0.5, 1.5, 2.5, 6.5])
     # A sure student does not ask for more than even odds.
-    assert agreement_z(agreement, np.full(5, 3.0)).tolist() == [-3.0, -1.0, 0.0, 4.0]
-    assert agreement_z(agreement, np.array([])).tolist() == [-3.0, -1.0, 0.0, 4.0]
-    assert agreement_z(np.array([-np.inf, np.inf]), np.array([])).tolist() == [-4.0, 4.0]
+    assert agreement_z(agreement, np.full(10, 3.0), classes).tolist() == [-3.0, -1.0, 0.0, 4.0]
+    assert agreement_z(agreement, np.array([]), classes[:0]).tolist() == [-3.0, -1.0, 0.0, 4.0]
+    assert agreement_z(np.array([-np.inf, np.inf]), np.array([]), classes[:0]).tolist() == [-4.0, 4.0]
 
 
-def test_parts_are_smoothed_over_rounds() -> None:
-    s = np.array([0.25])
-    assert smooth(None, s, 0.5) is s
-    assert smooth(np.array([1.25]), s, 0.8).tolist() == pytest.approx([1.05])
+def test_a_rare_class_that_is_hard_for_the_student_lowers_what_it_asks_for() -> None:
+    known, classes = np.array([2.0] * 18 + [-3.0] * 2), np.array([0] * 18 + [1] * 2)
+    assert agreement_z(np.zeros(1), known, np.zeros(20, dtype=int)).tolist() == [0.0]
+    assert agreement_z(np.zeros(1), known, classes).tolist() == [3.0]
 
 
 def test_effective_sample_size_counts_rows() -> None:
