@@ -68,9 +68,10 @@ def _run_product_arm(
     student = student_of(outcomes[-1].state, spec, data)
     measured: dict[str, Any] = of_predictions(predict(student, data.test.features, _CPU), data)
     measured["train_seconds"] = sum(outcome.metrics["train_seconds"] for outcome in outcomes)
-    table = outcomes[-1].weights
-    if table is None:
+    tables = [outcome.weights for outcome in outcomes if outcome.weights is not None]
+    if not tables:
         return measured
+    table = tables[-1]
     place = {identifier: at for at, identifier in enumerate(table["id"].to_pylist())}
     order = np.array([place[identifier] for identifier in data.unlabeled.ids.tolist()])
     weights = table["weight"].to_numpy()[order].astype(np.float64)
