@@ -36,6 +36,7 @@ SETS: Mapping[str, DataSet] = {
     "youtube": DataSet(weak_text.youtube, "weak"),
     "cifar10n_worse": DataSet(cifar10n.worse, "weak"),
     "cifar10n_random": DataSet(cifar10n.random_person, "weak"),
+    "cifar10_resnet56": DataSet(cifar10n.resnet56, "weak"),
     "digits_minority": DataSet(pictures.digits_minority, "minority"),
     "fashion_minority": DataSet(pictures.fashion_minority, "minority"),
 }
