@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -15,8 +16,9 @@ from benchmarks.quality.loop import Rival, train_rival
 from benchmarks.quality.measures import of_predictions, of_weights
 from kdaif.datasets import DistillationData, Rows
 from kdaif.evaluation import predict
+from kdaif.influence import rank_correlation
 from kdaif.records.spec import DistillationSpec
-from kdaif.rounds import student_of, train_arm
+from kdaif.rounds import RoundOutcome, student_of, train_arm
 from kdaif.teachers import SoftTargets
 
 DEFAULT, UNIFORM, ORACLE, SUPERVISED = "influence", "uniform", "oracle", "supervised"
@@ -25,6 +27,8 @@ MORE_LABELS = "uniform, V and G trained on"
 # The default with one of its two signals taken away.
 AGREEMENT, INFLUENCE = "agreement alone", "influence alone"
 PARTS: Mapping[str, Literal["agreement", "influence"]] = {AGREEMENT: "agreement", INFLUENCE: "influence"}
+# Not a way of training: the default twice more, to see whether another order and start give the same weights.
+STABILITY = "other training seeds"
 PRODUCT_ARMS = (SUPERVISED, UNIFORM, DEFAULT, ORACLE)
 RIVALS: Mapping[str, Rival] = {
     "confidence threshold": Rival(rivals.confidence_threshold, "once"),
@@ -55,6 +59,8 @@ def run_arm(
     if arm == MORE_LABELS:
         more = _joined(_joined(data.labeled, data.validation), data.gate)
         return _run_product_arm(UNIFORM, spec, replace(data, labeled=more), targets, seed)
+    if arm == STABILITY:
+        return _stability(spec, data, targets, seed)
     if arm in PARTS:
         weighting = spec.weighting.model_copy(update={"signals": PARTS[arm]})
         return _run_product_arm(DEFAULT, spec.model_copy(update={"weighting": weighting}), data, targets, seed)
@@ -68,10 +74,9 @@ def _run_product_arm(
     student = student_of(outcomes[-1].state, spec, data)
     measured: dict[str, Any] = of_predictions(predict(student, data.test.features, _CPU), data)
     measured["train_seconds"] = sum(outcome.metrics["train_seconds"] for outcome in outcomes)
-    tables = [outcome.weights for outcome in outcomes if outcome.weights is not None]
-    if not tables:
+    if arm != DEFAULT:
         return measured
-    table = tables[-1]
+    table = _last_table(outcomes)
     place = {identifier: at for at, identifier in enumerate(table["id"].to_pylist())}
     order = np.array([place[identifier] for identifier in data.unlabeled.ids.tolist()])
     weights = table["weight"].to_numpy()[order].astype(np.float64)
@@ -83,6 +88,20 @@ def _run_product_arm(
     measured["weighing_seconds"] = sum(outcome.metrics.get("influence_seconds", 0.0) for outcome in outcomes)
     measured["rounds"] = [outcome.metrics for outcome in outcomes]
     return measured
+
+
+def _stability(spec: DistillationSpec, data: DistillationData, targets: SoftTargets, seed: int) -> dict[str, Any]:
+    """Rank correlation of the last weights of two arms that differ in their training seed alone."""
+    seeds = (seed + 100, seed + 200)
+    outcomes = [list(train_arm(DEFAULT, spec, data, targets, seed=other, device=_CPU)) for other in seeds]
+    first, second = (_last_table(of_seed)["weight"].to_numpy() for of_seed in outcomes)
+    student = student_of(outcomes[0][-1].state, spec, data)
+    measured: dict[str, Any] = of_predictions(predict(student, data.test.features, _CPU), data)
+    return measured | {"stability": rank_correlation(first, second)}
+
+
+def _last_table(outcomes: Sequence[RoundOutcome]) -> pa.Table:
+    return [outcome.weights for outcome in outcomes if outcome.weights is not None][-1]
 
 
 def _wrong(data: DistillationData, targets: SoftTargets) -> NDArray[np.bool_]:

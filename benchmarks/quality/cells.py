@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.arms import DEFAULT, PARTS, RIVALS, run_arm
+from benchmarks.quality.arms import DEFAULT, PARTS, RIVALS, STABILITY, run_arm
 from benchmarks.quality.conditions import CONDITIONS, corrupted_targets, default_spec
 from benchmarks.quality.sets import SETS
 from benchmarks.record import RESULTS
@@ -163,7 +163,7 @@ def _digest(data_set: str, arm: str) -> str:
         if module.name == "influence_rivals.py":
             sources += INFLUENCE_SOURCES
             settings.append(spec.weighting)
-    elif arm == DEFAULT or arm in PARTS:
+    elif arm in (DEFAULT, STABILITY, *PARTS):
         sources += INFLUENCE_SOURCES
         settings.append(spec.weighting)
     else:

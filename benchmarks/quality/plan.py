@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.quality.arms import ARMS, DEFAULT, ORACLE, UNIFORM
+from benchmarks.quality.arms import ARMS, DEFAULT, ORACLE, STABILITY, UNIFORM
 from benchmarks.quality.cells import Unit
 from benchmarks.quality.conditions import CONDITIONS, OWN
 from benchmarks.quality.sets import SETS
@@ -41,8 +41,10 @@ def _conditions(data_set: str) -> tuple[str, ...]:
 
 
 def _units(conditions: dict[str, tuple[str, ...]], seeds: int) -> list[Unit]:
-    return [
-        Unit(name, seed, chosen, (UNIFORM, DEFAULT, ORACLE) if SETS[name].kind == "minority" else ARMS)
-        for seed in range(seeds)
-        for name, chosen in conditions.items()
-    ]
+    return [Unit(name, seed, chosen, _arms(name, seed)) for seed in range(seeds) for name, chosen in conditions.items()]
+
+
+def _arms(data_set: str, seed: int) -> tuple[str, ...]:
+    if SETS[data_set].kind == "minority":
+        return (UNIFORM, DEFAULT, ORACLE)
+    return (*ARMS, STABILITY) if seed == 0 else ARMS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student_t
 
-from benchmarks.quality.arms import DEFAULT, MORE_LABELS, ORACLE, RIVALS, UNIFORM
+from benchmarks.quality.arms import DEFAULT, MORE_LABELS, ORACLE, PARTS, RIVALS, UNIFORM
 from benchmarks.quality.cells import Cell
 from benchmarks.quality.conditions import OWN
 from benchmarks.quality.sets import SETS
@@ -26,6 +26,7 @@ _AVERAGED = (
     "auprc",
     "log_odds_auroc",
     "ess",
+    "stability",
     "wrong_share",
     "train_seconds",
     "weighing_seconds",
@@ -128,11 +129,11 @@ def noisy(conditions: Sequence[ConditionSummary]) -> list[ConditionSummary]:
 
 
 def duels(conditions: Sequence[ConditionSummary]) -> list[Duel]:
-    """The default against uniform, each rival, and uniform that trains on the held-out labels as well.
+    """The default against uniform, each rival, its own two signals, and uniform that trains on held-out labels as well.
 
     The p-value is that of a sign-flip permutation test over pairs of equal condition and seed.
     """
-    return [_duel(arm, noisy(conditions)) for arm in (UNIFORM, *RIVALS, MORE_LABELS)]
+    return [_duel(arm, noisy(conditions)) for arm in (UNIFORM, *RIVALS, *PARTS, MORE_LABELS)]
 
 
 def _duel(arm: str, conditions: Sequence[ConditionSummary]) -> Duel:
