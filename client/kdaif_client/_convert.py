@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -178,7 +179,7 @@ def weights(page: weights_pb2.SampleWeights) -> Iterator[types.SampleWeight]:
     """The rows of a columnar page."""
     columns = [getattr(page, name) for name in _WEIGHT_COLUMNS]
     truth = [name or None for name in page.truth] or [None] * len(page.ids)
-    for sample_id, *values in zip(page.ids, *columns, truth, strict=True):
+    for sample_id, *values in zip(page.ids, *columns, truth, _overrides(page), strict=True):
         yield types.SampleWeight(sample_id, page.round, *values)
 
 
@@ -191,7 +192,13 @@ def weights_table(page: weights_pb2.SampleWeights) -> pa.Table:
     for name in _WEIGHT_COLUMNS:
         columns[name] = pa.array(getattr(page, name), pa.string() if name in _WEIGHT_TEXTS else pa.float32())
     columns["truth"] = pa.array([name or None for name in page.truth] or [None] * len(page.ids), pa.string())
+    columns["weight_override"] = pa.array(_overrides(page), pa.float32())
     return pa.table(columns)
+
+
+def _overrides(page: weights_pb2.SampleWeights) -> list[float | None]:
+    given = [None if math.isnan(value) else value for value in page.weight_override]
+    return given or [None] * len(page.ids)
 
 
 def _fill_teacher(message: spec_pb2.Teacher, teacher: types.Teacher, tenant: str) -> None:

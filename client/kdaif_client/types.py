@@ -233,7 +233,7 @@ class SampleWeight:
     """The weight of one unlabelled sample in one round, and what it was made of.
 
     ``val_loss_change_if_upweighted`` is negative when the sample helps and positive when it harms. ``truth`` is
-    ``None`` when the data has none.
+    ``None`` when the data has none. ``weight_override`` is what a person gave the sample, and then its weight.
     """
 
     id: str
@@ -250,6 +250,7 @@ class SampleWeight:
     student_confidence: float
     distillation_loss: float
     truth: str | None = None
+    weight_override: float | None = None
 
     def __str__(self) -> str:
         change = self.val_loss_change_if_upweighted

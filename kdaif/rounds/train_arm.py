@@ -24,6 +24,7 @@ from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.weights_rows import weights_table
 from kdaif.students import Student, build_student
 from kdaif.teachers import SoftTargets
+from kdaif.weighting import with_overrides
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def train_arm(
     All arms of a seed start from the same parameters and take the same steps on the same rows in the same order; they
     differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone. ``influence`` scores U
     before the first round by a scout, a student that learns from L alone and is then thrown away, and before later
-    rounds by the student itself.
+    rounds by the student itself; a person's `weight_override` has the last word in it, from the first round on.
 
     Args:
         arm: ``influence``, ``uniform``, ``supervised`` or ``oracle`` (weight 0 for every row of U whose pseudo-label is
@@ -137,7 +138,9 @@ def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
         if rows.wrong is None:
             raise InvalidInputError.of("spec.control_arms", "'oracle' needs the column 'truth' in the unlabelled rows")
         weights = (rows.truth_known & ~rows.wrong).astype(np.float64)
-    elif arm not in ("influence", "uniform", "supervised"):
+    elif arm == "influence":
+        weights = with_overrides(weights, rows.weight_override)
+    elif arm not in ("uniform", "supervised"):
         raise InvalidInputError.of("spec.control_arms", f"there is no arm {arm!r}")
     return Weighting(weights, rows.teacher_log_targets)
 
