@@ -13,6 +13,7 @@ from kdaif.datasets.classes import (
     bind_class_names,
     label_codes,
     report_coverage,
+    single_labels,
     spare_label_codes,
     truth_codes,
 )
@@ -171,7 +172,7 @@ def _bind_labels(
         if LABEL not in part.table.schema.names:
             findings.refuse("NO_LABEL", part.field, "no 'label' column; add one with a class name in every row")
         else:
-            texts[role] = part.text(LABEL, findings)
+            texts[role] = single_labels(part, findings)
     findings.raise_if_refused()
     class_names = bind_class_names(spec, texts["labeled"], findings)
     findings.raise_if_refused()
