@@ -105,6 +105,9 @@ def show_result(result: JobResult) -> None:
     _show_arms(result.arms, result.verdict)
     if result.external_arms:
         _show_arms(result.external_arms, result.external_verdict)
+    if result.shipped_arm:
+        told = "" if result.canary in result.verdict else f" {result.canary}"
+        Console(soft_wrap=True).print(Text(f"The student of the {result.shipped_arm} arm is shipped.{told}"))
 
 
 def _show_arms(arms: Sequence[ArmResult], verdict: str) -> None:

@@ -172,6 +172,7 @@ def student(message: students_pb2.Student) -> types.StudentInfo:
         class_names=tuple(message.class_names),
         arms=tuple(_arm(arm) for arm in message.arms),
         create_time=_time(message, "create_time"),
+        shipped_arm=message.shipped_arm,
     )
 
 
@@ -349,6 +350,10 @@ def _result(message: jobs_pb2.DistillationJob.Result) -> types.JobResult:
         seconds=message.seconds,
         external_arms=tuple(_arm(arm) for arm in message.external_arms),
         external_verdict=message.external_verdict,
+        shipped_arm=message.shipped_arm,
+        canary=message.canary,
+        canary_auroc=message.canary_auroc if message.HasField("canary_auroc") else None,
+        canary_stderr=message.canary_stderr if message.HasField("canary_stderr") else None,
     )
 
 

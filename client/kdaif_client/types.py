@@ -168,6 +168,8 @@ class JobResult:
     """What a job found: its student's name, the arms, and one plain sentence on whether weighting helped.
 
     ``external_arms`` and ``external_verdict`` say the same of the external rows; empty where none were given.
+    ``shipped_arm`` is the arm whose student is in the bundle. ``canary`` says what the canary check found, and
+    ``canary_auroc`` how well low weights found planted wrong labels; a coin reaches 0.5.
     """
 
     student: str
@@ -176,6 +178,10 @@ class JobResult:
     seconds: float
     external_arms: tuple[ArmResult, ...] = ()
     external_verdict: str = ""
+    shipped_arm: str = ""
+    canary: str = ""
+    canary_auroc: float | None = None
+    canary_stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -274,7 +280,7 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class StudentInfo:
-    """The bundle of one succeeded job as it is listed."""
+    """The bundle of one succeeded job as it is listed; ``shipped_arm`` is the arm whose student it is."""
 
     name: str
     job: str
@@ -282,3 +288,4 @@ class StudentInfo:
     class_names: tuple[str, ...]
     arms: tuple[ArmResult, ...]
     create_time: datetime | None
+    shipped_arm: str = ""

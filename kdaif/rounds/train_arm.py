@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from scipy.stats import rankdata
 from torch import nn
 from torch.nn import functional
 
 from kdaif.datasets import DistillationData
 from kdaif.distillation import BeliefRecord, SoftRows, round_schedule, train_steps
 from kdaif.errors import InvalidInputError
+from kdaif.evaluation import auroc
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, present_beliefs, smoothed
@@ -89,7 +89,7 @@ def train_arm(
         beliefs = Beliefs.from_tensors(stored, device) if stored else None
     for round_number in range(finished + 1, spec.training.rounds + 1):
         metrics, table = {}, None
-        if arm == "influence" and _is_scored(round_number, spec):
+        if arm == "influence" and is_scored(round_number, spec):
             started = time.perf_counter()
             judge = student
             if beliefs is None:
@@ -145,7 +145,7 @@ def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
     return Weighting(weights, rows.teacher_log_targets)
 
 
-def _is_scored(round_number: int, spec: DistillationSpec) -> bool:
+def is_scored(round_number: int, spec: DistillationSpec) -> bool:
     """The first round by a scout, which needs a loss on L; later ones at the rounds between scorings."""
     if round_number == 1:
         return spec.weighting.scout_epochs > 0 and spec.training.hard_label_weight > 0
@@ -199,13 +199,8 @@ def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]
 
 
 def _wrong_row_auroc(rows: ArmRows, reweighted: Reweighted) -> dict[str, float]:
-    """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth (Mann and Whitney)."""
+    """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth."""
     if rows.wrong is None:
         return {}
-    wrong = rows.wrong[rows.truth_known]
-    n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
-    if n_wrong == 0 or n_right == 0:
-        return {}
-    ranks = rankdata(-reweighted.log_odds[rows.truth_known])
-    area = (ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right)
-    return {"wrong_row_auroc": float(area)}
+    area = auroc(-reweighted.log_odds[rows.truth_known], rows.wrong[rows.truth_known])
+    return {} if area is None else {"wrong_row_auroc": area}
