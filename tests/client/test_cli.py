@@ -53,6 +53,7 @@ def succeeded(server: SmallServer, bundle: Bundle | None = None) -> str:
     job.result.verdict = "Weighting helped by 2.0 points (p = 0.01)."
     job.result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, macro_f1=0.89, size_kb=12.5, ms_per_row=0.02))
     job.result.arms.append(jb.ArmResult(arm="influence", accuracy=0.92, accuracy_minus_uniform=0.02, p_value=0.01))
+    job.result.shipped_arm, job.result.canary = "influence", "The canary check passed."
     if bundle is not None:
         job.result.student = server.state.add_student("j1", bundle.files, CLASSES)
     server.state.tell(job.name, "claimed", jb.JOB_STATE_RUNNING, metrics={"train_loss": float("nan")})
