@@ -219,11 +219,22 @@ def test_watch_prints_events_and_the_outcome(server: SmallServer) -> None:
     assert "claimed  attempt 1  train_loss=nan" in result.stdout
     assert "influence\t0.9200\t0.0000\t+0.0200\t0.01" in result.stdout
     assert "kdaif pull j1" in result.stderr
+    assert "The student of the influence arm is shipped. The canary check passed." in result.stdout
     events = lines(kdaif(server, "watch", "j1", "--json"))
     assert [event["sequence"] for event in events] == [1, 2]
     assert events[0]["metrics"] == {"train_loss": None}
     server.state.jobs[f"{PARENT}/distillationJobs/j1"].state = jb.JOB_STATE_CANCELLED
     assert kdaif(server, "watch", "j1", "--json").exit_code == 1
+
+
+def test_a_fallback_is_told_once_and_the_shipped_arm_listed(server: SmallServer) -> None:
+    result = server.state.jobs[f"{PARENT}/distillationJobs/{succeeded(server)}"].result
+    result.shipped_arm, result.canary = "uniform", "The canary check failed."
+    result.verdict = f"{result.canary} {result.verdict}"
+    shown = kdaif(server, "watch", "j1").stdout
+    assert "The student of the uniform arm is shipped." in shown
+    assert shown.count("The canary check failed.") == 1
+    assert "j1\tnightly\tSUCCEEDED\t1/3\tuniform 0.900" in kdaif(server, "jobs").stdout
 
 
 def test_jobs_are_listed_shown_cancelled_and_retried(server: SmallServer) -> None:

@@ -61,6 +61,7 @@ def play(state: State, last: jb.JobState.ValueType = jb.JOB_STATE_SUCCEEDED) -> 
     if last == jb.JOB_STATE_SUCCEEDED:
         state.jobs[JOB].result.student = f"{PARENT}/students/j1"
         state.jobs[JOB].result.verdict = "Weighting helped."
+        state.jobs[JOB].result.shipped_arm, state.jobs[JOB].result.canary_auroc = "influence", 0.0
         state.jobs[JOB].result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, accuracy_per_seed=[0.9]))
         state.tell(JOB, "finished", last)
     else:
@@ -300,6 +301,7 @@ def test_wait_returns_the_finished_job(server: SmallServer, job: Job, capsys: py
     assert job.wait(progress=True) is job
     assert job.result.verdict == "Weighting helped."
     assert job.result.arms[0].p_value is None
+    assert (job.result.shipped_arm, job.result.canary_auroc, job.result.canary_stderr) == ("influence", 0.0, None)
     out, err = capsys.readouterr()
     assert out == ""
     assert "SUCCEEDED" in err
