@@ -50,7 +50,8 @@ def show_jobs(jobs: Iterable[JobInfo]) -> None:
     for job in jobs:
         outcome = job.failure.reason if job.failure and job.state is not JobState.SUCCEEDED else ""
         if job.result is not None:
-            outcome = ", ".join(f"{arm.arm} {arm.accuracy:.3f}" for arm in job.result.arms if arm.arm == "influence")
+            shipped = job.result.shipped_arm or "influence"  # jobs of old name none
+            outcome = ", ".join(f"{arm.arm} {arm.accuracy:.3f}" for arm in job.result.arms if arm.arm == shipped)
         elif job.progress is not None and not job.state.is_terminal:
             outcome = f"{job.progress} ({job.progress.fraction:.0%})"
         rows.append(
@@ -105,6 +106,9 @@ def show_result(result: JobResult) -> None:
     _show_arms(result.arms, result.verdict)
     if result.external_arms:
         _show_arms(result.external_arms, result.external_verdict)
+    if result.shipped_arm:
+        told = "" if result.canary in result.verdict else f" {result.canary}"
+        Console(soft_wrap=True).print(Text(f"The student of the {result.shipped_arm} arm is shipped.{told}"))
 
 
 def _show_arms(arms: Sequence[ArmResult], verdict: str) -> None:

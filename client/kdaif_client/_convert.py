@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -171,6 +172,7 @@ def student(message: students_pb2.Student) -> types.StudentInfo:
         class_names=tuple(message.class_names),
         arms=tuple(_arm(arm) for arm in message.arms),
         create_time=_time(message, "create_time"),
+        shipped_arm=message.shipped_arm,
     )
 
 
@@ -178,7 +180,7 @@ def weights(page: weights_pb2.SampleWeights) -> Iterator[types.SampleWeight]:
     """The rows of a columnar page."""
     columns = [getattr(page, name) for name in _WEIGHT_COLUMNS]
     truth = [name or None for name in page.truth] or [None] * len(page.ids)
-    for sample_id, *values in zip(page.ids, *columns, truth, strict=True):
+    for sample_id, *values in zip(page.ids, *columns, truth, _overrides(page), strict=True):
         yield types.SampleWeight(sample_id, page.round, *values)
 
 
@@ -191,7 +193,13 @@ def weights_table(page: weights_pb2.SampleWeights) -> pa.Table:
     for name in _WEIGHT_COLUMNS:
         columns[name] = pa.array(getattr(page, name), pa.string() if name in _WEIGHT_TEXTS else pa.float32())
     columns["truth"] = pa.array([name or None for name in page.truth] or [None] * len(page.ids), pa.string())
+    columns["weight_override"] = pa.array(_overrides(page), pa.float32())
     return pa.table(columns)
+
+
+def _overrides(page: weights_pb2.SampleWeights) -> list[float | None]:
+    given = [None if math.isnan(value) else value for value in page.weight_override]
+    return given or [None] * len(page.ids)
 
 
 def _fill_teacher(message: spec_pb2.Teacher, teacher: types.Teacher, tenant: str) -> None:
@@ -342,6 +350,10 @@ def _result(message: jobs_pb2.DistillationJob.Result) -> types.JobResult:
         seconds=message.seconds,
         external_arms=tuple(_arm(arm) for arm in message.external_arms),
         external_verdict=message.external_verdict,
+        shipped_arm=message.shipped_arm,
+        canary=message.canary,
+        canary_auroc=message.canary_auroc if message.HasField("canary_auroc") else None,
+        canary_stderr=message.canary_stderr if message.HasField("canary_stderr") else None,
     )
 
 

@@ -151,6 +151,8 @@ class Weighting:
         smoothing: share of what the student believed in former rounds that is kept. Default 0.5.
         scout_epochs: passes of a student that learns from labels alone, to judge pseudo-labels first. Default 3.
         rounds_per_scoring: weights are renewed before every round of this many. Default 2.
+        canary_bar: AUROC, 0 to 1, under which weights that cannot find planted wrong labels are not shipped, but the
+            uniform student is. 0 skips the check. Default 0.5.
     """
 
     method: Literal["influence", "uniform"] | None = None
@@ -166,6 +168,7 @@ class Weighting:
     smoothing: float | None = None
     scout_epochs: int | None = None
     rounds_per_scoring: int | None = None
+    canary_bar: float | None = None
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ class JobResult:
     """What a job found: its student's name, the arms, and one plain sentence on whether weighting helped.
 
     ``external_arms`` and ``external_verdict`` say the same of the external rows; empty where none were given.
+    ``shipped_arm`` is the arm whose student is in the bundle. ``canary`` says what the canary check found, and
+    ``canary_auroc`` how well low weights found planted wrong labels; a coin reaches 0.5.
     """
 
     student: str
@@ -176,6 +178,10 @@ class JobResult:
     seconds: float
     external_arms: tuple[ArmResult, ...] = ()
     external_verdict: str = ""
+    shipped_arm: str = ""
+    canary: str = ""
+    canary_auroc: float | None = None
+    canary_stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,7 @@ class SampleWeight:
     """The weight of one unlabelled sample in one round, and what it was made of.
 
     ``val_loss_change_if_upweighted`` is negative when the sample helps and positive when it harms. ``truth`` is
-    ``None`` when the data has none.
+    ``None`` when the data has none. ``weight_override`` is what a person gave the sample, and then its weight.
     """
 
     id: str
@@ -250,6 +256,7 @@ class SampleWeight:
     student_confidence: float
     distillation_loss: float
     truth: str | None = None
+    weight_override: float | None = None
 
     def __str__(self) -> str:
         change = self.val_loss_change_if_upweighted
@@ -273,7 +280,7 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class StudentInfo:
-    """The bundle of one succeeded job as it is listed."""
+    """The bundle of one succeeded job as it is listed; ``shipped_arm`` is the arm whose student it is."""
 
     name: str
     job: str
@@ -281,3 +288,4 @@ class StudentInfo:
     class_names: tuple[str, ...]
     arms: tuple[ArmResult, ...]
     create_time: datetime | None
+    shipped_arm: str = ""

@@ -52,6 +52,38 @@ def _compare_teacher(teacher: tuple[str, ...], names: tuple[str, ...], findings:
         )
 
 
+def single_labels(part: Part, findings: Findings) -> pa.Array | None:
+    """The ``label`` column of a labelled part as text, or None (and a finding) when it holds no single classes.
+
+    Lists of labels and measured numbers would otherwise become classes of their own, one for each value that occurs.
+    """
+    column = part.table[LABEL]
+    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    only = "kdaif does single-label classification: one class name per row"
+    if pa.types.is_nested(type_) or isinstance(type_, pa.FixedShapeTensorType):
+        findings.refuse(
+            "MULTILABEL_UNSUPPORTED",
+            part.field,
+            f"{only}, and {LABEL!r} is {type_}, several values per row (multilabel); keep one class per row, or submit "
+            "one job for each label with its own yes/no column",
+        )
+        return None
+    if pa.types.is_floating(type_):
+        values = np.asarray(column.cast(type_).to_numpy(), dtype=np.float64)  # null becomes NaN
+        broken = np.isfinite(values) & (values != np.floor(values))
+        if broken.any():
+            findings.refuse(
+                "REGRESSION_UNSUPPORTED",
+                part.field,
+                f"{only}, and {LABEL!r} is {type_} with fractions such as {values[broken][0]:.6g} (regression); cut "
+                "the numbers into classes, or store them as text if they are names of classes",
+                int(broken.sum()),
+                first_ids(part.ids, broken),
+            )
+            return None
+    return part.text(LABEL, findings)
+
+
 def label_codes(part: Part, text: pa.Array, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64]:
     """int64 [N]: the class of each row of a labelled part; a null rejects the row, an unknown name refuses the job."""
     found = codes(text, class_names)

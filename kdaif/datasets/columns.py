@@ -44,10 +44,6 @@ def read_layout(table: pa.Table, field: str, findings: Findings) -> Layout | Non
     if repeated := sorted(name for name, count in Counter(schema.names).items() if count > 1):
         findings.refuse("DUPLICATE_COLUMN", field, f"{_quoted(repeated)} given more than once; name every column once")
         return None
-    if WEIGHT_OVERRIDE in schema.names:
-        findings.refuse(
-            "WEIGHT_OVERRIDE_UNSUPPORTED", field, "weight_override would have no effect yet; remove the column"
-        )
     if index := [name for name in schema.names if name.startswith(PANDAS_INDEX)]:
         findings.info("INDEX_COLUMN_IGNORED", field, f"{_quoted(index)} is the index of a pandas frame and is not used")
     groups = tuple(name for name in schema.names if name.startswith(GROUP_PREFIX))

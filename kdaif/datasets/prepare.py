@@ -13,13 +13,15 @@ from kdaif.datasets.classes import (
     bind_class_names,
     label_codes,
     report_coverage,
+    single_labels,
     spare_label_codes,
     truth_codes,
 )
-from kdaif.datasets.columns import LABEL, TEACHER, TRUTH, match_signature, read_layout
+from kdaif.datasets.columns import LABEL, TEACHER, TRUTH, WEIGHT_OVERRIDE, match_signature, read_layout
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.hashing import content_hashes
 from kdaif.datasets.overlaps import labels_of_twins, report_contradictions, report_repeats, separate
+from kdaif.datasets.overrides import weight_overrides
 from kdaif.datasets.parquet import read_table
 from kdaif.datasets.part import Part, read_part
 from kdaif.datasets.rows import DistillationData, InputSignature, Rows
@@ -81,6 +83,7 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
     logits = _column_teacher(spec, unlabeled, tables, class_names, findings)
     truth = truth_codes(unlabeled, class_names, findings)
     spare = spare_label_codes(unlabeled, class_names, findings)
+    overrides = weight_overrides(unlabeled, findings)
     _refuse_oracle_without_truth(spec, truth, findings)
     for part in parts.values():
         part.refuse_if_mostly_bad(findings)
@@ -97,7 +100,9 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
     rows = _labeled_rows(spec, parts, labels, hashes)
     for name, chosen in rows.items():
         _check_part(name, chosen, class_names, findings)
-    rows["unlabeled"] = _rows(unlabeled, np.flatnonzero(unlabeled.keep), truth=truth, logits=logits)
+    rows["unlabeled"] = _rows(
+        unlabeled, np.flatnonzero(unlabeled.keep), truth=truth, logits=logits, overrides=overrides
+    )
     findings.raise_if_refused()
     return DistillationData(
         class_names, signature, **rows, report=findings.report(), test_is_given=spec.test is not None
@@ -145,10 +150,12 @@ def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature
 
 def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings: Findings) -> None:
     used = {TRUTH} if role == "unlabeled" else set()
+    if role == "unlabeled" and spec.weighting.method == "influence":
+        used.add(WEIGHT_OVERRIDE)
     source = spec.teacher.source
     if role == "unlabeled" and isinstance(source, ColumnTeacher) and source.dataset is None:
         used.add(source.column)
-    unused = [name for name in (*TEACHER, TRUTH) if name in table.schema.names and name not in used]
+    unused = [name for name in (*TEACHER, TRUTH, WEIGHT_OVERRIDE) if name in table.schema.names and name not in used]
     if unused:
         findings.info(
             "COLUMN_NOT_USED", FIELDS[role], f"{', '.join(unused)} not used: this job does not ask for it here"
@@ -165,7 +172,7 @@ def _bind_labels(
         if LABEL not in part.table.schema.names:
             findings.refuse("NO_LABEL", part.field, "no 'label' column; add one with a class name in every row")
         else:
-            texts[role] = part.text(LABEL, findings)
+            texts[role] = single_labels(part, findings)
     findings.raise_if_refused()
     class_names = bind_class_names(spec, texts["labeled"], findings)
     findings.raise_if_refused()
@@ -267,6 +274,7 @@ def _rows(
     labels: NDArray[np.int64] | None = None,
     truth: NDArray[np.int64] | None = None,
     logits: NDArray[np.float32] | None = None,
+    overrides: NDArray[np.float64] | None = None,
 ) -> Rows:
     return Rows(
         ids=part.ids.to_numpy(zero_copy_only=False)[positions],
@@ -275,4 +283,5 @@ def _rows(
         truth=None if truth is None else truth[positions],
         teacher_logits=None if logits is None else logits[positions],
         groups={name: values[positions] for name, values in part.groups.items()},
+        weight_override=None if overrides is None else overrides[positions],
     )

@@ -39,6 +39,8 @@ class Rows:
         teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm; only for the
             unlabelled part of a job whose teacher is a column.
         groups: object [N] of str (None where null) by column name.
+        weight_override: float64 [N], the weight that a person gave a row, NaN where none did; only for the unlabelled
+            part, and None where no row has one.
     """
 
     ids: NDArray[Any]
@@ -47,6 +49,7 @@ class Rows:
     truth: NDArray[np.int64] | None = None
     teacher_logits: NDArray[np.float32] | None = None
     groups: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    weight_override: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

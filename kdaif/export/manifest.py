@@ -26,6 +26,7 @@ def write_manifest(
     dataset_sha256: Mapping[str, str],
     created: Mapping[str, object],
     temperature: float = 1.0,
+    shipped_arm: str = "",
 ) -> None:
     """Writes ``manifest.json`` over every other file in the folder; write it last.
 
@@ -40,6 +41,7 @@ def write_manifest(
         dataset_sha256: hexadecimal sha256 of each data set by its role, such as "labeled".
         created: when and by what, as the caller tells it: JSON values.
         temperature: by which the logits are divided before the softmax of "probabilities".
+        shipped_arm: the arm whose student this is, such as "influence".
 
     Raises:
         InvalidInputError: the folder holds something that is no plain file, such as a link, or ``created`` is not JSON.
@@ -53,6 +55,7 @@ def write_manifest(
         "input": input_spec(signature),
         "outputs": list(OUTPUT_NAMES),
         "temperature": temperature,
+        "shipped_arm": shipped_arm,
         "datasets": {role: {"sha256": sha256} for role, sha256 in dataset_sha256.items()},
         "created": dict(created),
         "files": {name: _describe(file) for name, file in _files(folder).items()},

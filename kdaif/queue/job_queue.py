@@ -272,7 +272,7 @@ class JobQueue:
 
         Args:
             claim: of the attempt that speaks.
-            kind: "progress" or "round"; the kinds that transitions write are an InvalidInputError.
+            kind: "progress", "round" or "canary"; the kinds that transitions write are an InvalidInputError.
             progress: how far the attempt is.
             metrics: figures by name.
 
@@ -280,7 +280,7 @@ class JobQueue:
             FencedError: the attempt no longer holds the job.
         """
         if not kind or kind in _RESERVED_KINDS:
-            raise InvalidInputError.of("kind", f"is {kind!r}; use 'progress' or 'round'")
+            raise InvalidInputError.of("kind", f"is {kind!r}; use 'progress', 'round' or 'canary'")
         texts = (codec.encode(progress) if progress else "", codec.encode(dict(metrics)) if metrics else "")
         await self._run_held(self._scripts.publish, "publish progress of", claim, kind, *texts)
 

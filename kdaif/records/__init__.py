@@ -12,7 +12,7 @@ from kdaif.records.job import (
 )
 from kdaif.records.manifest import AttemptManifest, StoredFile, WeightsShard
 from kdaif.records.preflight import Finding, PreflightReport, Severity
-from kdaif.records.report import ArmResult, Calibration, JobResult, Shift
+from kdaif.records.report import ArmResult, Calibration, CanaryCheck, JobResult, Shift
 from kdaif.records.spec import (
     Architecture,
     Cnn,
@@ -34,6 +34,7 @@ __all__ = [
     "ArmResult",
     "AttemptManifest",
     "Calibration",
+    "CanaryCheck",
     "Cnn",
     "Column",
     "ColumnTeacher",

@@ -62,10 +62,43 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class CanaryCheck:
+    """Whether weights found labels that were planted wrong.
+
+    Attributes:
+        bar: ``spec.weighting.canary_bar``.
+        flipped: canaries with a wrong pseudo-label, ``kept`` with a right one.
+        auroc: probability that a flipped canary weighs less than a kept one, ties counting half; None where the check
+            was skipped.
+        stderr: of it.
+        skipped: why it was skipped; empty where it was not.
+    """
+
+    bar: float
+    flipped: int
+    kept: int
+    auroc: float | None = None
+    stderr: float | None = None
+    skipped: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Under the bar by more than one standard error."""
+        return self.auroc is not None and self.stderr is not None and self.auroc + self.stderr < self.bar
+
+    def metrics(self) -> dict[str, float]:
+        """The figures by the names of an event's metrics; none where the check was skipped."""
+        figures = {"canary_auroc": self.auroc, "canary_stderr": self.stderr}
+        return {name: value for name, value in figures.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class JobResult:
     """The summary that the job record carries; the bundle of ``attempt`` holds the whole report.
 
     ``external_arms`` and ``external_verdict`` repeat the comparison on the external rows; empty where none were given.
+    ``shipped_arm`` is the arm of the student in the bundle; empty in results from before it was kept. ``canary`` says
+    in a sentence what the canary check found, with its figures beside it; empty where it was off.
     """
 
     attempt: int
@@ -74,3 +107,7 @@ class JobResult:
     seconds: float
     external_arms: tuple[ArmResult, ...] = ()
     external_verdict: str = ""
+    shipped_arm: str = ""
+    canary: str = ""
+    canary_auroc: float | None = None
+    canary_stderr: float | None = None

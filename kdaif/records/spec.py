@@ -112,6 +112,9 @@ class Weighting(SpecModel):
     The default solver sees the last layer alone, in closed form: enough to weigh with, and cheap enough for 32 blocks
     of V, whose spread is the standard error that each influence is judged by. To audit single scores rather than to
     weigh, take ``cg`` with more steps and curvature rows, and few blocks, since it solves for each.
+
+    ``canary_bar`` is the AUROC under which weights that cannot find planted wrong labels are not shipped; 0 skips the
+    check. At .5, a coin, only weights that are worse than none fail it.
     """
 
     method: Literal["influence", "uniform"] = "influence"
@@ -127,6 +130,7 @@ class Weighting(SpecModel):
     smoothing: float = Field(default=0.5, ge=0.0, lt=1.0)
     scout_epochs: int = Field(default=3, ge=0, le=1000)
     rounds_per_scoring: int = Field(default=2, ge=1, le=1000)
+    canary_bar: float = Field(default=0.5, ge=0.0, le=1.0)
 
 
 class Splits(SpecModel):

@@ -8,6 +8,9 @@ import pyarrow as pa
 def weights_schema(id_type: pa.DataType) -> pa.Schema:
     """Columns of a weights shard. Negative ``val_loss_change_if_upweighted`` helps, positive harms.
 
+    ``weight_override`` is what a person gave the row, null where nobody did; ``weight`` is then the same, while
+    ``log_odds`` and its parts go on saying what kdaif itself thinks of the row. Shards of old jobs lack the column.
+
     Args:
         id_type: type of the ids, ``pa.string()`` or ``pa.int64()``.
     """
@@ -27,5 +30,6 @@ def weights_schema(id_type: pa.DataType) -> pa.Schema:
             ("student_confidence", pa.float32()),
             ("distillation_loss", pa.float32()),
             ("truth", pa.string()),
+            ("weight_override", pa.float32()),
         ]
     )

@@ -72,7 +72,7 @@ def render(report: Report) -> str:
         weights=_weights(report.weights),
         curves=_curves(report),
         class_arms=_class_arms(report),
-        worst=_worst(report.classes),
+        worst=_worst(report.classes, report.shipped_arm),
         samples=_samples(report),
         findings=sorted(report.findings, key=lambda finding: _SEVERITIES.index(finding.severity)),
         finding_ids=_finding_ids,
@@ -121,10 +121,10 @@ def _class_arms(report: Report) -> list[str]:
     return [item.arm for item in report.arms if any(item.arm in row.accuracy for row in report.classes)]
 
 
-def _worst(classes: Sequence[ClassRow]) -> ClassRow | None:
-    """The class that the weighted student gets right least often."""
-    scored = [row for row in classes if row.accuracy.get("influence") is not None]
-    return min(scored, key=lambda row: row.accuracy["influence"] or 0.0, default=None)
+def _worst(classes: Sequence[ClassRow], arm: str) -> ClassRow | None:
+    """The class that the shipped student gets right least often."""
+    scored = [row for row in classes if row.accuracy.get(arm) is not None]
+    return min(scored, key=lambda row: row.accuracy[arm] or 0.0, default=None)
 
 
 def _samples(report: Report) -> list[dict[str, Any]]:

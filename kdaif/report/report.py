@@ -22,7 +22,7 @@ class ClassRow:
         labelled: labelled rows it trains on; 0 is possible.
         tested: test rows.
         accuracy: share of its test rows that are right, 0 to 1, by arm; None where there are no test rows.
-        interval: 95 % interval of the weighted student's accuracy; None where there is none.
+        interval: 95 % interval of the shipped student's accuracy; None where there is none.
     """
 
     name: str
@@ -59,6 +59,9 @@ class Report:
         external_verdict: one sentence on these.
         shifts: how far the parts of the data lie apart, pair by pair.
         calibration: of the shipped student.
+        shipped_arm: the arm whose student was exported.
+        canary: one sentence on the canary check; empty where it was off.
+        canary_auroc: its figure, 0 to 1, and ``canary_stderr`` the standard error; None where it was off or skipped.
     """
 
     title: str
@@ -81,3 +84,7 @@ class Report:
     external_verdict: str = ""
     shifts: Sequence[Shift] = ()
     calibration: Calibration | None = None
+    shipped_arm: str = "influence"
+    canary: str = ""
+    canary_auroc: float | None = None
+    canary_stderr: float | None = None

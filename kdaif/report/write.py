@@ -43,6 +43,12 @@ def _figures(report: Report) -> dict[str, Any]:
         "arms": report.arms,
         "external": {"arms": report.external_arms, "verdict": report.external_verdict},
         "shifts": report.shifts,
+        "shipped_arm": report.shipped_arm,
+        "canary": {
+            "sentence": report.canary,
+            "canary_auroc": report.canary_auroc,
+            "canary_stderr": report.canary_stderr,
+        },
         "calibration": report.calibration,
         "dataset": report.dataset,
         "weights": None if weights is None else weight_facts(weights),

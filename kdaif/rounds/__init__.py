@@ -1,6 +1,17 @@
 """Training arms, one round at a time: train, score influence, weigh."""
 
+from kdaif.rounds.canaries import FEWEST_PER_KIND, Canaries, judge_canaries, plant_canaries, side_arm_spec
 from kdaif.rounds.state import ArmState
 from kdaif.rounds.train_arm import RoundOutcome, student_of, train_arm
 
-__all__ = ["ArmState", "RoundOutcome", "student_of", "train_arm"]
+__all__ = [
+    "FEWEST_PER_KIND",
+    "ArmState",
+    "Canaries",
+    "RoundOutcome",
+    "judge_canaries",
+    "plant_canaries",
+    "side_arm_spec",
+    "student_of",
+    "train_arm",
+]

@@ -38,6 +38,7 @@ class ArmRows:
         wrong: bool `[N]`, the pseudo-label is not the truth; None where no truth is known.
         truth_known: bool `[N]`.
         ids: `[N]`.
+        weight_override: float64 `[N]`, NaN where a person gave the row no weight; None where no row has one.
     """
 
     labeled: LabeledRows
@@ -49,6 +50,7 @@ class ArmRows:
     wrong: NDArray[np.bool_] | None
     truth_known: NDArray[np.bool_]
     ids: NDArray[Any]
+    weight_override: NDArray[np.float64] | None
 
 
 def arm_rows(data: DistillationData, targets: SoftTargets, temperature: float, device: torch.device) -> ArmRows:
@@ -78,6 +80,7 @@ def arm_rows(data: DistillationData, targets: SoftTargets, temperature: float, d
         wrong=None if truth is None or not known.any() else known & (pseudo_labels != truth),
         truth_known=known,
         ids=data.unlabeled.ids,
+        weight_override=data.unlabeled.weight_override,
     )
 
 

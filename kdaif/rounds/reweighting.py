@@ -25,6 +25,7 @@ from kdaif.weighting import (
     log_odds_of,
     loss_weights,
     parts_of,
+    with_overrides,
 )
 
 _SMALLEST_PROBABILITY = 1e-8
@@ -35,7 +36,7 @@ class Weighting:
     """What a round trains with, and what the next scoring starts from.
 
     Attributes:
-        weights: mean 1, float64 `[N]`.
+        weights: float64 `[N]`; an overridden row has its override, and the others have mean 1.
         log_targets: float32 `[N, C]` on the device.
         solution: of the influence solves, `[K, P]`, where the solver starts from the last one.
     """
@@ -112,11 +113,13 @@ def reweigh(
     )
     parts = _used(parts_of(z_influence, z_agreement, options.sharpness), options.signals)
     blended = options.target == "blend"
-    weights = loss_weights(parts, floor=options.floor, blended=blended)
+    weights = with_overrides(loss_weights(parts, floor=options.floor, blended=blended), rows.weight_override)
     log_targets = rows.teacher_log_targets
     if blended:
         believed = log_probabilities(beliefs.probabilities.clamp_min(_SMALLEST_PROBABILITY).log(), temperature)
-        log_targets = blended_log_targets(log_targets, believed, torch.from_numpy(parts.right).to(believed))
+        log_targets = blended_log_targets(
+            log_targets, believed, torch.from_numpy(_teacher_shares(parts, rows)).to(believed)
+        )
     metrics = {
         "kept_share": float(parts.kept.mean()),
         "effective_sample_size": effective_sample_size(weights),
@@ -180,6 +183,13 @@ def _used(parts: Parts, signals: str) -> Parts:
             return Parts(ones, parts.right)
         case _:
             return parts
+
+
+def _teacher_shares(parts: Parts, rows: ArmRows) -> NDArray[np.float64]:
+    """How much of its own target each row keeps, `[N]`: all of it where a person spoke for the row."""
+    if rows.weight_override is None:
+        return parts.right
+    return np.where(np.isnan(rows.weight_override), parts.right, 1.0)
 
 
 def _as_array(logits: Tensor) -> NDArray[np.float64]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from scipy.stats import rankdata
 from torch import nn
 from torch.nn import functional
 
 from kdaif.datasets import DistillationData
 from kdaif.distillation import BeliefRecord, SoftRows, round_schedule, train_steps
 from kdaif.errors import InvalidInputError
+from kdaif.evaluation import auroc
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, present_beliefs, smoothed
@@ -24,6 +24,7 @@ from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.weights_rows import weights_table
 from kdaif.students import Student, build_student
 from kdaif.teachers import SoftTargets
+from kdaif.weighting import with_overrides
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def train_arm(
     All arms of a seed start from the same parameters and take the same steps on the same rows in the same order; they
     differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone. ``influence`` scores U
     before the first round by a scout, a student that learns from L alone and is then thrown away, and before later
-    rounds by the student itself.
+    rounds by the student itself; a person's `weight_override` has the last word in it, from the first round on.
 
     Args:
         arm: ``influence``, ``uniform``, ``supervised`` or ``oracle`` (weight 0 for every row of U whose pseudo-label is
@@ -88,7 +89,7 @@ def train_arm(
         beliefs = Beliefs.from_tensors(stored, device) if stored else None
     for round_number in range(finished + 1, spec.training.rounds + 1):
         metrics, table = {}, None
-        if arm == "influence" and _is_scored(round_number, spec):
+        if arm == "influence" and is_scored(round_number, spec):
             started = time.perf_counter()
             judge = student
             if beliefs is None:
@@ -137,12 +138,14 @@ def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
         if rows.wrong is None:
             raise InvalidInputError.of("spec.control_arms", "'oracle' needs the column 'truth' in the unlabelled rows")
         weights = (rows.truth_known & ~rows.wrong).astype(np.float64)
-    elif arm not in ("influence", "uniform", "supervised"):
+    elif arm == "influence":
+        weights = with_overrides(weights, rows.weight_override)
+    elif arm not in ("uniform", "supervised"):
         raise InvalidInputError.of("spec.control_arms", f"there is no arm {arm!r}")
     return Weighting(weights, rows.teacher_log_targets)
 
 
-def _is_scored(round_number: int, spec: DistillationSpec) -> bool:
+def is_scored(round_number: int, spec: DistillationSpec) -> bool:
     """The first round by a scout, which needs a loss on L; later ones at the rounds between scorings."""
     if round_number == 1:
         return spec.weighting.scout_epochs > 0 and spec.training.hard_label_weight > 0
@@ -196,13 +199,8 @@ def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]
 
 
 def _wrong_row_auroc(rows: ArmRows, reweighted: Reweighted) -> dict[str, float]:
-    """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth (Mann and Whitney)."""
+    """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth."""
     if rows.wrong is None:
         return {}
-    wrong = rows.wrong[rows.truth_known]
-    n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
-    if n_wrong == 0 or n_right == 0:
-        return {}
-    ranks = rankdata(-reweighted.log_odds[rows.truth_known])
-    area = (ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right)
-    return {"wrong_row_auroc": float(area)}
+    area = auroc(-reweighted.log_odds[rows.truth_known], rows.wrong[rows.truth_known])
+    return {} if area is None else {"wrong_row_auroc": area}

@@ -25,6 +25,9 @@ def weights_table(data: DistillationData, targets: SoftTargets, reweighted: Rewe
     teacher = targets.logits.astype(np.float64)
     teacher = np.exp(teacher - teacher.max(axis=1, keepdims=True))
     student = reweighted.log_student
+    overrides = (
+        data.unlabeled.weight_override if data.unlabeled.weight_override is not None else np.full(len(ids), np.nan)
+    )
     id_type = pa.int64() if np.issubdtype(ids.dtype, np.integer) else pa.string()
     columns: dict[str, Any] = {
         "id": ids.tolist(),
@@ -40,6 +43,7 @@ def weights_table(data: DistillationData, targets: SoftTargets, reweighted: Rewe
         "student_label": _named(student.argmax(axis=1), names),
         "student_confidence": np.exp(student.max(axis=1)),
         "distillation_loss": reweighted.losses,
+        "weight_override": pa.array(overrides, pa.float64(), from_pandas=True),  # NaN becomes null
         "truth": _named(data.unlabeled.truth if data.unlabeled.truth is not None else np.full(len(ids), -1), names),
     }
     schema = weights_schema(id_type)

@@ -1,7 +1,15 @@
 """From influence and agreement to weights that can be explained. numpy only."""
 
 from kdaif.weighting.log_odds import agreement_z, influence_z
-from kdaif.weighting.weights import Parts, effective_sample_size, log_odds_of, loss_weights, normalise, parts_of
+from kdaif.weighting.weights import (
+    Parts,
+    effective_sample_size,
+    log_odds_of,
+    loss_weights,
+    normalise,
+    parts_of,
+    with_overrides,
+)
 
 __all__ = [
     "Parts",
@@ -12,4 +20,5 @@ __all__ = [
     "loss_weights",
     "normalise",
     "parts_of",
+    "with_overrides",
 ]

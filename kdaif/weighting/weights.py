@@ -52,6 +52,24 @@ def loss_weights(parts: Parts, *, floor: float, blended: bool) -> NDArray[np.flo
     return normalise(np.maximum(parts.helps * right, floor))
 
 
+def with_overrides(weights: NDArray[np.float64], overrides: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Weights with a person's word put in last, `[N]`.
+
+    An overridden row weighs exactly what the person said. The others keep mean 1 among themselves, so that what an
+    override means does not depend on how many there are: 2 is twice an average row.
+
+    Args:
+        weights: `[N]`.
+        overrides: `[N]`, NaN where a row has none; None where no row has one.
+    """
+    if overrides is None:
+        return weights
+    given = ~np.isnan(overrides)
+    final = overrides.copy()
+    final[~given] = normalise(weights[~given])
+    return final
+
+
 def log_odds_of(kept: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(kept / (1 - kept)), `[N]`, finite."""
     inside = np.clip(kept, 1e-12, 1.0 - 1e-12)

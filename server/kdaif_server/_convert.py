@@ -103,6 +103,10 @@ def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
                 seconds=job.result.seconds,
                 external_arms=[arm_to_proto(arm) for arm in job.result.external_arms],
                 external_verdict=job.result.external_verdict,
+                shipped_arm=job.result.shipped_arm,
+                canary=job.result.canary,
+                canary_auroc=job.result.canary_auroc,
+                canary_stderr=job.result.canary_stderr,
             )
         )
     times = {"create_time": job.created_at_ms, "start_time": job.started_at_ms, "end_time": job.ended_at_ms}
@@ -138,6 +142,7 @@ def student_to_proto(job: Job, manifest: AttemptManifest) -> students_pb2.Studen
         class_names=manifest.class_names,
         arms=[arm_to_proto(arm) for arm in job.result.arms] if job.result else [],
         create_time=_timestamp(manifest.created_at_ms),
+        shipped_arm=job.result.shipped_arm if job.result else "",
     )
 
 

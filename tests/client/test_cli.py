@@ -53,6 +53,7 @@ def succeeded(server: SmallServer, bundle: Bundle | None = None) -> str:
     job.result.verdict = "Weighting helped by 2.0 points (p = 0.01)."
     job.result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, macro_f1=0.89, size_kb=12.5, ms_per_row=0.02))
     job.result.arms.append(jb.ArmResult(arm="influence", accuracy=0.92, accuracy_minus_uniform=0.02, p_value=0.01))
+    job.result.shipped_arm, job.result.canary = "influence", "The canary check passed."
     if bundle is not None:
         job.result.student = server.state.add_student("j1", bundle.files, CLASSES)
     server.state.tell(job.name, "claimed", jb.JOB_STATE_RUNNING, metrics={"train_loss": float("nan")})
@@ -218,11 +219,22 @@ def test_watch_prints_events_and_the_outcome(server: SmallServer) -> None:
     assert "claimed  attempt 1  train_loss=nan" in result.stdout
     assert "influence\t0.9200\t0.0000\t+0.0200\t0.01" in result.stdout
     assert "kdaif pull j1" in result.stderr
+    assert "The student of the influence arm is shipped. The canary check passed." in result.stdout
     events = lines(kdaif(server, "watch", "j1", "--json"))
     assert [event["sequence"] for event in events] == [1, 2]
     assert events[0]["metrics"] == {"train_loss": None}
     server.state.jobs[f"{PARENT}/distillationJobs/j1"].state = jb.JOB_STATE_CANCELLED
     assert kdaif(server, "watch", "j1", "--json").exit_code == 1
+
+
+def test_a_fallback_is_told_once_and_the_shipped_arm_listed(server: SmallServer) -> None:
+    result = server.state.jobs[f"{PARENT}/distillationJobs/{succeeded(server)}"].result
+    result.shipped_arm, result.canary = "uniform", "The canary check failed."
+    result.verdict = f"{result.canary} {result.verdict}"
+    shown = kdaif(server, "watch", "j1").stdout
+    assert "The student of the uniform arm is shipped." in shown
+    assert shown.count("The canary check failed.") == 1
+    assert "j1\tnightly\tSUCCEEDED\t1/3\tuniform 0.900" in kdaif(server, "jobs").stdout
 
 
 def test_jobs_are_listed_shown_cancelled_and_retried(server: SmallServer) -> None:

@@ -61,6 +61,7 @@ def play(state: State, last: jb.JobState.ValueType = jb.JOB_STATE_SUCCEEDED) -> 
     if last == jb.JOB_STATE_SUCCEEDED:
         state.jobs[JOB].result.student = f"{PARENT}/students/j1"
         state.jobs[JOB].result.verdict = "Weighting helped."
+        state.jobs[JOB].result.shipped_arm, state.jobs[JOB].result.canary_auroc = "influence", 0.0
         state.jobs[JOB].result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, accuracy_per_seed=[0.9]))
         state.tell(JOB, "finished", last)
     else:
@@ -300,6 +301,7 @@ def test_wait_returns_the_finished_job(server: SmallServer, job: Job, capsys: py
     assert job.wait(progress=True) is job
     assert job.result.verdict == "Weighting helped."
     assert job.result.arms[0].p_value is None
+    assert (job.result.shipped_arm, job.result.canary_auroc, job.result.canary_stderr) == ("influence", 0.0, None)
     out, err = capsys.readouterr()
     assert out == ""
     assert "SUCCEEDED" in err
@@ -332,6 +334,7 @@ def weighted(server: SmallServer, job: Job) -> Job:
         pseudo_label=["cat"] * n,
         student_label=["dog"] * n,
         truth=["owl", *[""] * (n - 1)],
+        weight_override=[*[float("nan")] * (n - 1), 2.5],
         **{  # type: ignore[arg-type]
             name: [i / n for i in range(n)]
             for name in (
@@ -349,6 +352,7 @@ def test_weights_page_by_page(server: SmallServer, weighted: Job) -> None:
     assert server.state.calls["ListSampleWeights"] == 3
     assert everything[0].truth == "owl"
     assert everything[1].truth is None
+    assert [everything[place].weight_override for place in (0, -1)] == [None, 2.5]
     most = list(weighted.weights(order_by="val_loss_change_if_upweighted desc", limit=10))
     assert [weight.id for weight in most] == [f"u-{i:05d}" for i in range(24_999, 24_989, -1)]
     assert str(most[0]) == "u-24999  weight 1.000  harms +1 ± 1  teacher cat (100%), student dog (100%)"
@@ -369,6 +373,8 @@ def test_weights_as_one_table(weighted: Job) -> None:
     assert table.column("id")[0].as_py() == "u-24999"
     assert table.column("round")[0].as_py() == 8
     assert table.column("truth").null_count == 24_999
+    assert table.column("weight_override").null_count == 24_999
+    assert table.column("weight_override")[0].as_py() == 2.5
     assert str(table.schema.field("weight").type) == "float"
 
 

@@ -86,7 +86,9 @@ def test_every_arm_is_measured_against_uniform(finished: Finished) -> None:
 def test_the_downloaded_student_is_as_good_as_the_report_says(finished: Finished) -> None:
     predicted = np.asarray(finished.student.predict(finished.digits.test_images))
     accuracy = float(np.mean(predicted == finished.digits.test_labels.astype(str)))
-    reported = next(arm for arm in finished.job.result.arms if arm.arm == "influence").accuracy_per_seed[0]
+    reported = next(
+        arm for arm in finished.job.result.arms if arm.arm == finished.job.result.shipped_arm
+    ).accuracy_per_seed[0]
     assert accuracy == pytest.approx(reported, abs=0.5 / len(predicted))
 
 

@@ -2,15 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kdaif_proto.v1 import spec_pb2
-from kdaif_server._convert import spec_from_proto, spec_to_proto
+from kdaif_server._convert import job_to_proto, spec_from_proto, spec_to_proto
 
 from kdaif.errors import InvalidInputError
 from kdaif.records import (
     Cnn,
     ColumnTeacher,
     DistillationSpec,
+    Job,
+    JobResult,
+    JobState,
     Mlp,
     PlantedNoise,
+    PreflightReport,
     Splits,
     Teacher,
     TrainedTeacher,
@@ -74,6 +78,7 @@ specs = st.builds(
         target=st.sampled_from(["keep", "blend"]),
         solver=st.sampled_from(["cg", "ekfac", "head"]),
         damping=st.none() | st.floats(1e-6, 1),
+        canary_bar=st.just(0.0) | st.floats(0, 1),
     ),
     control_arms=st.none() | st.just(("uniform", "oracle")),
     splits=st.builds(Splits, gate_share=st.floats(0.1, 0.9)),
@@ -124,3 +129,23 @@ def test_another_tenant_s_data_set_is_refused() -> None:
 def test_an_enum_value_from_the_future_is_refused() -> None:
     found = violations(message(weighting=spec_pb2.Weighting(method=99)))
     assert list(found) == ["spec.weighting.method"]
+
+
+@pytest.mark.parametrize("figure", [None, 0.0, 0.25])
+def test_the_canary_check_and_the_shipped_arm_survive_the_wire(figure: float | None) -> None:
+    result = JobResult(
+        1, (), "verdict", 1.0, shipped_arm="uniform", canary="failed", canary_auroc=figure, canary_stderr=figure
+    )
+    spec = DistillationSpec(labeled=LABELED, unlabeled=UNLABELED)
+    job = Job("default", "j", JobState.SUCCEEDED, spec, PreflightReport(), 1, result=result)
+    sent = job_to_proto(job).result
+    assert (sent.shipped_arm, sent.canary) == ("uniform", "failed")
+    # An AUROC of 0 is the worst of all, and not the same as none.
+    assert sent.HasField("canary_auroc") is sent.HasField("canary_stderr") is (figure is not None)
+    assert sent.canary_auroc == (figure or 0.0)
+
+
+def test_a_bar_of_zero_is_sent_and_one_above_one_refused() -> None:
+    off = spec_from_proto(message(weighting=spec_pb2.Weighting(canary_bar=0.0)), "default")
+    assert off.weighting.canary_bar == 0.0
+    assert list(violations(message(weighting=spec_pb2.Weighting(canary_bar=1.5)))) == ["spec.weighting.canary_bar"]

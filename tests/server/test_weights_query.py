@@ -1,9 +1,11 @@
+import math
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kdaif_server import weights_query
+from kdaif_server.services.weights import _columns
 
 from kdaif.errors import InvalidInputError, NotFoundError
 from kdaif.records.weights_table import weights_schema
@@ -43,3 +45,18 @@ def test_unknown_ids_are_named(tmp_path: Path) -> None:
         weights_query.by_ids(file, ["a", "zz"])
     with pytest.raises(InvalidInputError, match="ids"):
         weights_query.by_ids(shard(tmp_path, [1], pa.int64(), [0.0]), ["not a number"])
+
+
+def test_overrides_travel_as_nan_where_there_are_none(tmp_path: Path) -> None:
+    table = weights_query.page(shard(tmp_path, ["a", "b"], pa.string(), [0.1, 0.2]), "id", offset=0, limit=2)
+    numbers = {name: pa.array([0.0, 0.0]) for name in table.column_names if table.column(name).type == pa.float32()}
+    texts = {name: pa.array(["x", "x"]) for name in ("pseudo_label", "student_label")}
+    columns = {name: table.column(name) for name in table.column_names} | numbers | texts
+    given = pa.table(columns | {"weight_override": pa.array([None, 2.5], pa.float32())})
+    sent = list(_columns(given, 3).weight_override)
+    assert math.isnan(sent[0])
+    assert sent[1] == 2.5
+    none = pa.table(columns | {"weight_override": pa.nulls(2, pa.float32())})
+    assert list(_columns(none, 3).weight_override) == []
+    old = pa.table({name: column for name, column in columns.items() if name != "weight_override"})
+    assert list(_columns(old, 3).weight_override) == []

@@ -13,11 +13,12 @@ import torch
 
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
-from kdaif.records import DistillationSpec, Progress, WeightsShard
+from kdaif.records import CanaryCheck, DistillationSpec, Progress, WeightsShard
 from kdaif.rounds import RoundOutcome, student_of, train_arm
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
 from kdaif_worker import checkpoint as checkpoints
+from kdaif_worker.canary import checked, shipped_arm
 from kdaif_worker.checkpoint import ArmKey, Checkpoint, FinishedArm
 from kdaif_worker.messages import Assignment, ProgressMessage
 
@@ -26,12 +27,12 @@ _BEFORE = 0.05
 
 
 def primary_arm(spec: DistillationSpec) -> str:
-    """The arm whose student is shipped."""
+    """The arm that the job asks for. Its student is shipped, unless it failed the canary check."""
     return "influence" if spec.weighting.method == "influence" else "uniform"
 
 
-def arm_names(spec: DistillationSpec, data: DistillationData) -> tuple[str, ...]:
-    """The arms to train, the primary one first."""
+def arm_names(spec: DistillationSpec, data: DistillationData, check: CanaryCheck | None) -> tuple[str, ...]:
+    """The arms to train, the primary one first; the one that is shipped is always among them."""
     if spec.control_arms is not None:
         controls: tuple[str, ...] = spec.control_arms
     else:
@@ -39,7 +40,7 @@ def arm_names(spec: DistillationSpec, data: DistillationData) -> tuple[str, ...]
         knows_truth = truth is not None and bool((truth >= 0).any())
         controls = ("uniform", "supervised", "oracle") if knows_truth else ("uniform", "supervised")
     primary = primary_arm(spec)
-    return (primary, *(arm for arm in controls if arm != primary))
+    return tuple(dict.fromkeys((primary, *controls, shipped_arm(spec, check))))
 
 
 def train_all(
@@ -53,21 +54,25 @@ def train_all(
     """The checkpoint at which every arm is finished, going on from the furthest one there is.
 
     The student that is shipped, and the weights shards, are those of the primary arm's first seed, so that the
-    published weights are the ones that made the published student.
+    published weights are the ones that made the published student. Where the primary arm failed the canary check, the
+    uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
     spec = assignment.spec
-    arms = arm_names(spec, data)
+    point = checkpoints.read_latest(blobs, assignment.tenant, assignment.job_id, assignment.attempt)
+    point = checked(assignment, data, targets, device, blobs, emit, point, fraction=_BEFORE)
+    arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
     first_seed = spec.training.seed
     keys: list[ArmKey] = [(arm, first_seed + offset) for offset in range(spec.training.seeds) for arm in arms]
     total = len(keys) * spec.training.rounds
-    point = checkpoints.read_latest(blobs, assignment.tenant, assignment.job_id, assignment.attempt)
     for arm, seed in keys:
         if (arm, seed) in point.finished:
             continue
-        published = (arm, seed) == (primary_arm(spec), first_seed)
+        weighs = (arm, seed) == (primary_arm(spec), first_seed)
+        ships = (arm, seed) == (shipped, first_seed)
+        before = len(point.finished) * spec.training.rounds
         for outcome in train_arm(arm, spec, data, targets, seed=seed, device=device, resume=point.current):
             shards = point.shards
-            if published and outcome.weights is not None:
+            if weighs and outcome.weights is not None:
                 shards += (_publish_weights(assignment, blobs, outcome),)
             point = dataclasses.replace(
                 point,
@@ -77,11 +82,11 @@ def train_all(
                 shards=shards,
             )
             if outcome.round == spec.training.rounds:
-                point = _finish_arm(point, (arm, seed), published, spec, data, device)
+                point = _finish_arm(point, (arm, seed), ships, spec, data, device)
             checkpoints.write(blobs, assignment.tenant, assignment.job_id, assignment.attempt, point)
             progress = Progress(
                 stage="distil",
-                fraction=_BEFORE + _DISTIL_SHARE * point.step / total,
+                fraction=_BEFORE + _DISTIL_SHARE * (before + outcome.round) / total,
                 arm=arm,
                 round=outcome.round,
                 rounds=spec.training.rounds,
@@ -94,7 +99,7 @@ def train_all(
 def _finish_arm(
     point: Checkpoint,
     key: ArmKey,
-    published: bool,
+    ships: bool,
     spec: DistillationSpec,
     data: DistillationData,
     device: torch.device,
@@ -110,7 +115,7 @@ def _finish_arm(
         finished=point.finished | {key: FinishedArm(logits, point.current_curve, external)},
         current=None,
         current_curve=(),
-        student=state if published else point.student,
+        student=state if ships else point.student,
     )
 
 

@@ -23,7 +23,7 @@ from kdaif.report import ClassRow, Report, most_harmful, write_report
 from kdaif.rounds import student_of
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
-from kdaif_worker.arms import primary_arm
+from kdaif_worker.canary import shipped_arm, told
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.external import external_results, shifts
 from kdaif_worker.messages import Assignment
@@ -43,6 +43,11 @@ class Trained:
     point: Checkpoint
     dataset_sha256: Mapping[str, str]
     stage_seconds: Mapping[str, float]
+
+    @property
+    def shipped_arm(self) -> str:
+        """The arm whose student is in the bundle."""
+        return shipped_arm(self.assignment.spec, self.point.canary)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -69,13 +74,19 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
     (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1, sort_keys=True) + "\n")
     results = _results(trained, certificate)
     external = external_results(trained.point, data, trained.targets, assignment.spec.training.seed)
+    check = trained.point.canary
+    canary = told(check, data)
     result = JobResult(
         attempt=assignment.attempt,
         arms=results,
-        verdict=verdict(results),
+        # A student that is not the one asked for is the first thing to say.
+        verdict=f"{canary} {verdict(results)}" if check is not None and check.failed else verdict(results),
         seconds=sum(trained.stage_seconds.values()),
         external_arms=external,
         external_verdict=external_verdict(external) if external else "",
+        shipped_arm=trained.shipped_arm,
+        canary=canary,
+        **({} if check is None else check.metrics()),
     )
     write_report(folder, replace(_report(trained, result, certificate, blobs), calibration=calibration))
     write_manifest(
@@ -87,6 +98,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         dataset_sha256=trained.dataset_sha256,
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
         temperature=calibration.temperature,
+        shipped_arm=trained.shipped_arm,
     )
     return result
 
@@ -147,6 +159,10 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         arms=result.arms,
         external_arms=result.external_arms,
         external_verdict=result.external_verdict,
+        shipped_arm=result.shipped_arm,
+        canary=result.canary,
+        canary_auroc=result.canary_auroc,
+        canary_stderr=result.canary_stderr,
         shifts=shifts(data, trained.targets),
         dataset={
             "classes": len(data.class_names),
@@ -186,7 +202,7 @@ def _classes(trained: Trained) -> list[ClassRow]:
         )
         for arm in trained.arms
     }
-    primary = by_arm[primary_arm(trained.assignment.spec)]
+    of_shipped = by_arm[trained.shipped_arm]
     return [
         ClassRow(
             name=name,
@@ -195,7 +211,7 @@ def _classes(trained: Trained) -> list[ClassRow]:
             accuracy={arm: classes[code].accuracy for arm, classes in by_arm.items()},
             interval=None if shipped.low is None or shipped.high is None else (shipped.low, shipped.high),
         )
-        for code, (name, shipped) in enumerate(zip(data.class_names, primary, strict=True))
+        for code, (name, shipped) in enumerate(zip(data.class_names, of_shipped, strict=True))
     ]
 
 

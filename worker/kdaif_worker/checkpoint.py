@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
-from kdaif.records import WeightsShard
+from kdaif.records import CanaryCheck, WeightsShard
 from kdaif.rounds import ArmState
 from kdaif.store import BlobStore, layout
 
 ArmKey = tuple[str, int]
+_CANARY = TypeAdapter(CanaryCheck | None)
 _SHARDS = TypeAdapter(tuple[WeightsShard, ...])
 _KEPT = 2
+_FORMAT = 2  # 1 knew no canary check, so its states could be taken for the side arm's
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class FinishedArm:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts finished rounds of all arms."""
+    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts finished rounds of all arms.
+
+    ``canary`` is what the canary check found; None while it is not over, and ``current`` then is its side arm's.
+    """
 
     step: int = 0
     finished: dict[ArmKey, FinishedArm] = field(default_factory=dict)
@@ -40,6 +45,7 @@ class Checkpoint:
     current_curve: tuple[dict[str, float], ...] = ()
     student: ArmState | None = None
     shards: tuple[WeightsShard, ...] = ()
+    canary: CanaryCheck | None = None
 
 
 def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: Checkpoint) -> None:
@@ -75,11 +81,12 @@ def _encode(checkpoint: Checkpoint) -> bytes:
             tensors[f"external/{arm}/{seed}"] = torch.from_numpy(done.external_logits)
         finished.append({"arm": arm, "seed": seed, "curve": list(done.curve)})
     head: dict[str, Any] = {
-        "format": 1,
+        "format": _FORMAT,
         "step": checkpoint.step,
         "finished": finished,
         "current_curve": list(checkpoint.current_curve),
         "shards": _SHARDS.dump_python(checkpoint.shards, mode="json"),
+        "canary": _CANARY.dump_python(checkpoint.canary, mode="json"),
     }
     for name, state in (("current", checkpoint.current), ("student", checkpoint.student)):
         if state is not None:
@@ -96,7 +103,7 @@ def _decode(data: bytes) -> Checkpoint:
         head = json.loads(json.loads(data[8 : 8 + header_bytes])["__metadata__"]["kdaif"])
     except Exception as error:
         raise ValueError(f"not a checkpoint: {error}") from error
-    if head["format"] != 1:
+    if head["format"] != _FORMAT:
         raise ValueError(f"checkpoint format {head['format']} is unknown")
     return Checkpoint(
         step=head["step"],
@@ -108,6 +115,7 @@ def _decode(data: bytes) -> Checkpoint:
         current_curve=tuple(head["current_curve"]),
         student=_state(head, tensors, "student"),
         shards=_SHARDS.validate_python(head["shards"]),
+        canary=_CANARY.validate_python(head["canary"]),
     )
 
 

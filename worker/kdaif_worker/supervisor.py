@@ -110,7 +110,7 @@ class Supervisor:
         async for message in child.messages():
             if not isinstance(message, ProgressMessage):
                 return message
-            kind = "round" if message.metrics else "progress"
+            kind = _kind(message)
             try:
                 await self._queue.publish(claim, kind, message.progress, message.metrics)
             except UnavailableError as error:
@@ -149,6 +149,12 @@ class Supervisor:
                 if event.kind == "cancelling" and event.attempt == claim.token:
                     return _cancelled()
                 after = event.sequence
+
+
+def _kind(message: ProgressMessage) -> str:
+    if not message.metrics:
+        return "progress"
+    return "canary" if message.progress.stage == "canary" else "round"
 
 
 def _drop_checkpoints(blob_url: str, job: Job) -> None:

@@ -108,9 +108,9 @@ class DistillationJob(google.protobuf.message.Message):
         FRACTION_FIELD_NUMBER: builtins.int
         MESSAGE_FIELD_NUMBER: builtins.int
         stage: builtins.str
-        """"load", "teacher", "distil", "evaluate", "export"."""
+        """"load", "teacher", "distil", "canary", "evaluate", "export"."""
         arm: builtins.str
-        """Of the arm at hand: "influence", "uniform", "supervised", "oracle"."""
+        """Of the arm at hand: "influence", "uniform", "supervised", "oracle", "canary"."""
         round: builtins.int
         rounds: builtins.int
         fraction: builtins.float
@@ -164,12 +164,23 @@ class DistillationJob(google.protobuf.message.Message):
         SECONDS_FIELD_NUMBER: builtins.int
         EXTERNAL_ARMS_FIELD_NUMBER: builtins.int
         EXTERNAL_VERDICT_FIELD_NUMBER: builtins.int
+        SHIPPED_ARM_FIELD_NUMBER: builtins.int
+        CANARY_FIELD_NUMBER: builtins.int
+        CANARY_AUROC_FIELD_NUMBER: builtins.int
+        CANARY_STDERR_FIELD_NUMBER: builtins.int
         student: builtins.str
         """"tenants/{tenant}/students/{student}"."""
         verdict: builtins.str
         """One plain sentence: whether weighting helped, by how much, how sure."""
         seconds: builtins.float
         external_verdict: builtins.str
+        shipped_arm: builtins.str
+        """The arm whose student is in the bundle: "influence", or "uniform" where it was asked for or the canary check failed."""
+        canary: builtins.str
+        """What the canary check found, in a sentence. Empty where it was off."""
+        canary_auroc: builtins.float
+        """How well low weights found planted wrong labels (0.5 is a coin), with its standard error. Absent where off or skipped."""
+        canary_stderr: builtins.float
         @property
         def arms(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArmResult]: ...
         @property
@@ -185,8 +196,17 @@ class DistillationJob(google.protobuf.message.Message):
             seconds: builtins.float = ...,
             external_arms: collections.abc.Iterable[global___ArmResult] | None = ...,
             external_verdict: builtins.str = ...,
+            shipped_arm: builtins.str = ...,
+            canary: builtins.str = ...,
+            canary_auroc: builtins.float | None = ...,
+            canary_stderr: builtins.float | None = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["arms", b"arms", "external_arms", b"external_arms", "external_verdict", b"external_verdict", "seconds", b"seconds", "student", b"student", "verdict", b"verdict"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["_canary_auroc", b"_canary_auroc", "_canary_stderr", b"_canary_stderr", "canary_auroc", b"canary_auroc", "canary_stderr", b"canary_stderr"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_canary_auroc", b"_canary_auroc", "_canary_stderr", b"_canary_stderr", "arms", b"arms", "canary", b"canary", "canary_auroc", b"canary_auroc", "canary_stderr", b"canary_stderr", "external_arms", b"external_arms", "external_verdict", b"external_verdict", "seconds", b"seconds", "shipped_arm", b"shipped_arm", "student", b"student", "verdict", b"verdict"]) -> None: ...
+        @typing.overload
+        def WhichOneof(self, oneof_group: typing.Literal["_canary_auroc", b"_canary_auroc"]) -> typing.Literal["canary_auroc"] | None: ...
+        @typing.overload
+        def WhichOneof(self, oneof_group: typing.Literal["_canary_stderr", b"_canary_stderr"]) -> typing.Literal["canary_stderr"] | None: ...
 
     NAME_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
@@ -627,7 +647,7 @@ class JobEvent(google.protobuf.message.Message):
     """State after the event."""
     attempt: builtins.int
     kind: builtins.str
-    """"queued", "claimed", "progress", "round", "requeued", "cancelling", "finished"."""
+    """"queued", "claimed", "progress", "round", "canary", "requeued", "cancelling", "finished"."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property

@@ -503,6 +503,7 @@ class Weighting(google.protobuf.message.Message):
     SCOUT_EPOCHS_FIELD_NUMBER: builtins.int
     ROUNDS_PER_SCORING_FIELD_NUMBER: builtins.int
     SIGNALS_FIELD_NUMBER: builtins.int
+    CANARY_BAR_FIELD_NUMBER: builtins.int
     method: global___Weighting.Method.ValueType
     target: global___Weighting.Target.ValueType
     curvature_rows: builtins.int
@@ -531,6 +532,10 @@ class Weighting(google.protobuf.message.Message):
     """Weights are renewed before every round of this many. Default 2."""
     signals: global___Weighting.Signals.ValueType
     """What a weight is made of. Default SIGNALS_BOTH."""
+    canary_bar: builtins.float
+    """The AUROC, 0 to 1, under which weights that cannot find planted wrong labels are not shipped: the uniform arm's
+    student then is. 0 skips the check. Default 0.5.
+    """
     def __init__(
         self,
         *,
@@ -548,11 +553,14 @@ class Weighting(google.protobuf.message.Message):
         scout_epochs: builtins.int | None = ...,
         rounds_per_scoring: builtins.int | None = ...,
         signals: global___Weighting.Signals.ValueType = ...,
+        canary_bar: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_blocks", b"_blocks"]) -> typing.Literal["blocks"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_canary_bar", b"_canary_bar"]) -> typing.Literal["canary_bar"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cg_steps", b"_cg_steps"]) -> typing.Literal["cg_steps"] | None: ...
     @typing.overload

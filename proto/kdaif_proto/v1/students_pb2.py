@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kdaif_proto.v1 import jobs_pb2 as kdaif__proto_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkdaif_proto/v1/students.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kdaif_proto/v1/jobs.proto\"\xb2\x01\n\x07Student\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12#\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x14.kdaif.v1.BundleFile\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12!\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x13.kdaif.v1.ArmResult\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"!\n\x11GetStudentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetStudentResponse\x12\"\n\x07student\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Student\"L\n\x13ListStudentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListStudentsResponse\x12#\n\x08students\x18\x01 \x03(\x0b\x32\x11.kdaif.v1.Student\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x11ReadBundleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0bread_offset\x18\x03 \x01(\x03\x12\x12\n\nread_limit\x18\x04 \x01(\x03\"\"\n\x12ReadBundleResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xf3\x01\n\x0eStudentService\x12G\n\nGetStudent\x12\x1b.kdaif.v1.GetStudentRequest\x1a\x1c.kdaif.v1.GetStudentResponse\x12M\n\x0cListStudents\x12\x1d.kdaif.v1.ListStudentsRequest\x1a\x1e.kdaif.v1.ListStudentsResponse\x12I\n\nReadBundle\x12\x1b.kdaif.v1.ReadBundleRequest\x1a\x1c.kdaif.v1.ReadBundleResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkdaif_proto/v1/students.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kdaif_proto/v1/jobs.proto\"\xc7\x01\n\x07Student\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12#\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x14.kdaif.v1.BundleFile\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12!\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x13.kdaif.v1.ArmResult\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bshipped_arm\x18\x07 \x01(\t\">\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"!\n\x11GetStudentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetStudentResponse\x12\"\n\x07student\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Student\"L\n\x13ListStudentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListStudentsResponse\x12#\n\x08students\x18\x01 \x03(\x0b\x32\x11.kdaif.v1.Student\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x11ReadBundleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0bread_offset\x18\x03 \x01(\x03\x12\x12\n\nread_limit\x18\x04 \x01(\x03\"\"\n\x12ReadBundleResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xf3\x01\n\x0eStudentService\x12G\n\nGetStudent\x12\x1b.kdaif.v1.GetStudentRequest\x1a\x1c.kdaif.v1.GetStudentResponse\x12M\n\x0cListStudents\x12\x1d.kdaif.v1.ListStudentsRequest\x1a\x1e.kdaif.v1.ListStudentsResponse\x12I\n\nReadBundle\x12\x1b.kdaif.v1.ReadBundleRequest\x1a\x1c.kdaif.v1.ReadBundleResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kdaif_proto.v1.students_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STUDENT']._serialized_start=104
-  _globals['_STUDENT']._serialized_end=282
-  _globals['_BUNDLEFILE']._serialized_start=284
-  _globals['_BUNDLEFILE']._serialized_end=346
-  _globals['_GETSTUDENTREQUEST']._serialized_start=348
-  _globals['_GETSTUDENTREQUEST']._serialized_end=381
-  _globals['_GETSTUDENTRESPONSE']._serialized_start=383
-  _globals['_GETSTUDENTRESPONSE']._serialized_end=439
-  _globals['_LISTSTUDENTSREQUEST']._serialized_start=441
-  _globals['_LISTSTUDENTSREQUEST']._serialized_end=517
-  _globals['_LISTSTUDENTSRESPONSE']._serialized_start=519
-  _globals['_LISTSTUDENTSRESPONSE']._serialized_end=603
-  _globals['_READBUNDLEREQUEST']._serialized_start=605
-  _globals['_READBUNDLEREQUEST']._serialized_end=693
-  _globals['_READBUNDLERESPONSE']._serialized_start=695
-  _globals['_READBUNDLERESPONSE']._serialized_end=729
-  _globals['_STUDENTSERVICE']._serialized_start=732
-  _globals['_STUDENTSERVICE']._serialized_end=975
+  _globals['_STUDENT']._serialized_end=303
+  _globals['_BUNDLEFILE']._serialized_start=305
+  _globals['_BUNDLEFILE']._serialized_end=367
+  _globals['_GETSTUDENTREQUEST']._serialized_start=369
+  _globals['_GETSTUDENTREQUEST']._serialized_end=402
+  _globals['_GETSTUDENTRESPONSE']._serialized_start=404
+  _globals['_GETSTUDENTRESPONSE']._serialized_end=460
+  _globals['_LISTSTUDENTSREQUEST']._serialized_start=462
+  _globals['_LISTSTUDENTSREQUEST']._serialized_end=538
+  _globals['_LISTSTUDENTSRESPONSE']._serialized_start=540
+  _globals['_LISTSTUDENTSRESPONSE']._serialized_end=624
+  _globals['_READBUNDLEREQUEST']._serialized_start=626
+  _globals['_READBUNDLEREQUEST']._serialized_end=714
+  _globals['_READBUNDLERESPONSE']._serialized_start=716
+  _globals['_READBUNDLERESPONSE']._serialized_end=750
+  _globals['_STUDENTSERVICE']._serialized_start=753
+  _globals['_STUDENTSERVICE']._serialized_end=996
 # @@protoc_insertion_point(module_scope)

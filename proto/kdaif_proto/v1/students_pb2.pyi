@@ -26,9 +26,12 @@ class Student(google.protobuf.message.Message):
     CLASS_NAMES_FIELD_NUMBER: builtins.int
     ARMS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    SHIPPED_ARM_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"tenants/{tenant}/students/{student}"."""
     job: builtins.str
+    shipped_arm: builtins.str
+    """The arm whose student this is."""
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BundleFile]: ...
     @property
@@ -46,9 +49,10 @@ class Student(google.protobuf.message.Message):
         class_names: collections.abc.Iterable[builtins.str] | None = ...,
         arms: collections.abc.Iterable[kdaif_proto.v1.jobs_pb2.ArmResult] | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        shipped_arm: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arms", b"arms", "class_names", b"class_names", "create_time", b"create_time", "files", b"files", "job", b"job", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arms", b"arms", "class_names", b"class_names", "create_time", b"create_time", "files", b"files", "job", b"job", "name", b"name", "shipped_arm", b"shipped_arm"]) -> None: ...
 
 global___Student = Student
 

@@ -127,6 +127,7 @@ class SampleWeights(google.protobuf.message.Message):
     STUDENT_CONFIDENCE_FIELD_NUMBER: builtins.int
     DISTILLATION_LOSS_FIELD_NUMBER: builtins.int
     TRUTH_FIELD_NUMBER: builtins.int
+    WEIGHT_OVERRIDE_FIELD_NUMBER: builtins.int
     round: builtins.int
     @property
     def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
@@ -156,6 +157,10 @@ class SampleWeights(google.protobuf.message.Message):
     def truth(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Empty when the unlabelled data has no `truth` column."""
 
+    @property
+    def weight_override(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """What a person gave the row, NaN where nobody did; `weight` is then the same. Empty when no row of the page has one."""
+
     def __init__(
         self,
         *,
@@ -173,7 +178,8 @@ class SampleWeights(google.protobuf.message.Message):
         student_confidence: collections.abc.Iterable[builtins.float] | None = ...,
         distillation_loss: collections.abc.Iterable[builtins.float] | None = ...,
         truth: collections.abc.Iterable[builtins.str] | None = ...,
+        weight_override: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["distillation_loss", b"distillation_loss", "ids", b"ids", "log_odds", b"log_odds", "pseudo_label", b"pseudo_label", "round", b"round", "stderr", b"stderr", "student_confidence", b"student_confidence", "student_label", b"student_label", "teacher_confidence", b"teacher_confidence", "truth", b"truth", "val_loss_change_if_upweighted", b"val_loss_change_if_upweighted", "weight", b"weight", "z_agreement", b"z_agreement", "z_influence", b"z_influence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["distillation_loss", b"distillation_loss", "ids", b"ids", "log_odds", b"log_odds", "pseudo_label", b"pseudo_label", "round", b"round", "stderr", b"stderr", "student_confidence", b"student_confidence", "student_label", b"student_label", "teacher_confidence", b"teacher_confidence", "truth", b"truth", "val_loss_change_if_upweighted", b"val_loss_change_if_upweighted", "weight", b"weight", "weight_override", b"weight_override", "z_agreement", b"z_agreement", "z_influence", b"z_influence"]) -> None: ...
 
 global___SampleWeights = SampleWeights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pyarrow as pa
@@ -77,9 +78,18 @@ def _offset(cursor: str, request: pb.ListSampleWeightsRequest) -> int:
 def _columns(table: pa.Table, round_number: int) -> pb.SampleWeights:
     columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in ("id", "round")}
     truth = columns.pop("truth")
+    overrides = columns.pop("weight_override", [])  # shards of old jobs have none
     return pb.SampleWeights(
         round=round_number,
         ids=table.column("id").cast(pa.string()).to_pylist(),
         truth=[name or "" for name in truth] if any(truth) else [],
+        weight_override=_or_nan(overrides),
         **columns,
     )
+
+
+def _or_nan(overrides: list[float | None]) -> list[float]:
+    """NaN for none; nothing at all where no row of the page has one."""
+    if all(value is None for value in overrides):
+        return []
+    return [math.nan if value is None else value for value in overrides]

@@ -63,6 +63,7 @@ def test_it_says_what_goes_in_and_comes_out(folder: Path) -> None:
     assert manifest["outputs"] == ["logits", "probabilities"]
     assert manifest["temperature"] == 1.0
     assert write(folder, temperature=1.5)["temperature"] == 1.5
+    assert write(folder, shipped_arm="uniform")["shipped_arm"] == "uniform"
     assert manifest["datasets"] == {"labeled": {"sha256": "a" * 64}, "unlabeled": {"sha256": "b" * 64}}
     assert manifest["created"] == {"time": "2025-01-02T03:04:05Z", "kdaif": "0.1.0"}
 

@@ -244,6 +244,26 @@ def test_the_verdict_is_escaped_too(tmp_path: Path) -> None:
     assert "<img src=x" not in html
 
 
+def test_the_shipped_arm_is_marked_and_the_canary_check_told(tmp_path: Path) -> None:
+    sentence = "The canary check failed: an AUROC of 0.30 ± 0.08, so the student of the uniform arm is shipped."
+    report = replace(
+        full_report(), shipped_arm="uniform", canary=sentence, canary_auroc=0.3, canary_stderr=0.08, verdict=sentence
+    )
+    html, figures = written(tmp_path, report)
+    page = Page(html)
+    assert page.balanced
+    assert page.headings[0] == "The canary check failed"
+    assert f"that of the arm Uniform weights. {sentence}" in page.text
+    assert html.count("<span>Uniform weights</span><small>shipped</small>") == 2  # of the test and the external rows
+    assert "<span>Influence weights</span></th>" in html
+    assert "60.0\u00a0% of 50 test rows" in page.text  # the weakest class is the shipped student's
+    assert figures["shipped_arm"] == "uniform"
+    assert figures["canary"] == {"sentence": sentence, "canary_auroc": 0.3, "canary_stderr": 0.08}
+    other, _ = written(tmp_path, full_report())
+    assert "<span>Influence weights</span><small>shipped</small>" in other
+    assert "anaries" not in other
+
+
 def test_equal_reports_give_equal_bytes(tmp_path: Path) -> None:
     assert written(tmp_path, full_report()) == written(tmp_path, full_report())
 

@@ -13,6 +13,7 @@ from kdaif.weighting import (
     loss_weights,
     normalise,
     parts_of,
+    with_overrides,
 )
 
 FINITE = hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6))
@@ -114,3 +115,23 @@ def test_effective_sample_size_counts_rows() -> None:
     assert effective_sample_size(np.ones(9)) == pytest.approx(9)
     assert effective_sample_size(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)
     assert effective_sample_size(np.zeros(3)) == 0
+
+
+@given(FINITE, st.data())
+def test_overrides_are_exact_and_the_other_rows_keep_mean_one(values: np.ndarray, draw: st.DataObject) -> None:
+    weights = normalise(np.abs(values))
+    overrides = np.array(
+        draw.draw(st.lists(st.sampled_from([np.nan, 0.0, 7.5]), min_size=len(weights), max_size=len(weights)))
+    )
+    final = with_overrides(weights, overrides)
+    given_rows = ~np.isnan(overrides)
+    assert (final[given_rows] == overrides[given_rows]).all()
+    if not given_rows.all():
+        assert final[~given_rows].mean() == pytest.approx(1.0)
+        # Their order stays.
+        assert (np.diff(final[~given_rows][np.argsort(weights[~given_rows], kind="stable")]) >= 0).all()
+
+
+def test_without_overrides_weights_stay_as_they_are() -> None:
+    weights = np.array([0.5, 1.5])
+    assert with_overrides(weights, None) is weights

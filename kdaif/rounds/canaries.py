@@ -1,0 +1,169 @@
+"""Canaries: labelled rows that play pseudo-labelled rows, half of them with a wrong label, in an arm on the side.
+
+Whether weights find wrong pseudo-labels cannot be seen on rows whose truth nobody knows. It can on these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdaif.datasets import DistillationData, Rows
+from kdaif.evaluation import auroc, auroc_stderr
+from kdaif.records import CanaryCheck, DistillationSpec
+from kdaif.rounds.state import ArmState
+from kdaif.rounds.train_arm import is_scored
+from kdaif.teachers import SoftTargets
+
+MOST_CANARIES = 200  # the standard error of the figure is then under .04, and U is hardly another
+FEWEST_PER_KIND = 5
+_ONE_IN = 5  # of the labelled rows of each class
+_SCORINGS = 2  # the first is a scout's; the second is of a student that learned from the canaries
+
+
+@dataclass(frozen=True, eq=False)
+class Canaries:
+    """The side arm's rows, and which of them are canaries.
+
+    Attributes:
+        data: as of the job, but that U ends with the K canaries, which L and the gate no longer hold.
+        targets: of that U.
+        flipped: bool `[K]`, canaries whose pseudo-label is wrong; the others' is right.
+    """
+
+    data: DistillationData
+    targets: SoftTargets
+    flipped: NDArray[np.bool_]
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are canaries enough of both kinds to say anything."""
+        return min(self.counts()) >= FEWEST_PER_KIND
+
+    def counts(self) -> tuple[int, int]:
+        """Flipped and kept canaries."""
+        flipped = int(self.flipped.sum())
+        return flipped, len(self.flipped) - flipped
+
+
+def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int) -> Canaries:
+    """Takes the gate rows and a fifth of L, at most 200, and gives each a soft target as the teacher's are.
+
+    A soft target is that of a random row of U with the pseudo-label that is to be planted, so that nothing but the
+    label can give a canary away. Where no row has it, that of any row, with two classes trading places. Equal arguments
+    give equal canaries.
+
+    Args:
+        data: of the job.
+        targets: of its U.
+        seed: of all choices.
+    """
+    generator = np.random.default_rng((seed, 7))
+    from_gate = _stratified(data.gate.labels, generator)[:MOST_CANARIES]
+    from_labeled = _stratified(data.labeled.labels, generator, one_in=_ONE_IN)[: MOST_CANARIES - len(from_gate)]
+    truth = np.concatenate([data.gate.labels[from_gate], data.labeled.labels[from_labeled]])
+    flipped = _every_second(truth, generator)
+    classes = len(data.class_names)
+    others = (truth + generator.integers(1, classes, len(truth))) % classes
+    planted = _soft_targets(np.where(flipped, others, truth), targets.logits, generator)
+    unlabeled = data.unlabeled
+    features = [unlabeled.features, data.gate.features[from_gate], data.labeled.features[from_labeled]]
+    n_known, n_planted = len(unlabeled), len(truth)
+    given = unlabeled.weight_override
+    side = Rows(
+        # Ids of two data sets may be of two types, and the same.
+        ids=np.array([*map(str, unlabeled.ids), *(f"canary {place}" for place in range(n_planted))], dtype=object),
+        features=np.concatenate(features),
+        labels=unlabeled.labels,
+        truth=np.concatenate([np.full(n_known, -1, dtype=np.int64), truth]),
+        weight_override=None if given is None else np.concatenate([given, np.full(n_planted, np.nan)]),
+    )
+    return Canaries(
+        data=replace(
+            data,
+            labeled=_without(data.labeled, from_labeled),
+            gate=_without(data.gate, from_gate),
+            unlabeled=side,
+        ),
+        targets=SoftTargets(np.concatenate([targets.logits, planted]), None, None, None),
+        flipped=flipped,
+    )
+
+
+def side_arm_spec(spec: DistillationSpec) -> DistillationSpec | None:
+    """The job cut to the rounds up to the second scoring of the influence arm; None where nothing is ever scored."""
+    scored = [number for number in range(1, spec.training.rounds + 1) if is_scored(number, spec)]
+    if not scored:
+        return None
+    training = spec.training.model_copy(update={"rounds": scored[:_SCORINGS][-1]})
+    return spec.model_copy(update={"training": training})
+
+
+def judge_canaries(canaries: Canaries, state: ArmState, bar: float) -> CanaryCheck:
+    """How well a low weight finds the flipped canaries, by the weights of the last scoring.
+
+    Args:
+        canaries: of the side arm.
+        state: of the side arm after its last round.
+        bar: of the job.
+    """
+    flipped, kept = canaries.counts()
+    weights = state.tensors["weighting/weights"].numpy()[-(flipped + kept) :]
+    area = auroc(-weights, canaries.flipped)
+    if area is None:
+        raise AssertionError("canaries enough of both kinds")
+    return CanaryCheck(bar=bar, flipped=flipped, kept=kept, auroc=area, stderr=auroc_stderr(area, flipped, kept))
+
+
+def _stratified(labels: NDArray[np.int64], generator: np.random.Generator, *, one_in: int = 1) -> NDArray[np.int64]:
+    """Positions in random order, of which every head holds the classes in their shares.
+
+    Args:
+        labels: `[N]`.
+        generator: of the order.
+        one_in: of each class only one in so many, rounded down.
+    """
+    order = generator.permutation(len(labels))
+    counts = np.bincount(labels, minlength=1)
+    met: dict[int, int] = {}
+    passed = np.zeros(len(labels))  # share of its class that stands before a row
+    for position in order:
+        label = int(labels[position])
+        passed[position] = (met.get(label, 0) + 0.5) / counts[label]
+        met[label] = met.get(label, 0) + 1
+    chosen = order[passed[order] * counts[labels[order]] < counts[labels[order]] // one_in]
+    return np.asarray(chosen[np.argsort(passed[chosen], kind="stable")], dtype=np.int64)
+
+
+def _every_second(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Half of the rows, and half of each class up to one row."""
+    order = np.lexsort((generator.random(len(labels)), labels))
+    half = np.zeros(len(labels), dtype=np.bool_)
+    half[order[1::2]] = True
+    return half
+
+
+def _soft_targets(
+    wanted: NDArray[np.int64], logits: NDArray[np.float32], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Logits `[K, C]` whose largest is that of the class wanted, as the teacher gave them elsewhere."""
+    pseudo_labels = logits.argmax(axis=1)
+    donors: Mapping[int, NDArray[np.int64]] = {
+        label: np.flatnonzero(pseudo_labels == label) for label in np.unique(wanted).tolist()
+    }
+    planted = np.empty((len(wanted), logits.shape[1]), dtype=np.float32)
+    for place, label in enumerate(wanted.tolist()):
+        alike = donors[label]
+        donor = int(generator.choice(alike)) if len(alike) else int(generator.integers(len(logits)))
+        planted[place] = logits[donor]
+        said = int(pseudo_labels[donor])
+        planted[place, [label, said]] = planted[place, [said, label]]
+    return planted
+
+
+def _without(rows: Rows, positions: NDArray[np.int64]) -> Rows:
+    kept = np.setdiff1d(np.arange(len(rows)), positions)
+    return Rows(ids=rows.ids[kept], features=rows.features[kept], labels=rows.labels[kept])
