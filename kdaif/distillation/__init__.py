@@ -10,6 +10,13 @@ from kdaif.distillation.losses import (
 )
 from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
 from kdaif.distillation.schedule import Step, round_schedule
+from kdaif.distillation.soft_losses import (
+    decoupled_loss,
+    reverse_divergence,
+    soft_log_targets,
+    soft_losses,
+    standardised,
+)
 
 __all__ = [
     "BeliefRecord",
@@ -17,11 +24,16 @@ __all__ = [
     "SoftRows",
     "Step",
     "blended_log_targets",
+    "decoupled_loss",
     "distillation_loss",
     "label_logits",
     "log_probabilities",
     "objective",
+    "reverse_divergence",
     "round_schedule",
+    "soft_log_targets",
+    "soft_losses",
+    "standardised",
     "train_steps",
     "weighted_mean",
 ]

@@ -75,7 +75,7 @@ def train_arm(
         NonFiniteError: a loss or gradient became NaN or infinite.
         InvalidDataError: no rows to train with.
     """
-    rows = arm_rows(data, targets, spec.training.temperature, device)
+    rows = arm_rows(data, targets, spec.training, device)
     weighting = _initial_weighting(arm, rows)
     student = _new_student(spec, data, seed).to(device)
     optimizer = _optimizer(student, spec)
