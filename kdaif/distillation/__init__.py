@@ -1,5 +1,6 @@
 """The distillation objective and the steps that lower it."""
 
+from kdaif.distillation.averaging import moving_average
 from kdaif.distillation.beliefs import BeliefRecord, label_logits
 from kdaif.distillation.losses import (
     blended_log_targets,
@@ -9,7 +10,7 @@ from kdaif.distillation.losses import (
     weighted_mean,
 )
 from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
-from kdaif.distillation.schedule import Step, round_schedule
+from kdaif.distillation.schedule import Step, learning_rates, round_schedule
 from kdaif.distillation.soft_losses import (
     decoupled_loss,
     reverse_divergence,
@@ -27,7 +28,9 @@ __all__ = [
     "decoupled_loss",
     "distillation_loss",
     "label_logits",
+    "learning_rates",
     "log_probabilities",
+    "moving_average",
     "objective",
     "reverse_divergence",
     "round_schedule",

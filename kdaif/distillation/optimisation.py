@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from kdaif.distillation.beliefs import BeliefRecord
 from kdaif.distillation.losses import objective
@@ -49,6 +50,8 @@ def train_steps(
     training: Training,
     *,
     record: BeliefRecord | None = None,
+    rates: Sequence[float] | None = None,
+    average: AveragedModel | None = None,
 ) -> float:
     """Takes the steps in order and returns the mean of the objective over them.
 
@@ -63,6 +66,8 @@ def train_steps(
         steps: from `round_schedule`.
         training: loss weights and temperature.
         record: takes what the student says of the pseudo-labels in each step.
+        rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
+        average: takes the weights after each step.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; names the step and rows.
@@ -100,7 +105,12 @@ def train_steps(
         size = nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(loss.detach() + size)):
             raise _non_finite(number, step, labeled, soft, hard_losses, losses_of_soft)
+        if rates is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rates[number]
         optimizer.step()
+        if average is not None:
+            average.update_parameters(student)
         total += loss.detach()
     return float(total) / max(len(steps), 1)
 

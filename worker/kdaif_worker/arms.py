@@ -14,7 +14,7 @@ import torch
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
 from kdaif.records import DistillationSpec, Progress, WeightsShard
-from kdaif.rounds import RoundOutcome, student_of, train_arm
+from kdaif.rounds import RoundOutcome, round_of_student, student_of, train_arm
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
 from kdaif_worker import checkpoint as checkpoints
@@ -76,12 +76,14 @@ def train_all(
                 current_curve=(*point.current_curve, outcome.metrics),
                 shards=shards,
             )
-            if outcome.round == spec.training.rounds:
+            if outcome.last:
                 point = _finish_arm(point, (arm, seed), published, spec, data, device)
+            # An arm that ends early counts as whole, so that the bar jumps ahead rather than to stop short of its end.
+            of_arms = len(point.finished) * spec.training.rounds + (0 if outcome.last else outcome.round)
             checkpoints.write(blobs, assignment.tenant, assignment.job_id, assignment.attempt, point)
             progress = Progress(
                 stage="distil",
-                fraction=_BEFORE + _DISTIL_SHARE * point.step / total,
+                fraction=_BEFORE + _DISTIL_SHARE * of_arms / total,
                 arm=arm,
                 round=outcome.round,
                 rounds=spec.training.rounds,
@@ -111,6 +113,10 @@ def _finish_arm(
         current=None,
         current_curve=(),
         student=state if published else point.student,
+        # Of an arm that ended early, later rounds' weights did not make the student.
+        shards=tuple(shard for shard in point.shards if shard.round <= round_of_student(state))
+        if published
+        else point.shards,
     )
 
 

@@ -32,7 +32,7 @@ class FinishedArm:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts finished rounds of all arms."""
+    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts the rounds that were trained."""
 
     step: int = 0
     finished: dict[ArmKey, FinishedArm] = field(default_factory=dict)
