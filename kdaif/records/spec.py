@@ -87,7 +87,7 @@ class Training(SpecModel):
     """The loss and the optimiser. All arms share it.
 
     Rounds are short, so that weights come before wrong targets are memorised and follow what the student still lacks;
-    a scoring costs about a third of an epoch of a small student. What the settings from ``loss`` on do is off by default.
+    a scoring costs about a third of an epoch of a small student. The settings from ``loss`` on are off by default.
     """
 
     rounds: int = Field(default=8, ge=1, le=1000)
