@@ -122,7 +122,7 @@ def _retraining() -> _Retraining:
     data = digits(0)
     spec = default_spec(data, 0).model_copy(update={"student": Mlp(hidden_sizes=(32,))})
     targets = corrupted_targets(spec, data, CONDITIONS["class-swap .2"])
-    rows = arm_rows(data, targets, spec.training.temperature, torch.device("cpu"))
+    rows = arm_rows(data, targets, spec.training, torch.device("cpu"))
     judged = held_out(data)
     order = np.random.default_rng(0).permutation(len(judged.labels))
     return _Retraining(

@@ -96,7 +96,7 @@ def train_rival(
     rival: Rival, spec: DistillationSpec, data: DistillationData, targets: SoftTargets, seed: int
 ) -> Trained:
     """Same initial parameters, rows, order and steps as `train_arm` gives every arm of the seed."""
-    rows = arm_rows(data, targets, spec.training.temperature, _CPU)
+    rows = arm_rows(data, targets, spec.training, _CPU)
     reference = np.concatenate([data.labeled.features, data.unlabeled.features])
     student = build_student(spec.student, data.signature, len(data.class_names), reference, seed)
     optimizer = torch.optim.AdamW(

@@ -118,6 +118,16 @@ class Training:
         soft_label_weight: of the distillation loss. Default 1.
         seed: default 0.
         seeds: how many seeds each arm is trained with. Default 3.
+        loss: of a soft target q against the student p. ``"forward_kl"`` (default), KL(q || p); ``"reverse_kl"``,
+            KL(p || q); ``"symmetric_kl"``, the mean of both; ``"dkd"``, decoupled, for 3 or more classes.
+        dkd_alpha: weight of the target class's part of ``"dkd"``. Default 1.
+        dkd_beta: weight of the other classes' part of ``"dkd"``. Default 8.
+        standardise_logits: each row's logits to mean 0 and spread 1 before the temperature. Default false.
+        schedule: ``"constant"`` (default) or ``"cosine"``, the learning rate falling to 0 over all steps of an arm.
+        ema_decay: of a moving average of the weights, which then is the student; 0 to 1. Default: no average.
+        class_balanced: labelled rows are drawn so that each class comes equally often. Default false.
+        patience_rounds: an arm ends after so many rounds without a lower validation loss, and its best round's student
+            is taken. Default: all rounds run, and the last student is taken.
     """
 
     rounds: int | None = None
@@ -130,6 +140,14 @@ class Training:
     soft_label_weight: float | None = None
     seed: int | None = None
     seeds: int | None = None
+    loss: Literal["forward_kl", "reverse_kl", "symmetric_kl", "dkd"] | None = None
+    dkd_alpha: float | None = None
+    dkd_beta: float | None = None
+    standardise_logits: bool | None = None
+    schedule: Literal["constant", "cosine"] | None = None
+    ema_decay: float | None = None
+    class_balanced: bool | None = None
+    patience_rounds: int | None = None
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
     parts, signature = _read_parts(spec, tables, findings)
     findings.raise_if_refused()
     class_names, labels = _bind_labels(spec, parts, findings)
+    for name, why in spec.training.misfits(len(class_names)).items():
+        findings.refuse("TOO_FEW_CLASSES", f"spec.training.{name}", why)
     findings.raise_if_refused()
     unlabeled = parts["unlabeled"]
     logits = _column_teacher(spec, unlabeled, tables, class_names, findings)

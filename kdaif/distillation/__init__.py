@@ -1,5 +1,6 @@
 """The distillation objective and the steps that lower it."""
 
+from kdaif.distillation.averaging import moving_average
 from kdaif.distillation.beliefs import BeliefRecord, label_logits
 from kdaif.distillation.losses import (
     blended_log_targets,
@@ -9,7 +10,14 @@ from kdaif.distillation.losses import (
     weighted_mean,
 )
 from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
-from kdaif.distillation.schedule import Step, round_schedule
+from kdaif.distillation.schedule import Step, learning_rates, round_schedule
+from kdaif.distillation.soft_losses import (
+    decoupled_loss,
+    reverse_divergence,
+    soft_log_targets,
+    soft_losses,
+    standardised,
+)
 
 __all__ = [
     "BeliefRecord",
@@ -17,11 +25,18 @@ __all__ = [
     "SoftRows",
     "Step",
     "blended_log_targets",
+    "decoupled_loss",
     "distillation_loss",
     "label_logits",
+    "learning_rates",
     "log_probabilities",
+    "moving_average",
     "objective",
+    "reverse_divergence",
     "round_schedule",
+    "soft_log_targets",
+    "soft_losses",
+    "standardised",
     "train_steps",
     "weighted_mean",
 ]

@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from kdaif.distillation.beliefs import BeliefRecord
-from kdaif.distillation.losses import distillation_loss, objective
+from kdaif.distillation.losses import objective
 from kdaif.distillation.schedule import Step
+from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
 
@@ -48,6 +50,8 @@ def train_steps(
     training: Training,
     *,
     record: BeliefRecord | None = None,
+    rates: Sequence[float] | None = None,
+    average: AveragedModel | None = None,
 ) -> float:
     """Takes the steps in order and returns the mean of the objective over them.
 
@@ -62,6 +66,8 @@ def train_steps(
         steps: from `round_schedule`.
         training: loss weights and temperature.
         record: takes what the student says of the pseudo-labels in each step.
+        rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
+        average: takes the weights after each step.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; names the step and rows.
@@ -80,15 +86,15 @@ def train_steps(
             logits = student(features)
         logits = logits.float()
         hard_losses = functional.cross_entropy(logits[:n_labeled], labeled.labels[labeled_rows], reduction="none")
-        soft_losses, weights = None, None
+        losses_of_soft, weights = None, None
         if soft is not None:
-            soft_losses = distillation_loss(logits[n_labeled:], soft.log_targets[soft_rows], training.temperature)
+            losses_of_soft = soft_losses(logits[n_labeled:], soft.log_targets[soft_rows], training)
             weights = soft.weights[soft_rows]
             if record is not None:
                 record.add(soft_rows, logits[n_labeled:])
         loss = objective(
             hard_losses,
-            soft_losses,
+            losses_of_soft,
             weights,
             hard_label_weight=training.hard_label_weight,
             soft_label_weight=training.soft_label_weight,
@@ -98,8 +104,13 @@ def train_steps(
         gradients = [p.grad for p in student.parameters() if p.grad is not None]
         size = nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(loss.detach() + size)):
-            raise _non_finite(number, step, labeled, soft, hard_losses, soft_losses)
+            raise _non_finite(number, step, labeled, soft, hard_losses, losses_of_soft)
+        if rates is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rates[number]
         optimizer.step()
+        if average is not None:
+            average.update_parameters(student)
         total += loss.detach()
     return float(total) / max(len(steps), 1)
 
@@ -110,13 +121,13 @@ def _non_finite(
     labeled: LabeledRows,
     soft: SoftRows | None,
     hard_losses: Tensor,
-    soft_losses: Tensor | None,
+    losses_of_soft: Tensor | None,
 ) -> NonFiniteError:
     """Names the rows whose own loss is not finite; when only the gradient is, the rows of the whole batch."""
     bad = list(labeled.ids[step.labeled][~torch.isfinite(hard_losses.detach()).cpu().numpy()])
     every = list(labeled.ids[step.labeled])
-    if soft is not None and soft_losses is not None:
-        bad += list(soft.ids[step.unlabeled][~torch.isfinite(soft_losses.detach()).cpu().numpy()])
+    if soft is not None and losses_of_soft is not None:
+        bad += list(soft.ids[step.unlabeled][~torch.isfinite(losses_of_soft.detach()).cpu().numpy()])
         every += list(soft.ids[step.unlabeled])
     what, rows = ("loss", bad) if bad else ("gradient", every)
     named = ", ".join(str(row) for row in rows[:_NAMED_ROWS]) + (", ..." if len(rows) > _NAMED_ROWS else "")

@@ -59,7 +59,9 @@ def curvature_at(
 ) -> Curvature:
     """H = hard_label_weight * mean_L G_i + soft_label_weight * sum_U(w_i G_i) / sum_U(w_i), on a subsample of L and U.
 
-    G_i = J_i^T (diag p_i - p_i p_i^T) J_i, with p_i at temperature 1 on L and T on U (see `gauss_newton`).
+    G_i = J_i^T (diag p_i - p_i p_i^T) J_i, with p_i at temperature 1 on L and T on U (see `gauss_newton`). For
+    losses of U other than T^2 KL(q^T || p^T) of the logits as they are, this stands in for their own curvature, which
+    need not be positive: it sets the metric in which gradients, always those of the loss that is trained, are compared.
 
     Args:
         student: in eval mode.

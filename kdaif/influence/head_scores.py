@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
+from kdaif.influence.row_gradients import RowLoss, logit_gradients
 from kdaif.linalg import HeadCurvature, HeadRows, head_curvature, head_rows
 
 # Of the curvature along g. Between .01 and .1 the weights find wrong rows alike.
@@ -30,12 +31,13 @@ def head_influence_scores(
     blocks: int,
     damping: float | None,
     seed: int,
+    row_loss: RowLoss | None = None,
 ) -> InfluenceScores:
     """`influence_scores` with parameters other than the last layer's held fixed, by one forward pass over U and V.
 
-    With logits W a, row i's gradient in W is T (p_i^T - q_i^T) a_i^T, so with V_k = (H + d I)^-1 G_k its influence on
-    block k is -T (p_i^T - q_i^T) . (V_k a_i): a product of small matrices, which makes many blocks, and so a standard
-    error worth its name, as cheap as one.
+    With logits W a, row i's gradient in W is (dl_i/dz_i) a_i^T, so with V_k = (H + d I)^-1 G_k its influence on block k
+    is -(dl_i/dz_i) . (V_k a_i): a product of small matrices, which makes many blocks, and so a standard error worth its
+    name, as cheap as one.
 
     Args:
         student: in eval mode, at the parameters of `curvature`.
@@ -48,6 +50,7 @@ def head_influence_scores(
         blocks: K; fewer when V is smaller.
         damping: d; None is .03 of the curvature along g.
         seed: of the cut into blocks.
+        row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
     """
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
@@ -64,7 +67,7 @@ def head_influence_scores(
         d, solved = damping or _SMALLEST_DAMPING, torch.full_like(gradients, torch.nan)
     finite = torch.isfinite(solved).flatten(1).all(dim=1)
     solved = torch.where(finite[:, None, None], solved, 0.0)
-    per_block = _influence_along(solved, rows, log_targets, temperature)
+    per_block = _influence_along(solved, rows, log_targets, temperature, row_loss)
     return InfluenceScores(
         per_block=per_block.T.double().cpu().numpy(),
         shares=shares,
@@ -93,13 +96,15 @@ def _scaled_damping(matrix: HeadCurvature, gradients: Tensor, shares: NDArray[np
     return max(_DAMPING_SHARE * float(matrix.along(mean[None])[0]) / squared, _SMALLEST_DAMPING)
 
 
-def _influence_along(solved: Tensor, rows: HeadRows, log_targets: Tensor, temperature: float) -> Tensor:
+def _influence_along(
+    solved: Tensor, rows: HeadRows, log_targets: Tensor, temperature: float, row_loss: RowLoss | None
+) -> Tensor:
     """Influence of each row on each block, `[N, K]`."""
     n_blocks, n_classes, _ = solved.shape
     parts = zip(*(torch.split(t, _ROWS_PER_PASS) for t in (rows.inputs, rows.logits, log_targets)), strict=True)
     influence = []
     for inputs, logits, log_target in parts:
-        in_logits = temperature * (torch.softmax(logits / temperature, dim=1) - log_target.exp())
+        in_logits = logit_gradients(logits, log_target, temperature, row_loss)
         changes = (inputs @ solved.flatten(0, 1).T).view(-1, n_blocks, n_classes)
         influence.append(-torch.bmm(changes, in_logits[:, :, None])[:, :, 0])
     return torch.cat(influence)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.head_scores import head_influence_scores
+from kdaif.influence.row_gradients import RowLoss, logit_gradients
 from kdaif.influence.solvers import System, solve_cg, solve_ekfac
 from kdaif.linalg import (
     directional_derivatives,
@@ -42,11 +43,13 @@ def influence_scores(
     tolerance: float = 1e-2,
     seed: int = 0,
     derivative: Literal["forward", "finite_difference"] = "forward",
+    row_loss: RowLoss | None = None,
 ) -> InfluenceScores:
     """influence_i = -g^T (H + d I)^-1 grad l_i, from the implicit-function theorem (Koh and Liang 2017; KD-AIF).
 
     With v = (H + d I)^-1 g it is -(dl_i/dz_i) . (J_i v): the derivative of row i's logits along v, dotted with the
-    gradient of l_i = T^2 KL(q_i^T || p_i^T) in the logits, T (p_i^T - q_i^T). So no gradient per row is ever formed.
+    gradient of l_i in the logits, which is T (p_i^T - q_i^T) for T^2 KL(q_i^T || p_i^T). So no gradient per row is ever
+    formed. The gradients are those of the loss that is trained; H stays that of a softmax at T, whatever the loss.
 
     The score set is cut into K blocks, each with its own gradient and solve; influence is their mean weighted by size,
     and its spread over the blocks says how much of a score is luck of the score set.
@@ -67,6 +70,7 @@ def influence_scores(
         tolerance: relative residual at which a solve is done; ranks do not move below 1e-2.
         seed: of the cut into blocks; the same over rounds keeps `start` meaningful.
         derivative: forward mode, or central differences for layers without a forward-mode rule.
+        row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
     """
     if solver == "head":
         return head_influence_scores(
@@ -80,6 +84,7 @@ def influence_scores(
             blocks=blocks,
             damping=damping,
             seed=seed,
+            row_loss=row_loss,
         )
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
@@ -89,7 +94,7 @@ def influence_scores(
     system = System(gradients, d, steps=steps, tolerance=tolerance, start=start)
     solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
     per_block, logits = _influence_along(
-        student, curvature.theta, features, log_targets, solved.x, temperature, derivative
+        student, curvature.theta, features, log_targets, solved.x, temperature, derivative, row_loss
     )
     return InfluenceScores(
         per_block=per_block,
@@ -127,6 +132,7 @@ def _influence_along(
     directions: Tensor,
     temperature: float,
     derivative: Literal["forward", "finite_difference"],
+    row_loss: RowLoss | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Influence per direction `[K, N]` and the logits `[N, C]`."""
     differentiate = directional_derivatives if derivative == "forward" else finite_differences
@@ -135,7 +141,7 @@ def _influence_along(
         torch.split(features, _ROWS_PER_PASS), torch.split(log_targets, _ROWS_PER_PASS), strict=True
     ):
         logits, changes = differentiate(logits_of(student, rows), theta, directions)
-        in_logits = temperature * (torch.softmax(logits / temperature, dim=1) - targets.exp())
+        in_logits = logit_gradients(logits, targets, temperature, row_loss)
         influences.append(-(changes * in_logits).sum(dim=2).double().cpu().numpy())
         outputs.append(logits.float().cpu().numpy())
     return np.concatenate(influences, axis=1), np.concatenate(outputs)

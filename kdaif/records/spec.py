@@ -11,6 +11,8 @@ ClassName = Annotated[str, Field(min_length=1, max_length=256)]
 Width = Annotated[int, Field(ge=1, le=8192)]
 ArmName = Literal["supervised", "uniform", "oracle"]
 Solver = Literal["cg", "ekfac", "head"]
+Loss = Literal["forward_kl", "reverse_kl", "symmetric_kl", "dkd"]
+Schedule = Literal["constant", "cosine"]
 
 
 class SpecModel(BaseModel):
@@ -85,7 +87,7 @@ class Training(SpecModel):
     """The loss and the optimiser. All arms share it.
 
     Rounds are short, so that weights come before wrong targets are memorised and follow what the student still lacks;
-    a scoring costs about a third of an epoch of a small student.
+    a scoring costs about a third of an epoch of a small student. The settings from ``loss`` on are off by default.
     """
 
     rounds: int = Field(default=8, ge=1, le=1000)
@@ -98,12 +100,34 @@ class Training(SpecModel):
     soft_label_weight: float = Field(default=1.0, ge=0.0, le=1000.0)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     seeds: int = Field(default=3, ge=1, le=32)
+    loss: Loss = "forward_kl"
+    dkd_alpha: float = Field(default=1.0, ge=0.0, le=1000.0)
+    dkd_beta: float = Field(default=8.0, ge=0.0, le=1000.0)
+    standardise_logits: bool = False
+    schedule: Schedule = "constant"
+    ema_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
+    class_balanced: bool = False
+    patience_rounds: int | None = Field(default=None, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _some_loss(self) -> Training:
         if self.hard_label_weight == 0 and self.soft_label_weight == 0:
             raise ValueError("hard_label_weight and soft_label_weight are both 0: nothing would be learned")
+        if self.loss == "dkd" and self.dkd_alpha == 0 and self.dkd_beta == 0:
+            raise ValueError("dkd_alpha and dkd_beta are both 0: nothing would be learned from the soft targets")
         return self
+
+    def misfits(self, n_classes: int) -> dict[str, str]:
+        """What cannot be trained with so few classes: why, and what to do, by field name."""
+        if n_classes > 2:
+            return {}
+        found = {}
+        if self.loss == "dkd":
+            found["loss"] = "'dkd' needs 3 or more classes: with 2 nothing is left beside the target; use forward_kl"
+        if self.standardise_logits:
+            why = "needs 3 or more classes: 2 standardised logits are always 1 and -1 and teach nothing; leave it out"
+            found["standardise_logits"] = why
+        return found
 
 
 class Weighting(SpecModel):

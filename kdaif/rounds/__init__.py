@@ -1,5 +1,6 @@
 """Training arms, one round at a time: train, score influence, weigh."""
 
+from kdaif.rounds.best_round import round_of_student
 from kdaif.rounds.canaries import FEWEST_PER_KIND, Canaries, judge_canaries, plant_canaries, side_arm_spec
 from kdaif.rounds.state import ArmState
 from kdaif.rounds.train_arm import RoundOutcome, student_of, train_arm
@@ -11,6 +12,7 @@ __all__ = [
     "RoundOutcome",
     "judge_canaries",
     "plant_canaries",
+    "round_of_student",
     "side_arm_spec",
     "student_of",
     "train_arm",

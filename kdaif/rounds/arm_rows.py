@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.datasets import DistillationData, Rows
-from kdaif.distillation import LabeledRows, log_probabilities
+from kdaif.distillation import LabeledRows, soft_log_targets
 from kdaif.errors import InvalidDataError
+from kdaif.records.spec import Training
 from kdaif.teachers import SoftTargets
 
 
@@ -53,7 +54,7 @@ class ArmRows:
     weight_override: NDArray[np.float64] | None
 
 
-def arm_rows(data: DistillationData, targets: SoftTargets, temperature: float, device: torch.device) -> ArmRows:
+def arm_rows(data: DistillationData, targets: SoftTargets, training: Training, device: torch.device) -> ArmRows:
     """Moves the rows.
 
     Raises:
@@ -74,7 +75,7 @@ def arm_rows(data: DistillationData, targets: SoftTargets, temperature: float, d
         ),
         validation=_held_out(data.validation, device),
         features=torch.from_numpy(data.unlabeled.features).to(device),
-        teacher_log_targets=log_probabilities(torch.from_numpy(targets.logits), temperature).to(device),
+        teacher_log_targets=soft_log_targets(torch.from_numpy(targets.logits), training).to(device),
         pseudo_labels=pseudo_labels,
         pseudo_label_codes=torch.from_numpy(pseudo_labels).to(device),
         wrong=None if truth is None or not known.any() else known & (pseudo_labels != truth),

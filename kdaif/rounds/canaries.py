@@ -98,7 +98,7 @@ def side_arm_spec(spec: DistillationSpec) -> DistillationSpec | None:
     scored = [number for number in range(1, spec.training.rounds + 1) if is_scored(number, spec)]
     if not scored:
         return None
-    training = spec.training.model_copy(update={"rounds": scored[:_SCORINGS][-1]})
+    training = spec.training.model_copy(update={"rounds": scored[:_SCORINGS][-1], "patience_rounds": None})
     return spec.model_copy(update={"training": training})
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.distillation import blended_log_targets, distillation_loss, log_probabilities
-from kdaif.influence import InfluenceScores, block_stderr, curvature_at, influence_scores, per_unit_of_weight
-from kdaif.records.spec import DistillationSpec
+from kdaif.distillation import blended_log_targets, log_probabilities, soft_log_targets, soft_losses
+from kdaif.influence import InfluenceScores, RowLoss, block_stderr, curvature_at, influence_scores, per_unit_of_weight
+from kdaif.records.spec import DistillationSpec, Training
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.beliefs import Beliefs
 from kdaif.students import Student
@@ -100,10 +101,10 @@ def reweigh(
         spec: the job.
         seed: of the arm.
     """
-    options, temperature = spec.weighting, spec.training.temperature
+    options, training = spec.weighting, spec.training
     student.eval()
     scores = score_rows(student, rows, current, spec, seed)
-    per_block = per_unit_of_weight(scores.per_block, current.weights, spec.training.soft_label_weight)
+    per_block = per_unit_of_weight(scores.per_block, current.weights, training.soft_label_weight)
     influence, stderr = scores.shares @ per_block, block_stderr(per_block)
     logits = torch.from_numpy(scores.logits).to(rows.features.device)
 
@@ -116,7 +117,7 @@ def reweigh(
     weights = with_overrides(loss_weights(parts, floor=options.floor, blended=blended), rows.weight_override)
     log_targets = rows.teacher_log_targets
     if blended:
-        believed = log_probabilities(beliefs.probabilities.clamp_min(_SMALLEST_PROBABILITY).log(), temperature)
+        believed = soft_log_targets(beliefs.probabilities.clamp_min(_SMALLEST_PROBABILITY).log(), training)
         log_targets = blended_log_targets(
             log_targets, believed, torch.from_numpy(_teacher_shares(parts, rows)).to(believed)
         )
@@ -137,7 +138,7 @@ def reweigh(
         z_agreement=z_agreement,
         log_odds=log_odds_of(parts.kept),
         log_student=log_probabilities(logits).cpu().numpy(),
-        losses=distillation_loss(logits, rows.teacher_log_targets, temperature).cpu().numpy(),
+        losses=soft_losses(logits, rows.teacher_log_targets, training).cpu().numpy(),
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
     )
 
@@ -170,7 +171,15 @@ def score_rows(
         damping=options.damping,
         start=current.solution,
         seed=seed,
+        row_loss=_row_loss(spec.training),
     )
+
+
+def _row_loss(training: Training) -> RowLoss | None:
+    """None for the default loss, whose gradient has a closed form."""
+    if training.loss == "forward_kl" and not training.standardise_logits:
+        return None
+    return partial(soft_losses, training=training)
 
 
 def _used(parts: Parts, signals: str) -> Parts:

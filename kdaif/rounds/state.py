@@ -15,8 +15,9 @@ class ArmState:
 
     Attributes:
         tensors: on the CPU, contiguous, none sharing memory with another; by name: ``student/...`` parameters and
-            buffers, ``optimizer/<parameter>/...``, ``weighting/...`` and ``beliefs/...``.
-        numbers: ``round``, counted from 1, and ``seed``.
+            buffers, ``optimizer/<parameter>/...``, ``weighting/...``, ``beliefs/...``, and where the job asks for them
+            ``average/...``, the moving average of the weights, and ``best/...``, the best round's student.
+        numbers: ``round``, counted from 1, and ``seed``; with patience ``best_round`` and ``best_validation_loss``.
     """
 
     tensors: dict[str, Tensor]
@@ -30,6 +31,7 @@ def pack(
     *,
     round_number: int,
     seed: int,
+    more_numbers: Mapping[str, float],
 ) -> ArmState:
     """A copy of everything; later steps do not change it."""
     tensors = {f"student/{name}": tensor for name, tensor in student.state_dict().items()}
@@ -39,7 +41,7 @@ def pack(
     for group, members in remembered.items():
         tensors |= {f"{group}/{name}": tensor for name, tensor in members.items()}
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    return ArmState(copies, {"round": float(round_number), "seed": float(seed)})
+    return ArmState(copies, {"round": float(round_number), "seed": float(seed), **more_numbers})
 
 
 def restore(state: ArmState, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from kdaif.datasets import DistillationData
-from kdaif.distillation import BeliefRecord, SoftRows, round_schedule, train_steps
-from kdaif.errors import InvalidInputError
+from kdaif.distillation import BeliefRecord, SoftRows, learning_rates, moving_average, round_schedule, train_steps
+from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.evaluation import auroc
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, present_beliefs, smoothed
+from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.weights_rows import weights_table
@@ -36,12 +39,14 @@ class RoundOutcome:
         state: enough to go on, and to get the student.
         metrics: of the round; a number that could not be computed is left out.
         weights: those the round trained with, by `weights_schema`, sorted by id; None where it was not scored anew.
+        last: the arm ends with this round.
     """
 
     round: int
     state: ArmState
     metrics: dict[str, float]
     weights: pa.Table | None
+    last: bool
 
 
 def train_arm(
@@ -59,7 +64,9 @@ def train_arm(
     All arms of a seed start from the same parameters and take the same steps on the same rows in the same order; they
     differ in the weights and targets of U alone. ``supervised`` takes as many steps on L alone. ``influence`` scores U
     before the first round by a scout, a student that learns from L alone and is then thrown away, and before later
-    rounds by the student itself; a person's `weight_override` has the last word in it, from the first round on.
+    rounds by the student itself; a person's `weight_override` has the last word in it, from the first round on. Where
+    the job keeps a moving average of the weights, that is the student which scores, is measured on V and comes out;
+    beliefs stay those of the student that learns. With patience the arm may end early.
 
     Args:
         arm: ``influence``, ``uniform``, ``supervised`` or ``oracle`` (weight 0 for every row of U whose pseudo-label is
@@ -72,26 +79,33 @@ def train_arm(
         resume: the state after some round; goes on as if never interrupted.
 
     Raises:
-        InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture that does not fit the data.
+        InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture or a loss that does not fit
+            the data.
         NonFiniteError: a loss or gradient became NaN or infinite.
         InvalidDataError: no rows to train with.
     """
-    rows = arm_rows(data, targets, spec.training.temperature, device)
+    _refuse_misfits(spec, len(data.class_names))
+    rows = arm_rows(data, targets, spec.training, device)
     weighting = _initial_weighting(arm, rows)
     student = _new_student(spec, data, seed).to(device)
     optimizer = _optimizer(student, spec)
-    finished, beliefs = 0, None
+    average = None if spec.training.ema_decay is None else moving_average(student, spec.training.ema_decay)
+    finished, beliefs, best = 0, None, None
     if resume is not None:
         restore(resume, student, optimizer)
-        finished = int(resume.numbers["round"])
+        if average is not None:
+            average.load_state_dict(under(resume, "average/"))
+        finished, best = int(resume.numbers["round"]), BestRound.from_state(resume)
         weighting = Weighting.from_tensors(under(resume, "weighting/"), device)
         stored = under(resume, "beliefs/")
         beliefs = Beliefs.from_tensors(stored, device) if stored else None
-    for round_number in range(finished + 1, spec.training.rounds + 1):
+    shown = student if average is None else cast(Student, average.module)
+    while not _is_over(finished, best, spec):
+        round_number = finished + 1
         metrics, table = {}, None
         if arm == "influence" and is_scored(round_number, spec):
             started = time.perf_counter()
-            judge = student
+            judge = shown
             if beliefs is None:
                 judge = _scout(spec, data, rows, seed)
                 beliefs = present_beliefs(judge, rows)
@@ -103,21 +117,46 @@ def train_arm(
         started = time.perf_counter()
         record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names)) if arm == "influence" else None
         soft = None if arm == "supervised" else weighting
-        metrics["train_loss"] = _train_round(student, optimizer, rows, soft, spec, seed, round_number, record)
+        metrics["train_loss"] = _train_round(student, optimizer, rows, soft, spec, seed, round_number, record, average)
         if record is not None:
             beliefs = smoothed(beliefs, beliefs_while_learning(record, student, rows), spec.weighting.smoothing)
         metrics["train_seconds"] = time.perf_counter() - started
-        metrics |= _held_out_metrics(student, rows.validation)
-        remembered = {"weighting": weighting.tensors(), "beliefs": beliefs.tensors() if beliefs else {}}
-        state = pack(student, optimizer, remembered, round_number=round_number, seed=seed)
-        yield RoundOutcome(round_number, state, metrics, table)
+        metrics |= _held_out_metrics(shown, rows.validation)
+        if spec.training.patience_rounds is not None:
+            best = better(best, shown, round_number, metrics["validation_loss"])
+        finished = round_number
+        remembered = {
+            "weighting": weighting.tensors(),
+            "beliefs": beliefs.tensors() if beliefs else {},
+            "average": average.state_dict() if average else {},
+            "best": best.student if best else {},
+        }
+        numbers = best.numbers() if best else {}
+        state = pack(student, optimizer, remembered, round_number=round_number, seed=seed, more_numbers=numbers)
+        yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec))
 
 
 def student_of(state: ArmState, spec: DistillationSpec, data: DistillationData) -> Student:
-    """The student of a state, in eval mode, on the CPU."""
+    """The student of a state, in eval mode, on the CPU: the best round's, else the moving average, else the last."""
     student = _new_student(spec, data, int(state.numbers["seed"]))
-    student.load_state_dict(under(state, "student/"))
+    kept = (under(state, prefix) for prefix in ("best/", "average/module.", "student/"))
+    student.load_state_dict(next(tensors for tensors in kept if tensors))
     return student.eval()
+
+
+def _refuse_misfits(spec: DistillationSpec, n_classes: int) -> None:
+    """What `kdaif.datasets` refuses too, for rows that did not come from there."""
+    found = [FieldViolation(f"spec.training.{name}", why) for name, why in spec.training.misfits(n_classes).items()]
+    if found:
+        raise InvalidInputError("; ".join(f"{each.field}: {each.description}" for each in found), tuple(found))
+
+
+def _is_over(finished: int, best: BestRound | None, spec: DistillationSpec) -> bool:
+    """After so many rounds, by their number or because V has not got better for long enough."""
+    patience = spec.training.patience_rounds
+    if best is not None and patience is not None and best.waited_long_enough(finished, patience):
+        return True
+    return finished >= spec.training.rounds
 
 
 def _new_student(spec: DistillationSpec, data: DistillationData, seed: int) -> Student:
@@ -155,7 +194,7 @@ def is_scored(round_number: int, spec: DistillationSpec) -> bool:
 def _scout(spec: DistillationSpec, data: DistillationData, rows: ArmRows, seed: int) -> Student:
     """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
     scout = _new_student(spec, data, seed).to(rows.features.device)
-    _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None)
+    _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None, None)
     return scout
 
 
@@ -168,8 +207,9 @@ def _train_round(
     seed: int,
     round_number: int,
     record: BeliefRecord | None,
+    average: AveragedModel | None,
 ) -> float:
-    """Mean objective over the round's steps."""
+    """Mean objective over the round's steps. Round 0 is the scout's, outside the schedule of learning rates."""
     training, device = spec.training, rows.features.device
     steps = round_schedule(
         len(rows.labeled.ids),
@@ -178,7 +218,9 @@ def _train_round(
         epochs=spec.weighting.scout_epochs if round_number == 0 else training.epochs_per_round,
         seed=seed,
         round_number=round_number,
+        balanced_labels=rows.labeled.labels.cpu().numpy() if training.class_balanced else None,
     )
+    rates = learning_rates(training, len(steps), round_number) if round_number > 0 else None
     soft = None
     if weighting is not None:
         weights = torch.from_numpy(weighting.weights).to(device, torch.float32)
@@ -186,7 +228,9 @@ def _train_round(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # Dropout draws from torch's own generator: seeded by the round, so that a resumed round draws the same.
         torch.manual_seed(int(np.random.SeedSequence((seed, round_number)).generate_state(1)[0]))
-        return train_steps(student, optimizer, rows.labeled, soft, steps, training, record=record)
+        return train_steps(
+            student, optimizer, rows.labeled, soft, steps, training, record=record, rates=rates, average=average
+        )
 
 
 def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]:

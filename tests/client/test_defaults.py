@@ -23,3 +23,15 @@ def test_documented_defaults_are_the_server_s(settings: type[Training | Weightin
     assert set(documented) == set(numbers)
     for name, told in documented.items():
         assert float(told.replace(",", "")) == numbers[name], name
+
+
+@pytest.mark.parametrize("settings", [Training, Weighting, Splits])
+def test_documented_default_choices_and_switches_are_the_server_s(
+    settings: type[Training | Weighting | Splits],
+) -> None:
+    text = getattr(client_spec, settings.__name__).__doc__
+    choices = dict(re.findall(r'^\s+(\w+): .*?``"(\w+)"`` \(default\)', text, re.MULTILINE))
+    switches = dict(re.findall(r"^\s+(\w+): .*?Default (true|false)\.$", text, re.MULTILINE))
+    defaults = {name: field.default for name, field in settings.model_fields.items()}
+    assert choices == {name: default for name, default in defaults.items() if isinstance(default, str)}
+    assert switches == {name: str(default).lower() for name, default in defaults.items() if isinstance(default, bool)}

@@ -71,7 +71,19 @@ specs = st.builds(
     class_names=st.none() | st.just(("x", "y")),
     teacher=st.builds(Teacher, source=sources, planted_noise=noises),
     student=architectures,
-    training=st.builds(Training, seed=st.integers(0, 9), temperature=st.floats(0.5, 9)),
+    training=st.builds(
+        Training,
+        seed=st.integers(0, 9),
+        temperature=st.floats(0.5, 9),
+        loss=st.sampled_from(["forward_kl", "reverse_kl", "symmetric_kl", "dkd"]),
+        dkd_alpha=st.floats(0.5, 2),
+        dkd_beta=st.floats(0, 9),
+        standardise_logits=st.booleans(),
+        schedule=st.sampled_from(["constant", "cosine"]),
+        ema_decay=st.none() | st.floats(0.1, 0.9),
+        class_balanced=st.booleans(),
+        patience_rounds=st.none() | st.integers(1, 9),
+    ),
     weighting=st.builds(
         Weighting,
         method=st.sampled_from(["influence", "uniform"]),
@@ -149,3 +161,15 @@ def test_a_bar_of_zero_is_sent_and_one_above_one_refused() -> None:
     off = spec_from_proto(message(weighting=spec_pb2.Weighting(canary_bar=0.0)), "default")
     assert off.weighting.canary_bar == 0.0
     assert list(violations(message(weighting=spec_pb2.Weighting(canary_bar=1.5)))) == ["spec.weighting.canary_bar"]
+
+
+def test_training_choices_out_of_range_name_their_fields() -> None:
+    training = spec_pb2.Training(loss=99, schedule=99, ema_decay=1.0, patience_rounds=0)
+    assert set(violations(message(training=training))) == {
+        f"spec.training.{name}" for name in ("loss", "schedule", "ema_decay", "patience_rounds")
+    }
+
+
+def test_a_decoupled_loss_without_weights_is_refused() -> None:
+    training = spec_pb2.Training(loss=spec_pb2.Training.LOSS_DKD, dkd_alpha=0.0, dkd_beta=0.0)
+    assert "dkd_alpha and dkd_beta" in violations(message(training=training))["spec.training"]

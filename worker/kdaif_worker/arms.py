@@ -14,7 +14,7 @@ import torch
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
 from kdaif.records import CanaryCheck, DistillationSpec, Progress, WeightsShard
-from kdaif.rounds import RoundOutcome, student_of, train_arm
+from kdaif.rounds import RoundOutcome, round_of_student, student_of, train_arm
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
 from kdaif_worker import checkpoint as checkpoints
@@ -69,7 +69,6 @@ def train_all(
             continue
         weighs = (arm, seed) == (primary_arm(spec), first_seed)
         ships = (arm, seed) == (shipped, first_seed)
-        before = len(point.finished) * spec.training.rounds
         for outcome in train_arm(arm, spec, data, targets, seed=seed, device=device, resume=point.current):
             shards = point.shards
             if weighs and outcome.weights is not None:
@@ -81,12 +80,14 @@ def train_all(
                 current_curve=(*point.current_curve, outcome.metrics),
                 shards=shards,
             )
-            if outcome.round == spec.training.rounds:
-                point = _finish_arm(point, (arm, seed), ships, spec, data, device)
+            if outcome.last:
+                point = _finish_arm(point, (arm, seed), spec, data, device, ships=ships, weighs=weighs)
+            # An arm that ends early counts as whole, so that the bar jumps ahead rather than to stop short of its end.
+            of_arms = len(point.finished) * spec.training.rounds + (0 if outcome.last else outcome.round)
             checkpoints.write(blobs, assignment.tenant, assignment.job_id, assignment.attempt, point)
             progress = Progress(
                 stage="distil",
-                fraction=_BEFORE + _DISTIL_SHARE * (before + outcome.round) / total,
+                fraction=_BEFORE + _DISTIL_SHARE * of_arms / total,
                 arm=arm,
                 round=outcome.round,
                 rounds=spec.training.rounds,
@@ -99,10 +100,12 @@ def train_all(
 def _finish_arm(
     point: Checkpoint,
     key: ArmKey,
-    ships: bool,
     spec: DistillationSpec,
     data: DistillationData,
     device: torch.device,
+    *,
+    ships: bool,
+    weighs: bool,
 ) -> Checkpoint:
     state = point.current
     if state is None:
@@ -116,6 +119,10 @@ def _finish_arm(
         current=None,
         current_curve=(),
         student=state if ships else point.student,
+        # Of an arm that ended early, later rounds' weights did not make the student.
+        shards=tuple(shard for shard in point.shards if shard.round <= round_of_student(state))
+        if weighs
+        else point.shards,
     )
 
 

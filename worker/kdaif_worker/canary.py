@@ -86,7 +86,7 @@ def checked(
         point = dataclasses.replace(point, step=point.step + 1, current=outcome.state)
         metrics: dict[str, float] = {}
         message = f"{flipped} labels planted wrong, {kept} right"
-        if outcome.round == rounds:
+        if outcome.last:
             check = judge_canaries(canaries, outcome.state, bar)
             point = dataclasses.replace(point, current=None, canary=check)
             metrics, message = check.metrics(), told(check, data)

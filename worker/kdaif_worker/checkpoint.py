@@ -34,7 +34,7 @@ class FinishedArm:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts finished rounds of all arms.
+    """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts the rounds that were trained.
 
     ``canary`` is what the canary check found; None while it is not over, and ``current`` then is its side arm's.
     """

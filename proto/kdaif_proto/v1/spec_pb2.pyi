@@ -334,6 +334,52 @@ global___Cnn = Cnn
 class Training(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    class _Loss:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _LossEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Training._Loss.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        LOSS_UNSPECIFIED: Training._Loss.ValueType  # 0
+        LOSS_FORWARD_KL: Training._Loss.ValueType  # 1
+        """KL(q || p)."""
+        LOSS_REVERSE_KL: Training._Loss.ValueType  # 2
+        """KL(p || q)."""
+        LOSS_SYMMETRIC_KL: Training._Loss.ValueType  # 3
+        """The mean of both."""
+        LOSS_DKD: Training._Loss.ValueType  # 4
+        """Decoupled knowledge distillation, for 3 or more classes: the target class and the others apart."""
+
+    class Loss(_Loss, metaclass=_LossEnumTypeWrapper):
+        """The loss of a row's soft target, T^2 times a divergence; q is the target and p the student."""
+
+    LOSS_UNSPECIFIED: Training.Loss.ValueType  # 0
+    LOSS_FORWARD_KL: Training.Loss.ValueType  # 1
+    """KL(q || p)."""
+    LOSS_REVERSE_KL: Training.Loss.ValueType  # 2
+    """KL(p || q)."""
+    LOSS_SYMMETRIC_KL: Training.Loss.ValueType  # 3
+    """The mean of both."""
+    LOSS_DKD: Training.Loss.ValueType  # 4
+    """Decoupled knowledge distillation, for 3 or more classes: the target class and the others apart."""
+
+    class _Schedule:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _ScheduleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Training._Schedule.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        SCHEDULE_UNSPECIFIED: Training._Schedule.ValueType  # 0
+        SCHEDULE_CONSTANT: Training._Schedule.ValueType  # 1
+        SCHEDULE_COSINE: Training._Schedule.ValueType  # 2
+        """From learning_rate down to 0 over all steps of an arm."""
+
+    class Schedule(_Schedule, metaclass=_ScheduleEnumTypeWrapper): ...
+    SCHEDULE_UNSPECIFIED: Training.Schedule.ValueType  # 0
+    SCHEDULE_CONSTANT: Training.Schedule.ValueType  # 1
+    SCHEDULE_COSINE: Training.Schedule.ValueType  # 2
+    """From learning_rate down to 0 over all steps of an arm."""
+
     ROUNDS_FIELD_NUMBER: builtins.int
     EPOCHS_PER_ROUND_FIELD_NUMBER: builtins.int
     BATCH_SIZE_FIELD_NUMBER: builtins.int
@@ -344,6 +390,14 @@ class Training(google.protobuf.message.Message):
     SOFT_LABEL_WEIGHT_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     SEEDS_FIELD_NUMBER: builtins.int
+    LOSS_FIELD_NUMBER: builtins.int
+    DKD_ALPHA_FIELD_NUMBER: builtins.int
+    DKD_BETA_FIELD_NUMBER: builtins.int
+    STANDARDISE_LOGITS_FIELD_NUMBER: builtins.int
+    SCHEDULE_FIELD_NUMBER: builtins.int
+    EMA_DECAY_FIELD_NUMBER: builtins.int
+    CLASS_BALANCED_FIELD_NUMBER: builtins.int
+    PATIENCE_ROUNDS_FIELD_NUMBER: builtins.int
     rounds: builtins.int
     """Default 8."""
     epochs_per_round: builtins.int
@@ -364,6 +418,26 @@ class Training(google.protobuf.message.Message):
     """Default 0."""
     seeds: builtins.int
     """How many seeds each arm is trained with. Default 3."""
+    loss: global___Training.Loss.ValueType
+    """Default LOSS_FORWARD_KL."""
+    dkd_alpha: builtins.float
+    """Weight of the target class's part of LOSS_DKD. Default 1."""
+    dkd_beta: builtins.float
+    """Weight of the other classes' part of LOSS_DKD. Default 8."""
+    standardise_logits: builtins.bool
+    """Each row's logits, of student and teacher, to mean 0 and spread 1 before the temperature; for 3 or more classes.
+    Default false.
+    """
+    schedule: global___Training.Schedule.ValueType
+    """Of the learning rate. Default SCHEDULE_CONSTANT."""
+    ema_decay: builtins.float
+    """Decay of a moving average of the weights, above 0 and below 1, which then is the student. Left out: no average."""
+    class_balanced: builtins.bool
+    """Labelled rows are drawn so that each of their classes comes equally often. Default false."""
+    patience_rounds: builtins.int
+    """An arm ends after so many rounds without a lower validation loss, and its best round's student is taken.
+    Left out: all rounds run, and the last round's student is taken.
+    """
     def __init__(
         self,
         *,
@@ -377,17 +451,35 @@ class Training(google.protobuf.message.Message):
         soft_label_weight: builtins.float | None = ...,
         seed: builtins.int | None = ...,
         seeds: builtins.int | None = ...,
+        loss: global___Training.Loss.ValueType = ...,
+        dkd_alpha: builtins.float | None = ...,
+        dkd_beta: builtins.float | None = ...,
+        standardise_logits: builtins.bool | None = ...,
+        schedule: global___Training.Schedule.ValueType = ...,
+        ema_decay: builtins.float | None = ...,
+        class_balanced: builtins.bool | None = ...,
+        patience_rounds: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "loss", b"loss", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "schedule", b"schedule", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_class_balanced", b"_class_balanced"]) -> typing.Literal["class_balanced"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dkd_alpha", b"_dkd_alpha"]) -> typing.Literal["dkd_alpha"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dkd_beta", b"_dkd_beta"]) -> typing.Literal["dkd_beta"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_ema_decay", b"_ema_decay"]) -> typing.Literal["ema_decay"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_epochs_per_round", b"_epochs_per_round"]) -> typing.Literal["epochs_per_round"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_hard_label_weight", b"_hard_label_weight"]) -> typing.Literal["hard_label_weight"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_patience_rounds", b"_patience_rounds"]) -> typing.Literal["patience_rounds"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_rounds", b"_rounds"]) -> typing.Literal["rounds"] | None: ...
     @typing.overload
@@ -396,6 +488,8 @@ class Training(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_seeds", b"_seeds"]) -> typing.Literal["seeds"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_soft_label_weight", b"_soft_label_weight"]) -> typing.Literal["soft_label_weight"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_standardise_logits", b"_standardise_logits"]) -> typing.Literal["standardise_logits"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
     @typing.overload

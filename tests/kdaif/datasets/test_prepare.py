@@ -236,6 +236,14 @@ def test_a_cnn_on_numbers_and_an_oracle_without_truth_are_refused(job: MakeJob) 
     job(pair(truth=["c0"] * 90), control_arms=["oracle"]).prepare()
 
 
+@pytest.mark.parametrize(("setting", "value"), [("loss", "dkd"), ("standardise_logits", True)])
+def test_settings_that_need_three_classes_are_refused_for_two(job: MakeJob, setting: str, value: Any) -> None:
+    tables = pair()
+    job(tables, training={setting: value}).prepare()
+    tables["labeled"] = pa.table(numbers(60, seed=1, prefix="l", classes=2))
+    assert job(tables, training={setting: value}).finding("TOO_FEW_CLASSES").field == f"spec.training.{setting}"
+
+
 def test_truth_is_kept_for_audit_only(job: MakeJob) -> None:
     truth = ["c1", None, "c9", *["c0"] * 87]
     made = job(pair(truth=truth))

@@ -11,6 +11,7 @@ from kdaif.distillation import (
     SoftRows,
     label_logits,
     log_probabilities,
+    moving_average,
     round_schedule,
     train_steps,
 )
@@ -79,6 +80,17 @@ def test_one_step_is_the_gradient_of_the_objective() -> None:
     torch.testing.assert_close(student.weight.detach(), before["weight"] - 0.1 * fresh.weight.grad)
 
 
+def test_one_step_lowers_the_loss_that_the_job_chose() -> None:
+    labeled, soft = rows(4, 6)
+    training = Training(temperature=2.0, loss="reverse_kl", hard_label_weight=0.0)
+    steps = round_schedule(4, 6, batch_size=6, epochs=1, seed=0, round_number=1)
+    student = nn.Linear(4, 3)
+    p = (student(soft.features) / 2).log_softmax(1)
+    expected = float((4 * (p.exp() * (p - soft.log_targets)).sum(1)).mean().detach())
+    loss = train_steps(student, torch.optim.SGD(student.parameters(), lr=0.1), labeled, soft, steps, training)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
 def test_without_soft_rows_only_the_labelled_rows_teach() -> None:
     labeled, _ = rows(4, 6)
     student = nn.Linear(4, 3)
@@ -86,6 +98,37 @@ def test_without_soft_rows_only_the_labelled_rows_teach() -> None:
     expected = float(nn.functional.cross_entropy(student(labeled.features), labeled.labels).detach())
     loss = train_steps(student, torch.optim.SGD(student.parameters(), lr=0.1), labeled, None, steps, TRAINING)
     assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_step_takes_its_rate() -> None:
+    labeled, _ = rows(4, 6)
+    steps = round_schedule(4, 6, batch_size=3, epochs=1, seed=0, round_number=1)
+    moved = []
+    for rates in ([0.1, 0.0], [0.2, 0.0]):
+        student = nn.Linear(4, 3)
+        nn.init.zeros_(student.weight)
+        nn.init.zeros_(student.bias)
+        optimizer = torch.optim.SGD(student.parameters(), lr=9.0)
+        train_steps(student, optimizer, labeled, None, steps, TRAINING, rates=rates)
+        moved.append(student.weight.detach())
+    assert moved[0].abs().max() > 0
+    torch.testing.assert_close(moved[1], 2 * moved[0])
+
+
+def test_the_average_follows_every_step_and_batchnorm_too() -> None:
+    labeled, soft = rows()
+    student = network()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    average = moving_average(student, 0.75)
+    expected: dict[str, torch.Tensor] = {}
+    for step in round_schedule(12, 65, batch_size=16, epochs=1, seed=0, round_number=1):
+        train_steps(student, optimizer, labeled, soft, [step], TRAINING, average=average)
+        now = {name: value.clone() for name, value in student.state_dict().items()}
+        expected = {name: 0.75 * expected[name] + 0.25 * now[name] for name in now} if expected else now
+    found = average.module.state_dict()
+    assert not torch.equal(found["0.weight"], student.state_dict()["0.weight"])
+    for name in ("0.weight", "1.running_mean", "1.running_var", "3.bias"):
+        torch.testing.assert_close(found[name], expected[name])
 
 
 def test_a_non_finite_loss_names_the_row() -> None:
