@@ -12,7 +12,7 @@ from kdaif.records import Splits, Training, Weighting
 def test_documented_defaults_are_the_server_s(settings: type[Training | Weighting | Splits]) -> None:
     documented = dict(
         re.findall(
-            r"^\s+(\w+): .*?[Dd]efault ([\d.,]+)\.$", getattr(client_spec, settings.__name__).__doc__, re.MULTILINE
+            r"^\s+(\w+): [^:]*?[Dd]efault ([\d.,]+)\.$", getattr(client_spec, settings.__name__).__doc__, re.MULTILINE
         )
     )
     numbers = {

@@ -29,7 +29,7 @@ def assignment(folder: Path, **training: Any) -> Assignment:
         training=Training(
             **{"rounds": ROUNDS, "epochs_per_round": 4, "learning_rate": 3e-2, "seeds": 1, "batch_size": 32, **training}
         ),
-        weighting=Weighting(rounds_per_scoring=1, blocks=4),
+        weighting=Weighting(rounds_per_scoring=1, blocks=4, canary_bar=0.0),
         control_arms=("uniform",),
     )
     return Assignment("default", "j1", 1, "", spec, "", folder, None)
