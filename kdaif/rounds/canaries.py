@@ -75,7 +75,9 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int) -> C
     given = unlabeled.weight_override
     side = Rows(
         # Ids of two data sets may be of two types, and the same.
-        ids=np.array([*map(str, unlabeled.ids), *(f"canary {place}" for place in range(n_planted))], dtype=object),
+        ids=np.concatenate(
+            [unlabeled.ids.astype(str).astype(object), [f"canary {place}" for place in range(n_planted)]], dtype=object
+        ),
         features=np.concatenate(features),
         labels=unlabeled.labels,
         truth=np.concatenate([np.full(n_known, -1, dtype=np.int64), truth]),
@@ -127,15 +129,14 @@ def _stratified(labels: NDArray[np.int64], generator: np.random.Generator, *, on
         one_in: of each class only one in so many, rounded down.
     """
     order = generator.permutation(len(labels))
+    of_class = labels[order]
     counts = np.bincount(labels, minlength=1)
-    met: dict[int, int] = {}
-    passed = np.zeros(len(labels))  # share of its class that stands before a row
-    for position in order:
-        label = int(labels[position])
-        passed[position] = (met.get(label, 0) + 0.5) / counts[label]
-        met[label] = met.get(label, 0) + 1
-    chosen = order[passed[order] * counts[labels[order]] < counts[labels[order]] // one_in]
-    return np.asarray(chosen[np.argsort(passed[chosen], kind="stable")], dtype=np.int64)
+    by_class = np.argsort(of_class, kind="stable")
+    before = np.empty(len(labels), dtype=np.int64)  # rows of its class that stand before a row
+    before[by_class] = np.arange(len(labels)) - (np.cumsum(counts) - counts)[of_class[by_class]]
+    chosen = before < counts[of_class] // one_in
+    passed = (before + 0.5) / counts[of_class]
+    return order[chosen][np.argsort(passed[chosen], kind="stable")]
 
 
 def _every_second(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.bool_]:
