@@ -23,7 +23,9 @@ from benchmarks.quality.sets.folder import table
 from benchmarks.record import write_results
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
-from kdaif.records.spec import Cnn, ColumnTeacher, DistillationSpec, Teacher, Training
+from kdaif.records.architectures import Cnn
+from kdaif.records.spec import DistillationSpec, Training
+from kdaif.records.teachers import ColumnTeacher, Teacher
 from kdaif.rounds import student_of, train_arm
 from kdaif.teachers import soft_targets
 

@@ -22,7 +22,9 @@ from sklearn.metrics import roc_auc_score
 from kdaif.datasets import DistillationData, InputSignature, Rows
 from kdaif.evaluation import predict
 from kdaif.records import PreflightReport
-from kdaif.records.spec import Cnn, DistillationSpec, Mlp, PlantedNoise, Teacher, Training, Weighting
+from kdaif.records.architectures import Cnn, Mlp
+from kdaif.records.spec import DistillationSpec, Training, Weighting
+from kdaif.records.teachers import PlantedNoise, Teacher
 from kdaif.rounds import student_of, train_arm
 from kdaif.teachers import SoftTargets, soft_targets
 

@@ -25,7 +25,8 @@ from benchmarks.quality.arms import DEFAULT, PARTS, RIVALS, STABILITY, run_arm
 from benchmarks.quality.conditions import CONDITIONS, corrupted_targets, default_spec
 from benchmarks.quality.sets import SETS
 from benchmarks.record import RESULTS
-from kdaif.records.spec import DistillationSpec, SpecModel
+from kdaif.records.base import SpecModel
+from kdaif.records.spec import DistillationSpec
 
 CELLS = RESULTS / "quality_cells"
 _ROOT = Path(__file__).parent.parent.parent

@@ -11,14 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData
-from kdaif.records.spec import (
-    ColumnTeacher,
-    DistillationSpec,
-    PlantedNoise,
-    Teacher,
-    TrainedTeacher,
-    Training,
-)
+from kdaif.records.spec import DistillationSpec, Training
+from kdaif.records.teachers import ColumnTeacher, PlantedNoise, Teacher, TrainedTeacher
 from kdaif.teachers import SoftTargets, soft_targets
 
 _CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from benchmarks.quality.sets.pictures import digits
 from kdaif.datasets import DistillationData
 from kdaif.distillation import SoftRows, round_schedule, train_steps
 from kdaif.influence import curvature_at, influence_scores
-from kdaif.records.spec import DistillationSpec, Mlp
+from kdaif.records.architectures import Mlp
+from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, arm_rows
 from kdaif.students import Student, build_student
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from kdaif_client import _convert, errors
+from kdaif_client import errors
 from kdaif_client._client import Client
-from kdaif_client.types import Spec
+from kdaif_client._convert_spec import spec_to_json
+from kdaif_client.spec import Spec
 
 DEFAULT_TARGET = "localhost:50051"
 
@@ -88,7 +89,7 @@ def print_json(value: Any) -> None:
 def to_jsonable(value: Any) -> Any:
     """Dataclasses as objects, times as ISO 8601, and numbers that JSON lacks as null."""
     if isinstance(value, Spec):
-        return _convert.spec_to_json(value)  # the form that `kdaif submit --spec` reads
+        return spec_to_json(value)  # the form that `kdaif submit --spec` reads
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -8,22 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdaif_client import _convert
 from kdaif_client._client import Client
+from kdaif_client._convert_spec import spec_from_json
+from kdaif_client.architectures import Architecture, Cnn, Mlp
 from kdaif_client.errors import InvalidArgument, NotFound
-from kdaif_client.types import (
-    Architecture,
-    Cnn,
-    ColumnTeacher,
-    Dataset,
-    DatasetState,
-    Mlp,
-    PlantedNoise,
-    Spec,
-    Teacher,
-    TrainedTeacher,
-    Training,
-)
+from kdaif_client.spec import Spec, Training
+from kdaif_client.teachers import ColumnTeacher, PlantedNoise, Teacher, TrainedTeacher
+from kdaif_client.types import Dataset, DatasetState
 
 STUDENT_FORMS = "mlp, mlp:64,32, cnn or cnn:16,32"
 TEACHER_FORMS = "train, train:mlp:256,128, train:cnn:32,64, column:logits:cat,dog or column:probabilities:cat,dog"
@@ -38,7 +29,7 @@ def read_spec(file: Path) -> Spec:
         raise NotFound(f"There is no file {file}.") from None
     except ValueError as error:
         raise InvalidArgument(f"{file} is not JSON: {error}") from None
-    return _convert.spec_from_json(document)
+    return spec_from_json(document)
 
 
 def overridden(

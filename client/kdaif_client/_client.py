@@ -11,23 +11,17 @@ from typing import Any, Literal, overload
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import _convert, _upload
+from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._job import Job
+from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
 from kdaif_client._tables import parquet_file
+from kdaif_client.architectures import Architecture
 from kdaif_client.errors import InvalidArgument, Unavailable
-from kdaif_client.types import (
-    Architecture,
-    Dataset,
-    Finding,
-    JobState,
-    Spec,
-    Splits,
-    StudentInfo,
-    Teacher,
-    Training,
-    Weighting,
-)
+from kdaif_client.spec import Checks, Inputs, Spec, Splits, Training, Weighting
+from kdaif_client.teachers import Teacher
+from kdaif_client.types import Dataset, Finding, JobState, StudentInfo
 
 __all__ = ["Client"]
 
@@ -111,7 +105,7 @@ class Client:
 
     def get_dataset(self, name: str) -> Dataset:
         """One data set, by resource name or id."""
-        request = datasets_pb2.GetDatasetRequest(name=_convert.resource_name(self.tenant, "datasets", name))
+        request = datasets_pb2.GetDatasetRequest(name=resource_name(self.tenant, "datasets", name))
         return _convert.dataset(self._rpc.call(self._rpc.datasets.GetDataset, request).dataset)
 
     def list_datasets(self, limit: int | None = None) -> Iterator[Dataset]:
@@ -122,7 +116,7 @@ class Client:
 
     def delete_dataset(self, dataset: Dataset | str) -> None:
         """Deletes a data set. A job that already runs keeps the copy that it loaded."""
-        request = datasets_pb2.DeleteDatasetRequest(name=_convert.resource_name(self.tenant, "datasets", dataset))
+        request = datasets_pb2.DeleteDatasetRequest(name=resource_name(self.tenant, "datasets", dataset))
         self._rpc.call(self._rpc.datasets.DeleteDataset, request)
 
     @overload
@@ -144,6 +138,9 @@ class Client:
         device: str | None = ...,
         max_runtime_s: int | None = ...,
         max_attempts: int | None = ...,
+        inputs: Inputs | None = ...,
+        checks: Checks | None = ...,
+        initial_weights: Dataset | str | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[False] = ...,
         display_name: str = ...,
@@ -168,6 +165,9 @@ class Client:
         device: str | None = ...,
         max_runtime_s: int | None = ...,
         max_attempts: int | None = ...,
+        inputs: Inputs | None = ...,
+        checks: Checks | None = ...,
+        initial_weights: Dataset | str | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[True],
         display_name: str = ...,
@@ -191,6 +191,9 @@ class Client:
         device: str | None = None,
         max_runtime_s: int | None = None,
         max_attempts: int | None = None,
+        inputs: Inputs | None = None,
+        checks: Checks | None = None,
+        initial_weights: Dataset | str | None = None,
         request_id: str | None = None,
         validate_only: bool = False,
         display_name: str = "",
@@ -204,8 +207,9 @@ class Client:
             test: human labels that only measure the result. Left out: a share of ``labeled`` is set aside.
             external: human labels of an outer set on which the report repeats the comparison; used for nothing else.
             class_names: in the order of the student's outputs. Left out: the sorted labels.
-            teacher: ``TrainedTeacher`` (default) or ``ColumnTeacher``.
-            student: ``Mlp`` (default) or ``Cnn``.
+            teacher: ``TrainedTeacher`` (default), ``ColumnTeacher``, ``OnnxTeacher``, ``TransformerTeacher`` or
+                ``EnsembleTeacher``.
+            student: ``Auto`` (default), or a network of ``kdaif_client.architectures``.
             training: rounds, batch size, temperature and so on.
             weighting: how influence becomes a weight.
             control_arms: of ``"supervised"``, ``"uniform"``, ``"oracle"``; trained beside the influence arm.
@@ -213,6 +217,9 @@ class Client:
             device: ``"auto"`` (default), ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
             max_runtime_s: wall-clock limit of one attempt.
             max_attempts: starts before the job is given up as DEAD.
+            inputs: how the columns become the student's input.
+            checks: what happens to rows that cannot be used.
+            initial_weights: parameters that the student starts from.
             request_id: the same id and arguments give the same job, however often they are sent. Made when left out.
             validate_only: queue nothing, return what preflight finds.
             display_name: what people call the job.
@@ -240,6 +247,9 @@ class Client:
             device=device,
             max_runtime_s=max_runtime_s,
             max_attempts=max_attempts,
+            inputs=inputs,
+            checks=checks,
+            initial_weights=initial_weights,
         )
         if validate_only:
             return self.validate(spec)
@@ -250,7 +260,7 @@ class Client:
         request_id = uuid.uuid4().hex if request_id is None else request_id
         request = jobs_pb2.CreateDistillationJobRequest(
             parent=self._parent,
-            spec=_convert.spec_to_proto(spec, self.tenant),
+            spec=spec_to_proto(spec, self.tenant),
             request_id=request_id,
             display_name=display_name,
         )
@@ -264,14 +274,14 @@ class Client:
     def validate(self, spec: Spec) -> tuple[Finding, ...]:
         """What preflight finds in the data of a spec; nothing is queued."""
         request = jobs_pb2.CreateDistillationJobRequest(
-            parent=self._parent, spec=_convert.spec_to_proto(spec, self.tenant), validate_only=True
+            parent=self._parent, spec=spec_to_proto(spec, self.tenant), validate_only=True
         )
         answer = self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
         return _convert.job(answer.job).preflight
 
     def get_job(self, name: str) -> Job:
         """One job, by resource name or id."""
-        request = jobs_pb2.GetDistillationJobRequest(name=_convert.resource_name(self.tenant, "distillationJobs", name))
+        request = jobs_pb2.GetDistillationJobRequest(name=resource_name(self.tenant, "distillationJobs", name))
         answer = self._rpc.call(self._rpc.jobs.GetDistillationJob, request)
         return Job(self._rpc, self._patience_s, _convert.job(answer.job))
 
@@ -286,7 +296,7 @@ class Client:
 
     def get_student(self, name: str) -> StudentInfo:
         """The listing of one student, by resource name or id. ``Job.download_student`` fetches it."""
-        request = students_pb2.GetStudentRequest(name=_convert.resource_name(self.tenant, "students", name))
+        request = students_pb2.GetStudentRequest(name=resource_name(self.tenant, "students", name))
         return _convert.student(self._rpc.call(self._rpc.students.GetStudent, request).student)
 
     def list_students(self, limit: int | None = None) -> Iterator[StudentInfo]:

@@ -36,7 +36,8 @@ from kdaif_client._cli_submit import (
 )
 from kdaif_client._job import Job
 from kdaif_client.errors import InvalidArgument, JobFailed, MissingDependency
-from kdaif_client.types import JobState, Spec
+from kdaif_client.spec import Spec
+from kdaif_client.types import JobState
 
 __all__ = ["app", "main"]
 

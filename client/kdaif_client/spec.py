@@ -4,103 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
+
+from kdaif_client.architectures import Architecture
+from kdaif_client.teachers import Teacher
 
 if TYPE_CHECKING:
     from kdaif_client.types import Dataset
 
-__all__ = [
-    "Architecture",
-    "Cnn",
-    "ColumnTeacher",
-    "Mlp",
-    "PlantedNoise",
-    "Spec",
-    "Splits",
-    "Teacher",
-    "TrainedTeacher",
-    "Training",
-    "Weighting",
-]
+__all__ = ["Checks", "Inputs", "Spec", "Splits", "Training", "Weighting"]
 
 
 @dataclass(frozen=True)
-class Mlp:
-    """Multilayer perceptron over the standardised features.
+class Inputs:
+    """How the columns of the data sets become the student's input.
 
     Attributes:
-        hidden_sizes: width of each hidden layer. Default (64,).
-        dropout: 0 to 0.9. Default 0.
+        categorical_columns: columns of integers that name categories. Columns of text always do.
+        nullable_columns: columns in which a null is a value to learn from. Elsewhere a null rejects its row.
+        max_categories: the student tells apart so many of a column, the most frequent. Default 1,000.
+        vocabulary_size: word pieces that the tokenizer of a ``text`` column may learn. Default 8,000.
+        max_tokens: word pieces of a text that are read; the rest is cut off. Default 64.
+        lower_case: texts are read in lower case and without accents. Default true.
+        image_height: encoded pictures are scaled to it. Default: all must be of one size.
+        image_width: goes with ``image_height``.
     """
 
-    hidden_sizes: Sequence[int] | None = None
-    dropout: float | None = None
+    categorical_columns: Sequence[str] | None = None
+    nullable_columns: Sequence[str] | None = None
+    max_categories: int | None = None
+    vocabulary_size: int | None = None
+    max_tokens: int | None = None
+    lower_case: bool | None = None
+    image_height: int | None = None
+    image_width: int | None = None
 
 
 @dataclass(frozen=True)
-class Cnn:
-    """Small convolutional network, for images.
+class Checks:
+    """What happens to rows that cannot be used.
 
     Attributes:
-        channels: output channels of each block; every block halves the picture. Default (16, 32).
-        hidden_size: width of the layer before the output. Default 64.
-        dropout: 0 to 0.9. Default 0.
+        max_rejected_share: of a data set's rows, 0 to 1; above it the job is refused. Default 0.5.
     """
 
-    channels: Sequence[int] | None = None
-    hidden_size: int | None = None
-    dropout: float | None = None
-
-
-Architecture: TypeAlias = Mlp | Cnn
-
-
-@dataclass(frozen=True)
-class PlantedNoise:
-    """A rehearsal: corrupts a share of the soft targets, to see whether the weights find the wrong ones.
-
-    Attributes:
-        kind: ``"class_swap"`` (class c trades places with c + 1) or ``"symmetric"`` (with a random other class).
-        share: of the unlabelled rows, 0 to 1.
-    """
-
-    kind: Literal["class_swap", "symmetric"]
-    share: float
-
-
-@dataclass(frozen=True)
-class TrainedTeacher:
-    """A larger network, trained on the labelled rows before the job distils.
-
-    Attributes:
-        architecture: default ``Mlp((256, 128))``.
-        epochs: default 100.
-        planted_noise: only for rehearsals.
-    """
-
-    architecture: Architecture | None = None
-    epochs: int | None = None
-    planted_noise: PlantedNoise | None = None
-
-
-@dataclass(frozen=True)
-class ColumnTeacher:
-    """Soft targets that came with the data, joined by id.
-
-    Attributes:
-        outputs: which column is read: ``teacher_logits`` or ``teacher_probabilities``, lists of one number per class.
-        class_names: the class of each position in the list. Positions are never guessed.
-        dataset: where the column is; left out, in the unlabelled set.
-        planted_noise: only for rehearsals.
-    """
-
-    outputs: Literal["logits", "probabilities"]
-    class_names: Sequence[str]
-    dataset: Dataset | str | None = None
-    planted_noise: PlantedNoise | None = None
-
-
-Teacher: TypeAlias = TrainedTeacher | ColumnTeacher
+    max_rejected_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +76,7 @@ class Training:
         class_balanced: labelled rows are drawn so that each class comes equally often. Default false.
         patience_rounds: an arm ends after so many rounds without a lower validation loss, and its best round's student
             is taken. Default: all rounds run, and the last student is taken.
+        augment: pictures are shifted and mirrored, word pieces left out, in training alone. Default false.
     """
 
     rounds: int | None = None
@@ -148,6 +97,7 @@ class Training:
     ema_decay: float | None = None
     class_balanced: bool | None = None
     patience_rounds: int | None = None
+    augment: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -223,3 +173,6 @@ class Spec:
     device: str | None = None
     max_runtime_s: int | None = None
     max_attempts: int | None = None
+    inputs: Inputs | None = None
+    checks: Checks | None = None
+    initial_weights: Dataset | str | None = None

@@ -1,4 +1,4 @@
-"""What the SDK takes and gives: frozen dataclasses. The settings of a job are defined in ``kdaif_client.spec``."""
+"""What the SDK takes and gives: frozen dataclasses. Those of a job's spec are in ``kdaif_client.spec``."""
 
 from __future__ import annotations
 
@@ -7,46 +7,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from kdaif_client.spec import (
-    Architecture,
-    Cnn,
-    ColumnTeacher,
-    Mlp,
-    PlantedNoise,
-    Spec,
-    Splits,
-    Teacher,
-    TrainedTeacher,
-    Training,
-    Weighting,
-)
+from kdaif_client.spec import Spec
 
 __all__ = [
-    "Architecture",
     "ArmResult",
     "BundleFile",
-    "Cnn",
     "Column",
-    "ColumnTeacher",
     "Dataset",
+    "DatasetKind",
     "DatasetState",
+    "Estimate",
     "Failure",
     "Finding",
     "JobEvent",
     "JobInfo",
     "JobResult",
     "JobState",
-    "Mlp",
-    "PlantedNoise",
     "Progress",
     "SampleWeight",
-    "Spec",
-    "Splits",
     "StudentInfo",
-    "Teacher",
-    "TrainedTeacher",
-    "Training",
-    "Weighting",
 ]
 
 
@@ -59,6 +38,16 @@ class DatasetState(StrEnum):
     UNSPECIFIED = "UNSPECIFIED"
     UPLOADING = "UPLOADING"
     READY = "READY"
+
+
+class DatasetKind(StrEnum):
+    """A table of rows, or a model that jobs read."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    TABLE = "TABLE"
+    ONNX = "ONNX"
+    TRANSFORMER = "TRANSFORMER"
+    SAFETENSORS = "SAFETENSORS"
 
 
 class JobState(StrEnum):
@@ -89,7 +78,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One uploaded table. ``name`` is ``tenants/{tenant}/datasets/{id}``, the id being the head of the hash."""
+    """One file: a table, or a model that jobs read.
+
+    ``name`` is ``tenants/{tenant}/datasets/{id}``, the id being the head of the hash. ``uri`` says where the bytes are
+    when they were not uploaded.
+    """
 
     name: str
     display_name: str
@@ -99,6 +92,8 @@ class Dataset:
     row_count: int
     columns: tuple[Column, ...]
     create_time: datetime | None
+    kind: DatasetKind = DatasetKind.TABLE
+    uri: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,6 +180,14 @@ class JobResult:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a job is expected to cost: of the order of, not a promise. ``memory_bytes`` is the worker's most."""
+
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class JobInfo:
     """A job as the server told it at one moment. ``name`` is ``tenants/{tenant}/distillationJobs/{id}``."""
 
@@ -201,6 +204,7 @@ class JobInfo:
     create_time: datetime | None
     start_time: datetime | None
     end_time: datetime | None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)

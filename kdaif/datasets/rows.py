@@ -17,14 +17,22 @@ class InputSignature:
     """What one input row looks like.
 
     Attributes:
-        kind: ``numeric`` rows are float32, ``image`` rows are uint8.
-        shape: without the row axis: ``(D,)`` or ``(H, W, C)``.
-        columns: the columns that hold the input, in input order; one name for ``features`` and ``image``.
+        kind: ``numeric`` rows are float32, ``image`` rows are uint8, ``text`` rows are int32 word pieces.
+        shape: without the row axis: ``(D,)``, ``(H, W, C)`` or ``(max_tokens,)``.
+        columns: the columns that hold the input, in input order; one name for ``features``, ``image`` and ``text``.
+        categories: of a numeric row, by column: the names of its categories, whose code is their position plus 1;
+            empty for a column of numbers, and empty altogether where no column has any. Code 0 is every other value.
+        nullable: of a numeric row, by column: whether a null is a value. It then is NaN in a column of numbers, and
+            code 0 in one of categories. Empty where no column is nullable.
+        tokenizer: of a text row: the JSON of its ``tokenizers.Tokenizer``. Piece 0 is padding.
     """
 
-    kind: Literal["numeric", "image"]
+    kind: Literal["numeric", "image", "text"]
     shape: tuple[int, ...]
     columns: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...] = ()
+    nullable: tuple[bool, ...] = ()
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +41,7 @@ class Rows:
 
     Attributes:
         ids: [N] int64, or object holding str.
-        features: float32 [N, D] or uint8 [N, H, W, C]; all finite.
+        features: float32 [N, D], finite but for nulls of nullable columns; uint8 [N, H, W, C]; int32 [N, max_tokens].
         labels: int64 [N], positions in ``class_names``; empty for the unlabelled part.
         truth: int64 [N], -1 where unknown; only for the unlabelled part, only for audit, never trained on.
         teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm; only for the
@@ -50,6 +58,7 @@ class Rows:
     teacher_logits: NDArray[np.float32] | None = None
     groups: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     weight_override: NDArray[np.float64] | None = None
+    texts: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

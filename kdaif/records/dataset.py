@@ -1,4 +1,4 @@
-"""A data set as it is listed: one Parquet file, addressed by its hash."""
+"""A data set as it is listed: one file, addressed by its hash."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ class DatasetState(StrEnum):
     READY = "READY"
 
 
+class DatasetKind(StrEnum):
+    """A table of rows, or a model that jobs read."""
+
+    TABLE = "TABLE"
+    ONNX = "ONNX"
+    TRANSFORMER = "TRANSFORMER"
+    SAFETENSORS = "SAFETENSORS"
+
+
 @dataclass(frozen=True)
 class Column:
     """Name and Arrow type of one column."""
@@ -23,7 +32,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Dataset:
-    """``id`` is the first 32 hexadecimal digits of ``sha256``."""
+    """``id`` is the first 32 hexadecimal digits of ``sha256``.
+
+    ``uri`` and ``etag`` are empty for an upload; else they say where the bytes are and what pins them there.
+    """
 
     tenant: str
     id: str
@@ -34,3 +46,6 @@ class Dataset:
     created_at_ms: int
     row_count: int = 0
     columns: tuple[Column, ...] = ()
+    kind: DatasetKind = DatasetKind.TABLE
+    uri: str = ""
+    etag: str = ""

@@ -4,83 +4,44 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-DatasetId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-ClassName = Annotated[str, Field(min_length=1, max_length=256)]
-Width = Annotated[int, Field(ge=1, le=8192)]
+from kdaif.records.architectures import Architecture, Auto
+from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
+from kdaif.records.teachers import Teacher
+
 ArmName = Literal["supervised", "uniform", "oracle"]
 Solver = Literal["cg", "ekfac", "head"]
 Loss = Literal["forward_kl", "reverse_kl", "symmetric_kl", "dkd"]
 Schedule = Literal["constant", "cosine"]
+ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class SpecModel(BaseModel):
-    """Frozen, and an unknown field is an error rather than an option that is silently gone."""
+class Inputs(SpecModel):
+    """How the columns of the data sets become the student's input."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Mlp(SpecModel):
-    """Multilayer perceptron over the flattened, standardised features."""
-
-    kind: Literal["mlp"] = "mlp"
-    hidden_sizes: tuple[Width, ...] = Field(default=(64,), min_length=1, max_length=16)
-    dropout: float = Field(default=0.0, ge=0.0, le=0.9)
-
-
-class Cnn(SpecModel):
-    """Blocks of 3 x 3 convolution, BatchNorm, ReLU and halving, then one hidden layer. For images."""
-
-    kind: Literal["cnn"] = "cnn"
-    channels: tuple[Width, ...] = Field(default=(16, 32), min_length=1, max_length=8)
-    hidden_size: Width = 64
-    dropout: float = Field(default=0.0, ge=0.0, le=0.9)
-
-
-Architecture = Annotated[Mlp | Cnn, Field(discriminator="kind")]
-
-
-class TrainedTeacher(SpecModel):
-    """A larger network trained on the labelled rows."""
-
-    kind: Literal["train"] = "train"
-    architecture: Architecture = Mlp(hidden_sizes=(256, 128))
-    epochs: int = Field(default=100, ge=1, le=10_000)
-
-
-class ColumnTeacher(SpecModel):
-    """Soft targets that came with the data, joined by id, their positions bound to class names."""
-
-    kind: Literal["column"] = "column"
-    dataset: DatasetId | None = None
-    outputs: Literal["logits", "probabilities"]
-    class_names: tuple[ClassName, ...] = Field(min_length=2)
+    categorical_columns: tuple[ColumnName, ...] = Field(default=(), max_length=10_000)
+    nullable_columns: tuple[ColumnName, ...] = Field(default=(), max_length=10_000)
+    max_categories: int = Field(default=1000, ge=1, le=1_000_000)
+    vocabulary_size: int = Field(default=8000, ge=300, le=1_000_000)
+    max_tokens: int = Field(default=64, ge=1, le=4096)
+    lower_case: bool = True
+    image_height: int | None = Field(default=None, ge=1, le=4096)
+    image_width: int | None = Field(default=None, ge=1, le=4096)
 
     @model_validator(mode="after")
-    def _unique_classes(self) -> ColumnTeacher:
-        if len(set(self.class_names)) != len(self.class_names):
-            raise ValueError("class_names holds a name twice")
+    def _consistent(self) -> Inputs:
+        require_unique(self.categorical_columns, "categorical_columns")
+        require_unique(self.nullable_columns, "nullable_columns")
+        if (self.image_height is None) != (self.image_width is None):
+            raise ValueError("image_height and image_width go together; give both or neither")
         return self
 
-    @property
-    def column(self) -> str:
-        """The column that is read."""
-        return f"teacher_{self.outputs}"
 
+class Checks(SpecModel):
+    """What happens to rows that cannot be used."""
 
-class PlantedNoise(SpecModel):
-    """A rehearsal: corrupts the soft targets of a share of the unlabelled rows."""
-
-    kind: Literal["class_swap", "symmetric"]
-    share: float = Field(ge=0.0, le=1.0)
-
-
-class Teacher(SpecModel):
-    """Who labels the unlabelled rows."""
-
-    source: Annotated[TrainedTeacher | ColumnTeacher, Field(discriminator="kind")] = TrainedTeacher()
-    planted_noise: PlantedNoise | None = None
+    max_rejected_share: float = Field(default=0.5, ge=0.0, le=1.0)
 
 
 class Training(SpecModel):
@@ -108,6 +69,7 @@ class Training(SpecModel):
     ema_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
     class_balanced: bool = False
     patience_rounds: int | None = Field(default=None, ge=1, le=1000)
+    augment: bool = False
 
     @model_validator(mode="after")
     def _some_loss(self) -> Training:
@@ -181,7 +143,10 @@ class DistillationSpec(SpecModel):
     external: DatasetId | None = None
     class_names: tuple[ClassName, ...] | None = Field(default=None, min_length=2)
     teacher: Teacher = Teacher()
-    student: Architecture = Mlp()
+    student: Architecture = Auto()
+    initial_weights: DatasetId | None = None
+    inputs: Inputs = Inputs()
+    checks: Checks = Checks()
     training: Training = Training()
     weighting: Weighting = Weighting()
     control_arms: tuple[ArmName, ...] | None = None
@@ -192,11 +157,8 @@ class DistillationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> DistillationSpec:
-        names = self.class_names
-        if names is not None and len(set(names)) != len(names):
-            raise ValueError("class_names holds a name twice")
-        if self.control_arms is not None and len(set(self.control_arms)) != len(self.control_arms):
-            raise ValueError("control_arms holds a name twice")
+        require_unique(self.class_names, "class_names")
+        require_unique(self.control_arms, "control_arms")
         return self
 
     def dataset_ids(self) -> dict[str, str]:
@@ -207,7 +169,6 @@ class DistillationSpec(SpecModel):
             "validation": self.validation,
             "test": self.test,
             "external": self.external,
+            "initial_weights": self.initial_weights,
         }
-        if isinstance(self.teacher.source, ColumnTeacher):
-            roles["teacher"] = self.teacher.source.dataset
-        return {role: dataset for role, dataset in roles.items() if dataset is not None}
+        return {role: dataset for role, dataset in roles.items() if dataset is not None} | self.teacher.dataset_ids()

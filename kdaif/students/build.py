@@ -11,7 +11,8 @@ from torch import nn
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.records.spec import Cnn, Mlp
+from kdaif.records import Architecture, Cnn, Mlp
+from kdaif.students.auto import network_of
 from kdaif.students.standardisation import standardisation
 from kdaif.students.student import Student
 
@@ -20,7 +21,7 @@ _LARGEST_GRID = 8
 
 
 def build_student(
-    architecture: Mlp | Cnn,
+    architecture: Architecture,
     signature: InputSignature,
     n_classes: int,
     reference: NDArray[np.generic],
@@ -31,7 +32,7 @@ def build_student(
     """A student on the CPU in training mode; equal seeds give equal parameters, and the global generator is untouched.
 
     Args:
-        architecture: layers and widths.
+        architecture: layers and widths; `Auto` is the small network that is usual for the data.
         signature: kind and shape of one raw row, `(D,)` or `(H, W, C)`.
         n_classes: width of the logits, K.
         reference: float32 `[N, D]` or uint8 `[N, H, W, C]`; its mean and spread standardise the inputs.
@@ -41,6 +42,7 @@ def build_student(
     Raises:
         InvalidInputError: a CNN was asked for on rows that are not images.
     """
+    architecture = network_of(architecture, signature)
     if isinstance(architecture, Cnn) and signature.kind != "image":
         raise InvalidInputError.of(field, "a CNN needs images, but the data are numeric columns; use kind 'mlp'")
     mean, scale = standardisation(reference, signature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kdaif.records.spec import PlantedNoise
+from kdaif.records.teachers import PlantedNoise
 
 
 def plant_noise(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError, NonFiniteError
-from kdaif.records.spec import ColumnTeacher, DistillationSpec
+from kdaif.records.spec import DistillationSpec
+from kdaif.records.teachers import ColumnTeacher
 from kdaif.students import Student
 from kdaif.teachers.planted_noise import plant_noise
 from kdaif.teachers.trained import train_teacher

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from kdaif.datasets import DistillationData
 from kdaif.errors import NonFiniteError
-from kdaif.records.spec import TrainedTeacher, Training
+from kdaif.records.spec import Training
+from kdaif.records.teachers import TrainedTeacher
 from kdaif.students import Student, build_student
 
 # Epochs without a lower validation loss after which training ends.

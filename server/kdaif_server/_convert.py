@@ -15,6 +15,7 @@ from kdaif.records import (
     ArmResult,
     AttemptManifest,
     Dataset,
+    DatasetKind,
     DistillationSpec,
     Failure,
     Finding,
@@ -25,7 +26,8 @@ from kdaif.records import (
 )
 from kdaif_server.names import dataset_name, job_name, parse_name, student_name
 
-_DATASET_ROLES = ("labeled", "unlabeled", "validation", "test", "external")
+_DATASET_ROLES = ("labeled", "unlabeled", "validation", "test", "external", "initial_weights")
+_TEACHER_DATASETS = ("dataset", "model")
 
 
 def spec_from_proto(message: spec_pb2.DistillationSpec, tenant: str) -> DistillationSpec:
@@ -37,9 +39,11 @@ def spec_from_proto(message: spec_pb2.DistillationSpec, tenant: str) -> Distilla
     teacher = plain.get("teacher", {})
     if "kind" in teacher:
         source = {key: value for key, value in teacher.items() if key != "planted_noise"}
-        if "dataset" in source:
-            source["dataset"] = _dataset_id(source["dataset"], tenant, "spec.teacher.column.dataset")
         plain["teacher"] = {"source": source} | {key: teacher[key] for key in ("planted_noise",) if key in teacher}
+        for path, member in _members(source):
+            for role in _TEACHER_DATASETS:
+                if role in member:
+                    member[role] = _dataset_id(member[role], tenant, f"{path}.{role}")
     try:
         return DistillationSpec.model_validate(plain)
     except ValidationError as error:
@@ -59,12 +63,24 @@ def spec_to_proto(spec: DistillationSpec, tenant: str) -> spec_pb2.DistillationS
             plain[role] = dataset_name(tenant, plain[role])
     teacher = plain["teacher"]
     source = teacher.pop("source")
-    if "dataset" in source:
-        source["dataset"] = dataset_name(tenant, source["dataset"])
+    for _, member in _members(source):
+        for role in _TEACHER_DATASETS:
+            if role in member:
+                member[role] = dataset_name(tenant, member[role])
     plain["teacher"] = source | teacher
     message = spec_pb2.DistillationSpec()
     _fill(message, plain)
     return message
+
+
+def _members(source: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The teachers that are asked, each with its path in the request."""
+    if source["kind"] != "ensemble":
+        return [(f"spec.teacher.{source['kind']}", source)]
+    return [
+        (f"spec.teacher.ensemble.members[{position}].{member.get('kind', '')}", member)
+        for position, member in enumerate(source.get("members", []))
+    ]
 
 
 def dataset_to_proto(dataset: Dataset) -> datasets_pb2.Dataset:
@@ -78,7 +94,21 @@ def dataset_to_proto(dataset: Dataset) -> datasets_pb2.Dataset:
         row_count=dataset.row_count,
         columns=[datasets_pb2.Dataset.Column(name=c.name, arrow_type=c.arrow_type) for c in dataset.columns],
         create_time=_timestamp(dataset.created_at_ms),
+        kind=datasets_pb2.Dataset.Kind.Value(f"KIND_{dataset.kind}"),
+        uri=dataset.uri,
+        etag=dataset.etag,
     )
+
+
+def dataset_kind_from_proto(value: datasets_pb2.Dataset.Kind.ValueType) -> DatasetKind:
+    """A table where none is given. Raises InvalidInputError for a value that this server does not know."""
+    if value == datasets_pb2.Dataset.KIND_UNSPECIFIED:
+        return DatasetKind.TABLE
+    known = value in datasets_pb2.Dataset.Kind.values()
+    name = datasets_pb2.Dataset.Kind.Name(value).removeprefix("KIND_") if known else ""
+    if name not in DatasetKind.__members__:
+        raise InvalidInputError.of("kind", f"is {value}, which is no kind of data set")
+    return DatasetKind[name]
 
 
 def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
@@ -249,7 +279,7 @@ def _plain(message: Message) -> dict[str, Any]:
         if field.containing_oneof is not None and field.containing_oneof.name == "kind":
             plain |= {"kind": field.name} | _plain(value)
         elif _is_list(value):
-            plain[field.name] = list(value)
+            plain[field.name] = [_plain_value(field, element) for element in value]
         else:
             plain[field.name] = _plain_value(field, value)
     return plain
@@ -276,7 +306,10 @@ def _fill(message: Message, plain: Mapping[str, Any]) -> None:
         _fill(chosen, {name: rest.pop(name) for name in list(rest) if name in inner})
     for name, value in rest.items():
         field = descriptor.fields_by_name[name]
-        if _is_list(getattr(message, name)):
+        if _is_list(getattr(message, name)) and field.message_type is not None:
+            for element in value:
+                _fill(getattr(message, name).add(), element)
+        elif _is_list(getattr(message, name)):
             getattr(message, name).extend(value)
         elif field.message_type is not None:
             _fill(getattr(message, name), value)

@@ -15,7 +15,8 @@ from benchmarks.quality.sets.pictures import digits, digits_minority, minority_c
 from benchmarks.quality.summary import by_condition, figures
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
-from kdaif.records.spec import DistillationSpec, TrainedTeacher
+from kdaif.records.spec import DistillationSpec
+from kdaif.records.teachers import TrainedTeacher
 from kdaif.rounds import student_of, train_arm
 from kdaif.teachers import SoftTargets
 

@@ -17,10 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from kdaif_client import cli
+from kdaif_client import Cnn, ColumnTeacher, Mlp, PlantedNoise, TrainedTeacher, cli
 from kdaif_client._cli_submit import architecture, noise, teacher_of
 from kdaif_client.errors import InvalidArgument
-from kdaif_client.types import Cnn, ColumnTeacher, Mlp, PlantedNoise, TrainedTeacher
 from kdaif_proto.v1 import jobs_pb2 as jb
 from kdaif_proto.v1 import weights_pb2 as wt
 from typer.testing import CliRunner, Result

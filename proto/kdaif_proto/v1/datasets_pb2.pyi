@@ -22,9 +22,36 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class Dataset(google.protobuf.message.Message):
-    """One uploaded table."""
+    """One file: a table, or a model."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Kind:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _KindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Dataset._Kind.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Dataset._Kind.ValueType  # 0
+        KIND_TABLE: Dataset._Kind.ValueType  # 1
+        """A Parquet file of rows."""
+        KIND_ONNX: Dataset._Kind.ValueType  # 2
+        """An ONNX file, for OnnxTeacher."""
+        KIND_TRANSFORMER: Dataset._Kind.ValueType  # 3
+        """A tar of a Hugging Face directory, for TransformerTeacher."""
+        KIND_SAFETENSORS: Dataset._Kind.ValueType  # 4
+        """Parameters of a student, for initial_weights."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: Dataset.Kind.ValueType  # 0
+    KIND_TABLE: Dataset.Kind.ValueType  # 1
+    """A Parquet file of rows."""
+    KIND_ONNX: Dataset.Kind.ValueType  # 2
+    """An ONNX file, for OnnxTeacher."""
+    KIND_TRANSFORMER: Dataset.Kind.ValueType  # 3
+    """A tar of a Hugging Face directory, for TransformerTeacher."""
+    KIND_SAFETENSORS: Dataset.Kind.ValueType  # 4
+    """Parameters of a student, for initial_weights."""
 
     class _State:
         ValueType = typing.NewType("ValueType", builtins.int)
@@ -65,6 +92,9 @@ class Dataset(google.protobuf.message.Message):
     ROW_COUNT_FIELD_NUMBER: builtins.int
     COLUMNS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    URI_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"tenants/{tenant}/datasets/{dataset}", the last part being the head of the hash."""
     display_name: builtins.str
@@ -75,6 +105,11 @@ class Dataset(google.protobuf.message.Message):
     size_bytes: builtins.int
     row_count: builtins.int
     """Set once READY."""
+    kind: global___Dataset.Kind.ValueType
+    uri: builtins.str
+    """Where the bytes are, for a data set by reference. Empty for an upload."""
+    etag: builtins.str
+    """What pins the bytes at `uri` beside sha256: the store's ETag. Empty where there is none."""
     @property
     def columns(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Dataset.Column]:
         """Column names with their Arrow types, in file order. Set once READY."""
@@ -92,9 +127,12 @@ class Dataset(google.protobuf.message.Message):
         row_count: builtins.int = ...,
         columns: collections.abc.Iterable[global___Dataset.Column] | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        kind: global___Dataset.Kind.ValueType = ...,
+        uri: builtins.str = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "row_count", b"row_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "kind", b"kind", "name", b"name", "row_count", b"row_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "uri", b"uri"]) -> None: ...
 
 global___Dataset = Dataset
 
@@ -106,11 +144,21 @@ class CreateDatasetRequest(google.protobuf.message.Message):
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
     SHA256_FIELD_NUMBER: builtins.int
     SIZE_BYTES_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    URI_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """"tenants/{tenant}"."""
     display_name: builtins.str
     sha256: builtins.str
+    """Of an upload."""
     size_bytes: builtins.int
+    """Of an upload."""
+    kind: global___Dataset.Kind.ValueType
+    """Default KIND_TABLE."""
+    uri: builtins.str
+    """Instead of an upload: "file:///path" below a folder that the server allows, or "s3://bucket/key". The server reads
+    it once to hash and check it; should it change later, jobs that name it fail rather than train on other bytes.
+    """
     def __init__(
         self,
         *,
@@ -118,8 +166,10 @@ class CreateDatasetRequest(google.protobuf.message.Message):
         display_name: builtins.str = ...,
         sha256: builtins.str = ...,
         size_bytes: builtins.int = ...,
+        kind: global___Dataset.Kind.ValueType = ...,
+        uri: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["display_name", b"display_name", "parent", b"parent", "sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["display_name", b"display_name", "kind", b"kind", "parent", b"parent", "sha256", b"sha256", "size_bytes", b"size_bytes", "uri", b"uri"]) -> None: ...
 
 global___CreateDatasetRequest = CreateDatasetRequest
 

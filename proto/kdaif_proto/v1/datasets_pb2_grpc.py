@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class DatasetServiceStub(object):
-    """Uploads and lists data sets. A data set is one Parquet file, addressed by the SHA-256 of its bytes, so that
-    uploading the same bytes twice costs one look-up and gives the same name.
+    """Uploads and lists data sets. A data set is one file, a Parquet table or a model that jobs read, addressed by the SHA-256
+    of its bytes, so that uploading the same bytes twice costs one look-up and gives the same name.
     """
 
     def __init__(self, channel):
@@ -69,8 +69,8 @@ class DatasetServiceStub(object):
 
 
 class DatasetServiceServicer(object):
-    """Uploads and lists data sets. A data set is one Parquet file, addressed by the SHA-256 of its bytes, so that
-    uploading the same bytes twice costs one look-up and gives the same name.
+    """Uploads and lists data sets. A data set is one file, a Parquet table or a model that jobs read, addressed by the SHA-256
+    of its bytes, so that uploading the same bytes twice costs one look-up and gives the same name.
     """
 
     def CreateDataset(self, request, context):
@@ -157,8 +157,8 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatasetService(object):
-    """Uploads and lists data sets. A data set is one Parquet file, addressed by the SHA-256 of its bytes, so that
-    uploading the same bytes twice costs one look-up and gives the same name.
+    """Uploads and lists data sets. A data set is one file, a Parquet table or a model that jobs read, addressed by the SHA-256
+    of its bytes, so that uploading the same bytes twice costs one look-up and gives the same name.
     """
 
     @staticmethod

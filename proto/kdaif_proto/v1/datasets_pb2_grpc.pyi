@@ -18,8 +18,8 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class DatasetServiceStub:
-    """Uploads and lists data sets. A data set is one Parquet file, addressed by the SHA-256 of its bytes, so that
-    uploading the same bytes twice costs one look-up and gives the same name.
+    """Uploads and lists data sets. A data set is one file, a Parquet table or a model that jobs read, addressed by the SHA-256
+    of its bytes, so that uploading the same bytes twice costs one look-up and gives the same name.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -62,8 +62,8 @@ class DatasetServiceStub:
     """Deletes a data set. A job that already runs keeps the copy that it loaded."""
 
 class DatasetServiceAsyncStub:
-    """Uploads and lists data sets. A data set is one Parquet file, addressed by the SHA-256 of its bytes, so that
-    uploading the same bytes twice costs one look-up and gives the same name.
+    """Uploads and lists data sets. A data set is one file, a Parquet table or a model that jobs read, addressed by the SHA-256
+    of its bytes, so that uploading the same bytes twice costs one look-up and gives the same name.
     """
 
     CreateDataset: grpc.aio.UnaryUnaryMultiCallable[
@@ -105,8 +105,8 @@ class DatasetServiceAsyncStub:
     """Deletes a data set. A job that already runs keeps the copy that it loaded."""
 
 class DatasetServiceServicer(metaclass=abc.ABCMeta):
-    """Uploads and lists data sets. A data set is one Parquet file, addressed by the SHA-256 of its bytes, so that
-    uploading the same bytes twice costs one look-up and gives the same name.
+    """Uploads and lists data sets. A data set is one file, a Parquet table or a model that jobs read, addressed by the SHA-256
+    of its bytes, so that uploading the same bytes twice costs one look-up and gives the same name.
     """
 
     @abc.abstractmethod

@@ -96,6 +96,25 @@ class DistillationJob(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     @typing.final
+    class Estimate(google.protobuf.message.Message):
+        """What a job is expected to cost on a worker like this server's machine: of the order of, not a promise."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        SECONDS_FIELD_NUMBER: builtins.int
+        MEMORY_BYTES_FIELD_NUMBER: builtins.int
+        seconds: builtins.float
+        memory_bytes: builtins.int
+        """Most memory of the worker."""
+        def __init__(
+            self,
+            *,
+            seconds: builtins.float = ...,
+            memory_bytes: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["memory_bytes", b"memory_bytes", "seconds", b"seconds"]) -> None: ...
+
+    @typing.final
     class Progress(google.protobuf.message.Message):
         """How far the running attempt is."""
 
@@ -221,6 +240,7 @@ class DistillationJob(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    ESTIMATE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"tenants/{tenant}/distillationJobs/{job}"."""
     display_name: builtins.str
@@ -250,6 +270,10 @@ class DistillationJob(google.protobuf.message.Message):
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def estimate(self) -> global___DistillationJob.Estimate:
+        """What the job is expected to cost, made when it was checked."""
+
     def __init__(
         self,
         *,
@@ -266,9 +290,10 @@ class DistillationJob(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        estimate: global___DistillationJob.Estimate | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "max_attempts", b"max_attempts", "name", b"name", "preflight", b"preflight", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "max_attempts", b"max_attempts", "name", b"name", "preflight", b"preflight", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state"]) -> None: ...
 
 global___DistillationJob = DistillationJob
 
@@ -674,3 +699,39 @@ class JobEvent(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "failure", b"failure", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "sequence", b"sequence", "state", b"state", "time", b"time"]) -> None: ...
 
 global___JobEvent = JobEvent
+
+@typing.final
+class ReadRejectedRowsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """"tenants/{tenant}"."""
+    @property
+    def spec(self) -> kdaif_proto.v1.spec_pb2.DistillationSpec: ...
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        spec: kdaif_proto.v1.spec_pb2.DistillationSpec | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["parent", b"parent", "spec", b"spec"]) -> None: ...
+
+global___ReadRejectedRowsRequest = ReadRejectedRowsRequest
+
+@typing.final
+class ReadRejectedRowsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+global___ReadRejectedRowsResponse = ReadRejectedRowsResponse

@@ -65,6 +65,11 @@ class DistillationJobServiceStub(object):
                 request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobRequest.SerializeToString,
                 response_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobResponse.FromString,
                 _registered_method=True)
+        self.ReadRejectedRows = channel.unary_stream(
+                '/kdaif.v1.DistillationJobService/ReadRejectedRows',
+                request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.ReadRejectedRowsRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.ReadRejectedRowsResponse.FromString,
+                _registered_method=True)
 
 
 class DistillationJobServiceServicer(object):
@@ -113,6 +118,14 @@ class DistillationJobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadRejectedRows(self, request, context):
+        """Checks the data of a spec as CreateDistillationJob does and streams the rows that it rejects, as one Parquet file
+        with the columns `data_set`, `id`, `code`, `field` and `reason`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DistillationJobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +158,11 @@ def add_DistillationJobServiceServicer_to_server(servicer, server):
                     servicer.WatchDistillationJob,
                     request_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobRequest.FromString,
                     response_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobResponse.SerializeToString,
+            ),
+            'ReadRejectedRows': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadRejectedRows,
+                    request_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.ReadRejectedRowsRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.ReadRejectedRowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +328,33 @@ class DistillationJobService(object):
             '/kdaif.v1.DistillationJobService/WatchDistillationJob',
             kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobRequest.SerializeToString,
             kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadRejectedRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kdaif.v1.DistillationJobService/ReadRejectedRows',
+            kdaif__proto_dot_v1_dot_jobs__pb2.ReadRejectedRowsRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_jobs__pb2.ReadRejectedRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

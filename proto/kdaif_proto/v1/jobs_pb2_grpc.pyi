@@ -58,6 +58,14 @@ class DistillationJobServiceStub:
     ]
     """Every event after after_sequence, then live ones, until the job is terminal."""
 
+    ReadRejectedRows: grpc.UnaryStreamMultiCallable[
+        kdaif_proto.v1.jobs_pb2.ReadRejectedRowsRequest,
+        kdaif_proto.v1.jobs_pb2.ReadRejectedRowsResponse,
+    ]
+    """Checks the data of a spec as CreateDistillationJob does and streams the rows that it rejects, as one Parquet file
+    with the columns `data_set`, `id`, `code`, `field` and `reason`.
+    """
+
 class DistillationJobServiceAsyncStub:
     """Submits distillation jobs and follows them. A job is a resource with an output-only state."""
 
@@ -97,6 +105,14 @@ class DistillationJobServiceAsyncStub:
         kdaif_proto.v1.jobs_pb2.WatchDistillationJobResponse,
     ]
     """Every event after after_sequence, then live ones, until the job is terminal."""
+
+    ReadRejectedRows: grpc.aio.UnaryStreamMultiCallable[
+        kdaif_proto.v1.jobs_pb2.ReadRejectedRowsRequest,
+        kdaif_proto.v1.jobs_pb2.ReadRejectedRowsResponse,
+    ]
+    """Checks the data of a spec as CreateDistillationJob does and streams the rows that it rejects, as one Parquet file
+    with the columns `data_set`, `id`, `code`, `field` and `reason`.
+    """
 
 class DistillationJobServiceServicer(metaclass=abc.ABCMeta):
     """Submits distillation jobs and follows them. A job is a resource with an output-only state."""
@@ -149,5 +165,15 @@ class DistillationJobServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[kdaif_proto.v1.jobs_pb2.WatchDistillationJobResponse], collections.abc.AsyncIterator[kdaif_proto.v1.jobs_pb2.WatchDistillationJobResponse]]:
         """Every event after after_sequence, then live ones, until the job is terminal."""
+
+    @abc.abstractmethod
+    def ReadRejectedRows(
+        self,
+        request: kdaif_proto.v1.jobs_pb2.ReadRejectedRowsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[kdaif_proto.v1.jobs_pb2.ReadRejectedRowsResponse], collections.abc.AsyncIterator[kdaif_proto.v1.jobs_pb2.ReadRejectedRowsResponse]]:
+        """Checks the data of a spec as CreateDistillationJob does and streams the rows that it rejects, as one Parquet file
+        with the columns `data_set`, `id`, `code`, `field` and `reason`.
+        """
 
 def add_DistillationJobServiceServicer_to_server(servicer: DistillationJobServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -40,6 +40,9 @@ class DistillationSpec(google.protobuf.message.Message):
     MAX_RUNTIME_S_FIELD_NUMBER: builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
     EXTERNAL_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    CHECKS_FIELD_NUMBER: builtins.int
+    INITIAL_WEIGHTS_FIELD_NUMBER: builtins.int
     labeled: builtins.str
     """Data sets by resource name. `labeled` and `unlabeled` are required."""
     unlabeled: builtins.str
@@ -57,6 +60,10 @@ class DistillationSpec(google.protobuf.message.Message):
     """Human labels of an outer set, used for nothing but to repeat the comparison at the end: never for training, scoring
     or gating. Left out: the comparison is on the test rows alone.
     """
+    initial_weights: builtins.str
+    """Parameters that the student starts from: a data set of kind safetensors whose names and shapes are the student's.
+    Left out: drawn at random.
+    """
     @property
     def class_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The classes, in the order of the student's outputs. Left out: the sorted labels of `labeled`."""
@@ -64,7 +71,9 @@ class DistillationSpec(google.protobuf.message.Message):
     @property
     def teacher(self) -> global___Teacher: ...
     @property
-    def student(self) -> global___Architecture: ...
+    def student(self) -> global___Architecture:
+        """Default: auto, without a budget."""
+
     @property
     def training(self) -> global___Training: ...
     @property
@@ -77,6 +86,14 @@ class DistillationSpec(google.protobuf.message.Message):
 
     @property
     def splits(self) -> global___Splits: ...
+    @property
+    def inputs(self) -> global___Inputs:
+        """How the columns become the student's input. Left out: decided by name and type."""
+
+    @property
+    def checks(self) -> global___Checks:
+        """What happens to rows that cannot be used."""
+
     def __init__(
         self,
         *,
@@ -95,13 +112,18 @@ class DistillationSpec(google.protobuf.message.Message):
         max_runtime_s: builtins.int | None = ...,
         max_attempts: builtins.int | None = ...,
         external: builtins.str | None = ...,
+        inputs: global___Inputs | None = ...,
+        checks: global___Checks | None = ...,
+        initial_weights: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "device", b"device", "external", b"external", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_device", b"_device"]) -> typing.Literal["device"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_external", b"_external"]) -> typing.Literal["external"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_initial_weights", b"_initial_weights"]) -> typing.Literal["initial_weights"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_attempts", b"_max_attempts"]) -> typing.Literal["max_attempts"] | None: ...
     @typing.overload
@@ -114,6 +136,90 @@ class DistillationSpec(google.protobuf.message.Message):
 global___DistillationSpec = DistillationSpec
 
 @typing.final
+class Inputs(google.protobuf.message.Message):
+    """How the columns of the data sets become the student's input."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CATEGORICAL_COLUMNS_FIELD_NUMBER: builtins.int
+    NULLABLE_COLUMNS_FIELD_NUMBER: builtins.int
+    MAX_CATEGORIES_FIELD_NUMBER: builtins.int
+    VOCABULARY_SIZE_FIELD_NUMBER: builtins.int
+    MAX_TOKENS_FIELD_NUMBER: builtins.int
+    LOWER_CASE_FIELD_NUMBER: builtins.int
+    IMAGE_HEIGHT_FIELD_NUMBER: builtins.int
+    IMAGE_WIDTH_FIELD_NUMBER: builtins.int
+    max_categories: builtins.int
+    """Most categories of a column that the student tells apart, the most frequent first; the others are "other" to it.
+    Default 1,000.
+    """
+    vocabulary_size: builtins.int
+    """Word pieces that the tokenizer of a `text` column may learn. Default 8,000."""
+    max_tokens: builtins.int
+    """Word pieces of a text that are read; the rest is cut off. Default 64."""
+    lower_case: builtins.bool
+    """Whether texts are read in lower case and without accents. Default true."""
+    image_height: builtins.int
+    """Encoded pictures are scaled to this height and width. Left out: all must be of one size."""
+    image_width: builtins.int
+    @property
+    def categorical_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Columns of integers that name categories. Columns of text always do."""
+
+    @property
+    def nullable_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Columns in which a null is a value to learn from. Elsewhere a null rejects its row."""
+
+    def __init__(
+        self,
+        *,
+        categorical_columns: collections.abc.Iterable[builtins.str] | None = ...,
+        nullable_columns: collections.abc.Iterable[builtins.str] | None = ...,
+        max_categories: builtins.int | None = ...,
+        vocabulary_size: builtins.int | None = ...,
+        max_tokens: builtins.int | None = ...,
+        lower_case: builtins.bool | None = ...,
+        image_height: builtins.int | None = ...,
+        image_width: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_image_height", b"_image_height", "_image_width", b"_image_width", "_lower_case", b"_lower_case", "_max_categories", b"_max_categories", "_max_tokens", b"_max_tokens", "_vocabulary_size", b"_vocabulary_size", "image_height", b"image_height", "image_width", b"image_width", "lower_case", b"lower_case", "max_categories", b"max_categories", "max_tokens", b"max_tokens", "vocabulary_size", b"vocabulary_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_image_height", b"_image_height", "_image_width", b"_image_width", "_lower_case", b"_lower_case", "_max_categories", b"_max_categories", "_max_tokens", b"_max_tokens", "_vocabulary_size", b"_vocabulary_size", "categorical_columns", b"categorical_columns", "image_height", b"image_height", "image_width", b"image_width", "lower_case", b"lower_case", "max_categories", b"max_categories", "max_tokens", b"max_tokens", "nullable_columns", b"nullable_columns", "vocabulary_size", b"vocabulary_size"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_image_height", b"_image_height"]) -> typing.Literal["image_height"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_image_width", b"_image_width"]) -> typing.Literal["image_width"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_lower_case", b"_lower_case"]) -> typing.Literal["lower_case"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_categories", b"_max_categories"]) -> typing.Literal["max_categories"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_tokens", b"_max_tokens"]) -> typing.Literal["max_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_vocabulary_size", b"_vocabulary_size"]) -> typing.Literal["vocabulary_size"] | None: ...
+
+global___Inputs = Inputs
+
+@typing.final
+class Checks(google.protobuf.message.Message):
+    """What happens to rows that cannot be used."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAX_REJECTED_SHARE_FIELD_NUMBER: builtins.int
+    max_rejected_share: builtins.float
+    """The largest share of a data set's rows that may be rejected, 0 to 1; above it the job is refused. Default 0.5."""
+    def __init__(
+        self,
+        *,
+        max_rejected_share: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_rejected_share", b"_max_rejected_share", "max_rejected_share", b"max_rejected_share"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_rejected_share", b"_max_rejected_share", "max_rejected_share", b"max_rejected_share"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_max_rejected_share", b"_max_rejected_share"]) -> typing.Literal["max_rejected_share"] | None: ...
+
+global___Checks = Checks
+
+@typing.final
 class Teacher(google.protobuf.message.Message):
     """Who labels the unlabelled rows."""
 
@@ -121,11 +227,20 @@ class Teacher(google.protobuf.message.Message):
 
     TRAIN_FIELD_NUMBER: builtins.int
     COLUMN_FIELD_NUMBER: builtins.int
+    ONNX_FIELD_NUMBER: builtins.int
+    TRANSFORMER_FIELD_NUMBER: builtins.int
+    ENSEMBLE_FIELD_NUMBER: builtins.int
     PLANTED_NOISE_FIELD_NUMBER: builtins.int
     @property
     def train(self) -> global___TrainedTeacher: ...
     @property
     def column(self) -> global___ColumnTeacher: ...
+    @property
+    def onnx(self) -> global___OnnxTeacher: ...
+    @property
+    def transformer(self) -> global___TransformerTeacher: ...
+    @property
+    def ensemble(self) -> global___EnsembleTeacher: ...
     @property
     def planted_noise(self) -> global___PlantedNoise:
         """A rehearsal: corrupts a share of the soft targets, to see whether the weights find the wrong ones."""
@@ -135,11 +250,14 @@ class Teacher(google.protobuf.message.Message):
         *,
         train: global___TrainedTeacher | None = ...,
         column: global___ColumnTeacher | None = ...,
+        onnx: global___OnnxTeacher | None = ...,
+        transformer: global___TransformerTeacher | None = ...,
+        ensemble: global___EnsembleTeacher | None = ...,
         planted_noise: global___PlantedNoise | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["column", b"column", "kind", b"kind", "planted_noise", b"planted_noise", "train", b"train"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["column", b"column", "kind", b"kind", "planted_noise", b"planted_noise", "train", b"train"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["train", "column"] | None: ...
+    def HasField(self, field_name: typing.Literal["column", b"column", "ensemble", b"ensemble", "kind", b"kind", "onnx", b"onnx", "planted_noise", b"planted_noise", "train", b"train", "transformer", b"transformer"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["column", b"column", "ensemble", b"ensemble", "kind", b"kind", "onnx", b"onnx", "planted_noise", b"planted_noise", "train", b"train", "transformer", b"transformer"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["train", "column", "onnx", "transformer", "ensemble"] | None: ...
 
 global___Teacher = Teacher
 
@@ -151,8 +269,16 @@ class TrainedTeacher(google.protobuf.message.Message):
 
     ARCHITECTURE_FIELD_NUMBER: builtins.int
     EPOCHS_FIELD_NUMBER: builtins.int
+    NETWORKS_FIELD_NUMBER: builtins.int
+    FOLDS_FIELD_NUMBER: builtins.int
     epochs: builtins.int
     """Default 100."""
+    networks: builtins.int
+    """Networks whose mean is the teacher, each from another seed. Default 1."""
+    folds: builtins.int
+    """Folds of the labelled rows. With 2 or more, each network is trained without one fold, so that what it says of that
+    fold's rows is honest; the teacher is the mean of all. Default 1: no fold is held out.
+    """
     @property
     def architecture(self) -> global___Architecture: ...
     def __init__(
@@ -160,10 +286,17 @@ class TrainedTeacher(google.protobuf.message.Message):
         *,
         architecture: global___Architecture | None = ...,
         epochs: builtins.int | None = ...,
+        networks: builtins.int | None = ...,
+        folds: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_epochs", b"_epochs", "architecture", b"architecture", "epochs", b"epochs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_epochs", b"_epochs", "architecture", b"architecture", "epochs", b"epochs"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_epochs", b"_epochs", "_folds", b"_folds", "_networks", b"_networks", "architecture", b"architecture", "epochs", b"epochs", "folds", b"folds", "networks", b"networks"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_epochs", b"_epochs", "_folds", b"_folds", "_networks", b"_networks", "architecture", b"architecture", "epochs", b"epochs", "folds", b"folds", "networks", b"networks"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_epochs", b"_epochs"]) -> typing.Literal["epochs"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_folds", b"_folds"]) -> typing.Literal["folds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_networks", b"_networks"]) -> typing.Literal["networks"] | None: ...
 
 global___TrainedTeacher = TrainedTeacher
 
@@ -182,22 +315,29 @@ class ColumnTeacher(google.protobuf.message.Message):
         OUTPUTS_UNSPECIFIED: ColumnTeacher._Outputs.ValueType  # 0
         OUTPUTS_LOGITS: ColumnTeacher._Outputs.ValueType  # 1
         OUTPUTS_PROBABILITIES: ColumnTeacher._Outputs.ValueType  # 2
+        OUTPUTS_LABEL: ColumnTeacher._Outputs.ValueType  # 3
+        """A class name, or a list of votes with null for none: of rules, of people, of a language model."""
 
     class Outputs(_Outputs, metaclass=_OutputsEnumTypeWrapper): ...
     OUTPUTS_UNSPECIFIED: ColumnTeacher.Outputs.ValueType  # 0
     OUTPUTS_LOGITS: ColumnTeacher.Outputs.ValueType  # 1
     OUTPUTS_PROBABILITIES: ColumnTeacher.Outputs.ValueType  # 2
+    OUTPUTS_LABEL: ColumnTeacher.Outputs.ValueType  # 3
+    """A class name, or a list of votes with null for none: of rules, of people, of a language model."""
 
     DATASET_FIELD_NUMBER: builtins.int
     OUTPUTS_FIELD_NUMBER: builtins.int
     CLASS_NAMES_FIELD_NUMBER: builtins.int
+    LABEL_SMOOTHING_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     """Data set with `id` and the column; left out: the columns of `unlabeled`."""
     outputs: global___ColumnTeacher.Outputs.ValueType
-    """Which column is read: teacher_logits or teacher_probabilities, lists of one number per class."""
+    """Which column is read: teacher_logits or teacher_probabilities, lists of one number per class; or teacher_label."""
+    label_smoothing: builtins.float
+    """Share of the soft target of OUTPUTS_LABEL that is spread over all classes, 0 to below 1. Default 0.1."""
     @property
     def class_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The class of each position in the list. Required: positions are never guessed."""
+        """The class of each position in the list. Required but for OUTPUTS_LABEL: positions are never guessed."""
 
     def __init__(
         self,
@@ -205,12 +345,246 @@ class ColumnTeacher(google.protobuf.message.Message):
         dataset: builtins.str | None = ...,
         outputs: global___ColumnTeacher.Outputs.ValueType = ...,
         class_names: collections.abc.Iterable[builtins.str] | None = ...,
+        label_smoothing: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_dataset", b"_dataset", "dataset", b"dataset"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_dataset", b"_dataset", "class_names", b"class_names", "dataset", b"dataset", "outputs", b"outputs"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_dataset", b"_dataset", "_label_smoothing", b"_label_smoothing", "dataset", b"dataset", "label_smoothing", b"label_smoothing"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_dataset", b"_dataset", "_label_smoothing", b"_label_smoothing", "class_names", b"class_names", "dataset", b"dataset", "label_smoothing", b"label_smoothing", "outputs", b"outputs"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_dataset", b"_dataset"]) -> typing.Literal["dataset"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_label_smoothing", b"_label_smoothing"]) -> typing.Literal["label_smoothing"] | None: ...
 
 global___ColumnTeacher = ColumnTeacher
+
+@typing.final
+class OnnxTeacher(google.protobuf.message.Message):
+    """A model file of one's own, run on the rows in a process of its own that can neither write nor read other files."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Outputs:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _OutputsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[OnnxTeacher._Outputs.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        OUTPUTS_UNSPECIFIED: OnnxTeacher._Outputs.ValueType  # 0
+        OUTPUTS_LOGITS: OnnxTeacher._Outputs.ValueType  # 1
+        OUTPUTS_PROBABILITIES: OnnxTeacher._Outputs.ValueType  # 2
+
+    class Outputs(_Outputs, metaclass=_OutputsEnumTypeWrapper): ...
+    OUTPUTS_UNSPECIFIED: OnnxTeacher.Outputs.ValueType  # 0
+    OUTPUTS_LOGITS: OnnxTeacher.Outputs.ValueType  # 1
+    OUTPUTS_PROBABILITIES: OnnxTeacher.Outputs.ValueType  # 2
+
+    class _Layout:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _LayoutEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[OnnxTeacher._Layout.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        LAYOUT_UNSPECIFIED: OnnxTeacher._Layout.ValueType  # 0
+        LAYOUT_NHWC: OnnxTeacher._Layout.ValueType  # 1
+        LAYOUT_NCHW: OnnxTeacher._Layout.ValueType  # 2
+
+    class Layout(_Layout, metaclass=_LayoutEnumTypeWrapper): ...
+    LAYOUT_UNSPECIFIED: OnnxTeacher.Layout.ValueType  # 0
+    LAYOUT_NHWC: OnnxTeacher.Layout.ValueType  # 1
+    LAYOUT_NCHW: OnnxTeacher.Layout.ValueType  # 2
+
+    MODEL_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    CLASS_NAMES_FIELD_NUMBER: builtins.int
+    INPUT_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    LAYOUT_FIELD_NUMBER: builtins.int
+    SCALE_FIELD_NUMBER: builtins.int
+    MEAN_FIELD_NUMBER: builtins.int
+    STD_FIELD_NUMBER: builtins.int
+    MAX_MEMORY_MIB_FIELD_NUMBER: builtins.int
+    MAX_SECONDS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """Data set of kind onnx."""
+    outputs: global___OnnxTeacher.Outputs.ValueType
+    """Required: whether the file says logits or probabilities is never guessed."""
+    input: builtins.str
+    """Name of the input; left out, the only one."""
+    output: builtins.str
+    """Name of the output; left out, the only one of width [N, classes]."""
+    layout: global___OnnxTeacher.Layout.ValueType
+    """Of pictures. Left out: inferred from the shape of the input where that is clear."""
+    scale: builtins.float
+    """Pixels are (x * scale - mean) / std before they go in. Scale is 1/255 where left out and the input is of floats."""
+    max_memory_mib: builtins.int
+    """Memory of the process in MiB. Default 4,096."""
+    max_seconds: builtins.int
+    """Wall-clock limit of the process. Default 3,600."""
+    @property
+    def class_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The class of each position of the output. Required."""
+
+    @property
+    def mean(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Per channel. Left out: 0."""
+
+    @property
+    def std(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Per channel. Left out: 1."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        outputs: global___OnnxTeacher.Outputs.ValueType = ...,
+        class_names: collections.abc.Iterable[builtins.str] | None = ...,
+        input: builtins.str | None = ...,
+        output: builtins.str | None = ...,
+        layout: global___OnnxTeacher.Layout.ValueType = ...,
+        scale: builtins.float | None = ...,
+        mean: collections.abc.Iterable[builtins.float] | None = ...,
+        std: collections.abc.Iterable[builtins.float] | None = ...,
+        max_memory_mib: builtins.int | None = ...,
+        max_seconds: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_input", b"_input", "_max_memory_mib", b"_max_memory_mib", "_max_seconds", b"_max_seconds", "_output", b"_output", "_scale", b"_scale", "input", b"input", "max_memory_mib", b"max_memory_mib", "max_seconds", b"max_seconds", "output", b"output", "scale", b"scale"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_input", b"_input", "_max_memory_mib", b"_max_memory_mib", "_max_seconds", b"_max_seconds", "_output", b"_output", "_scale", b"_scale", "class_names", b"class_names", "input", b"input", "layout", b"layout", "max_memory_mib", b"max_memory_mib", "max_seconds", b"max_seconds", "mean", b"mean", "model", b"model", "output", b"output", "outputs", b"outputs", "scale", b"scale", "std", b"std"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_input", b"_input"]) -> typing.Literal["input"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_memory_mib", b"_max_memory_mib"]) -> typing.Literal["max_memory_mib"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_seconds", b"_max_seconds"]) -> typing.Literal["max_seconds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_output", b"_output"]) -> typing.Literal["output"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_scale", b"_scale"]) -> typing.Literal["scale"] | None: ...
+
+global___OnnxTeacher = OnnxTeacher
+
+@typing.final
+class TransformerTeacher(google.protobuf.message.Message):
+    """A text encoder in a Hugging Face directory, with a head trained on the labelled rows."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Pooling:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _PoolingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[TransformerTeacher._Pooling.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        POOLING_UNSPECIFIED: TransformerTeacher._Pooling.ValueType  # 0
+        POOLING_MEAN: TransformerTeacher._Pooling.ValueType  # 1
+        """The mean of all word pieces."""
+        POOLING_CLS: TransformerTeacher._Pooling.ValueType  # 2
+        """The first word piece."""
+
+    class Pooling(_Pooling, metaclass=_PoolingEnumTypeWrapper): ...
+    POOLING_UNSPECIFIED: TransformerTeacher.Pooling.ValueType  # 0
+    POOLING_MEAN: TransformerTeacher.Pooling.ValueType  # 1
+    """The mean of all word pieces."""
+    POOLING_CLS: TransformerTeacher.Pooling.ValueType  # 2
+    """The first word piece."""
+
+    MODEL_FIELD_NUMBER: builtins.int
+    POOLING_FIELD_NUMBER: builtins.int
+    MAX_TOKENS_FIELD_NUMBER: builtins.int
+    FOLDS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """Data set of kind transformer: the directory's configuration, tokenizer and safetensors in one file."""
+    pooling: global___TransformerTeacher.Pooling.ValueType
+    """Default POOLING_MEAN."""
+    max_tokens: builtins.int
+    """Word pieces of a text that are read. Default 128."""
+    folds: builtins.int
+    """Folds of the labelled rows, as for a trained teacher. Default 5."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        pooling: global___TransformerTeacher.Pooling.ValueType = ...,
+        max_tokens: builtins.int | None = ...,
+        folds: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_folds", b"_folds", "_max_tokens", b"_max_tokens", "folds", b"folds", "max_tokens", b"max_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_folds", b"_folds", "_max_tokens", b"_max_tokens", "folds", b"folds", "max_tokens", b"max_tokens", "model", b"model", "pooling", b"pooling"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_folds", b"_folds"]) -> typing.Literal["folds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_tokens", b"_max_tokens"]) -> typing.Literal["max_tokens"] | None: ...
+
+global___TransformerTeacher = TransformerTeacher
+
+@typing.final
+class EnsembleTeacher(google.protobuf.message.Message):
+    """Several teachers, made one."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Combine:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _CombineEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[EnsembleTeacher._Combine.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        COMBINE_UNSPECIFIED: EnsembleTeacher._Combine.ValueType  # 0
+        COMBINE_MEAN: EnsembleTeacher._Combine.ValueType  # 1
+        """The mean of their probabilities."""
+        COMBINE_BY_VALIDATION: EnsembleTeacher._Combine.ValueType  # 2
+        """Weighted by how well each agrees with the validation labels."""
+
+    class Combine(_Combine, metaclass=_CombineEnumTypeWrapper): ...
+    COMBINE_UNSPECIFIED: EnsembleTeacher.Combine.ValueType  # 0
+    COMBINE_MEAN: EnsembleTeacher.Combine.ValueType  # 1
+    """The mean of their probabilities."""
+    COMBINE_BY_VALIDATION: EnsembleTeacher.Combine.ValueType  # 2
+    """Weighted by how well each agrees with the validation labels."""
+
+    @typing.final
+    class Member(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        TRAIN_FIELD_NUMBER: builtins.int
+        COLUMN_FIELD_NUMBER: builtins.int
+        ONNX_FIELD_NUMBER: builtins.int
+        TRANSFORMER_FIELD_NUMBER: builtins.int
+        @property
+        def train(self) -> global___TrainedTeacher: ...
+        @property
+        def column(self) -> global___ColumnTeacher: ...
+        @property
+        def onnx(self) -> global___OnnxTeacher: ...
+        @property
+        def transformer(self) -> global___TransformerTeacher: ...
+        def __init__(
+            self,
+            *,
+            train: global___TrainedTeacher | None = ...,
+            column: global___ColumnTeacher | None = ...,
+            onnx: global___OnnxTeacher | None = ...,
+            transformer: global___TransformerTeacher | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["column", b"column", "kind", b"kind", "onnx", b"onnx", "train", b"train", "transformer", b"transformer"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["column", b"column", "kind", b"kind", "onnx", b"onnx", "train", b"train", "transformer", b"transformer"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["train", "column", "onnx", "transformer"] | None: ...
+
+    MEMBERS_FIELD_NUMBER: builtins.int
+    COMBINE_FIELD_NUMBER: builtins.int
+    combine: global___EnsembleTeacher.Combine.ValueType
+    """Default COMBINE_MEAN."""
+    @property
+    def members(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EnsembleTeacher.Member]:
+        """2 to 16."""
+
+    def __init__(
+        self,
+        *,
+        members: collections.abc.Iterable[global___EnsembleTeacher.Member] | None = ...,
+        combine: global___EnsembleTeacher.Combine.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["combine", b"combine", "members", b"members"]) -> None: ...
+
+global___EnsembleTeacher = EnsembleTeacher
 
 @typing.final
 class PlantedNoise(google.protobuf.message.Message):
@@ -260,21 +634,401 @@ class Architecture(google.protobuf.message.Message):
 
     MLP_FIELD_NUMBER: builtins.int
     CNN_FIELD_NUMBER: builtins.int
+    RESNET_FIELD_NUMBER: builtins.int
+    MOBILENET_FIELD_NUMBER: builtins.int
+    BAG_FIELD_NUMBER: builtins.int
+    TEXT_ENCODER_FIELD_NUMBER: builtins.int
+    LAYERS_FIELD_NUMBER: builtins.int
+    AUTO_FIELD_NUMBER: builtins.int
     @property
     def mlp(self) -> global___Mlp: ...
     @property
     def cnn(self) -> global___Cnn: ...
+    @property
+    def resnet(self) -> global___Resnet: ...
+    @property
+    def mobilenet(self) -> global___Mobilenet: ...
+    @property
+    def bag(self) -> global___Bag: ...
+    @property
+    def text_encoder(self) -> global___TextEncoder: ...
+    @property
+    def layers(self) -> global___Layers: ...
+    @property
+    def auto(self) -> global___Auto: ...
     def __init__(
         self,
         *,
         mlp: global___Mlp | None = ...,
         cnn: global___Cnn | None = ...,
+        resnet: global___Resnet | None = ...,
+        mobilenet: global___Mobilenet | None = ...,
+        bag: global___Bag | None = ...,
+        text_encoder: global___TextEncoder | None = ...,
+        layers: global___Layers | None = ...,
+        auto: global___Auto | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cnn", b"cnn", "kind", b"kind", "mlp", b"mlp"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cnn", b"cnn", "kind", b"kind", "mlp", b"mlp"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["mlp", "cnn"] | None: ...
+    def HasField(self, field_name: typing.Literal["auto", b"auto", "bag", b"bag", "cnn", b"cnn", "kind", b"kind", "layers", b"layers", "mlp", b"mlp", "mobilenet", b"mobilenet", "resnet", b"resnet", "text_encoder", b"text_encoder"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["auto", b"auto", "bag", b"bag", "cnn", b"cnn", "kind", b"kind", "layers", b"layers", "mlp", b"mlp", "mobilenet", b"mobilenet", "resnet", b"resnet", "text_encoder", b"text_encoder"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["mlp", "cnn", "resnet", "mobilenet", "bag", "text_encoder", "layers", "auto"] | None: ...
 
 global___Architecture = Architecture
+
+@typing.final
+class Auto(google.protobuf.message.Message):
+    """One of the others, chosen for the data: the largest within the budget. Without a budget a small one: an MLP for
+    numbers, a CNN for images, a bag for text.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAX_KB_FIELD_NUMBER: builtins.int
+    MAX_MS_FIELD_NUMBER: builtins.int
+    max_kb: builtins.float
+    """Size of the ONNX file in kilobytes (1,000 bytes). Left out: no bound."""
+    max_ms: builtins.float
+    """Median milliseconds of one row on one CPU thread of the worker. Left out: no bound."""
+    def __init__(
+        self,
+        *,
+        max_kb: builtins.float | None = ...,
+        max_ms: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_kb", b"_max_kb", "_max_ms", b"_max_ms", "max_kb", b"max_kb", "max_ms", b"max_ms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_kb", b"_max_kb", "_max_ms", b"_max_ms", "max_kb", b"max_kb", "max_ms", b"max_ms"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_kb", b"_max_kb"]) -> typing.Literal["max_kb"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_ms", b"_max_ms"]) -> typing.Literal["max_ms"] | None: ...
+
+global___Auto = Auto
+
+@typing.final
+class Resnet(google.protobuf.message.Message):
+    """Residual network, for images."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: builtins.int
+    BLOCKS_PER_STAGE_FIELD_NUMBER: builtins.int
+    DROPOUT_FIELD_NUMBER: builtins.int
+    blocks_per_stage: builtins.int
+    """Residual blocks of two convolutions in each stage. Default 1."""
+    dropout: builtins.float
+    """0 to 0.9. Default 0."""
+    @property
+    def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Channels of each stage; every stage but the first halves the picture. Default [16, 32, 64]."""
+
+    def __init__(
+        self,
+        *,
+        channels: collections.abc.Iterable[builtins.int] | None = ...,
+        blocks_per_stage: builtins.int | None = ...,
+        dropout: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_blocks_per_stage", b"_blocks_per_stage", "_dropout", b"_dropout", "blocks_per_stage", b"blocks_per_stage", "dropout", b"dropout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_blocks_per_stage", b"_blocks_per_stage", "_dropout", b"_dropout", "blocks_per_stage", b"blocks_per_stage", "channels", b"channels", "dropout", b"dropout"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_blocks_per_stage", b"_blocks_per_stage"]) -> typing.Literal["blocks_per_stage"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dropout", b"_dropout"]) -> typing.Literal["dropout"] | None: ...
+
+global___Resnet = Resnet
+
+@typing.final
+class Mobilenet(google.protobuf.message.Message):
+    """Inverted residuals of depthwise convolutions, for images."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: builtins.int
+    EXPANSION_FIELD_NUMBER: builtins.int
+    DROPOUT_FIELD_NUMBER: builtins.int
+    expansion: builtins.int
+    """How many times wider a block is inside. Default 4."""
+    dropout: builtins.float
+    """0 to 0.9. Default 0."""
+    @property
+    def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Channels of each block; every block but the first halves the picture. Default [16, 24, 32, 64]."""
+
+    def __init__(
+        self,
+        *,
+        channels: collections.abc.Iterable[builtins.int] | None = ...,
+        expansion: builtins.int | None = ...,
+        dropout: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_dropout", b"_dropout", "_expansion", b"_expansion", "dropout", b"dropout", "expansion", b"expansion"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_dropout", b"_dropout", "_expansion", b"_expansion", "channels", b"channels", "dropout", b"dropout", "expansion", b"expansion"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dropout", b"_dropout"]) -> typing.Literal["dropout"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_expansion", b"_expansion"]) -> typing.Literal["expansion"] | None: ...
+
+global___Mobilenet = Mobilenet
+
+@typing.final
+class Bag(google.protobuf.message.Message):
+    """The mean of the embeddings of a text's word pieces and of its hashed pairs of them, then an MLP."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EMBEDDING_SIZE_FIELD_NUMBER: builtins.int
+    PAIR_BUCKETS_FIELD_NUMBER: builtins.int
+    HIDDEN_SIZES_FIELD_NUMBER: builtins.int
+    DROPOUT_FIELD_NUMBER: builtins.int
+    embedding_size: builtins.int
+    """Default 64."""
+    pair_buckets: builtins.int
+    """Rows of the table into which pairs of neighbouring word pieces are hashed; 0 leaves pairs out. Default 2,048."""
+    dropout: builtins.float
+    """0 to 0.9. Default 0."""
+    @property
+    def hidden_sizes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Left out: the output layer follows the mean."""
+
+    def __init__(
+        self,
+        *,
+        embedding_size: builtins.int | None = ...,
+        pair_buckets: builtins.int | None = ...,
+        hidden_sizes: collections.abc.Iterable[builtins.int] | None = ...,
+        dropout: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_dropout", b"_dropout", "_embedding_size", b"_embedding_size", "_pair_buckets", b"_pair_buckets", "dropout", b"dropout", "embedding_size", b"embedding_size", "pair_buckets", b"pair_buckets"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_dropout", b"_dropout", "_embedding_size", b"_embedding_size", "_pair_buckets", b"_pair_buckets", "dropout", b"dropout", "embedding_size", b"embedding_size", "hidden_sizes", b"hidden_sizes", "pair_buckets", b"pair_buckets"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dropout", b"_dropout"]) -> typing.Literal["dropout"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_embedding_size", b"_embedding_size"]) -> typing.Literal["embedding_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_pair_buckets", b"_pair_buckets"]) -> typing.Literal["pair_buckets"] | None: ...
+
+global___Bag = Bag
+
+@typing.final
+class TextEncoder(google.protobuf.message.Message):
+    """A small transformer encoder over word pieces, for text."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: builtins.int
+    HEADS_FIELD_NUMBER: builtins.int
+    DEPTH_FIELD_NUMBER: builtins.int
+    DROPOUT_FIELD_NUMBER: builtins.int
+    width: builtins.int
+    """Default 64."""
+    heads: builtins.int
+    """Must divide width. Default 4."""
+    depth: builtins.int
+    """Default 2."""
+    dropout: builtins.float
+    """0 to 0.9. Default 0.1."""
+    def __init__(
+        self,
+        *,
+        width: builtins.int | None = ...,
+        heads: builtins.int | None = ...,
+        depth: builtins.int | None = ...,
+        dropout: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_heads", b"_heads", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "heads", b"heads", "width", b"width"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_heads", b"_heads", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "heads", b"heads", "width", b"width"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_depth", b"_depth"]) -> typing.Literal["depth"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dropout", b"_dropout"]) -> typing.Literal["dropout"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_heads", b"_heads"]) -> typing.Literal["heads"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_width", b"_width"]) -> typing.Literal["width"] | None: ...
+
+global___TextEncoder = TextEncoder
+
+@typing.final
+class Layers(google.protobuf.message.Message):
+    """A list of layers of one's own; the output layer is added."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Layer(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        LINEAR_FIELD_NUMBER: builtins.int
+        CONV_FIELD_NUMBER: builtins.int
+        BATCH_NORM_FIELD_NUMBER: builtins.int
+        ACTIVATION_FIELD_NUMBER: builtins.int
+        POOL_FIELD_NUMBER: builtins.int
+        DROPOUT_FIELD_NUMBER: builtins.int
+        @property
+        def linear(self) -> global___Layers.Linear: ...
+        @property
+        def conv(self) -> global___Layers.Conv: ...
+        @property
+        def batch_norm(self) -> global___Layers.BatchNorm: ...
+        @property
+        def activation(self) -> global___Layers.Activation: ...
+        @property
+        def pool(self) -> global___Layers.Pool: ...
+        @property
+        def dropout(self) -> global___Layers.Dropout: ...
+        def __init__(
+            self,
+            *,
+            linear: global___Layers.Linear | None = ...,
+            conv: global___Layers.Conv | None = ...,
+            batch_norm: global___Layers.BatchNorm | None = ...,
+            activation: global___Layers.Activation | None = ...,
+            pool: global___Layers.Pool | None = ...,
+            dropout: global___Layers.Dropout | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["activation", b"activation", "batch_norm", b"batch_norm", "conv", b"conv", "dropout", b"dropout", "kind", b"kind", "linear", b"linear", "pool", b"pool"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["activation", b"activation", "batch_norm", b"batch_norm", "conv", b"conv", "dropout", b"dropout", "kind", b"kind", "linear", b"linear", "pool", b"pool"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["linear", "conv", "batch_norm", "activation", "pool", "dropout"] | None: ...
+
+    @typing.final
+    class Linear(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        WIDTH_FIELD_NUMBER: builtins.int
+        width: builtins.int
+        def __init__(
+            self,
+            *,
+            width: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["width", b"width"]) -> None: ...
+
+    @typing.final
+    class Conv(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        CHANNELS_FIELD_NUMBER: builtins.int
+        KERNEL_SIZE_FIELD_NUMBER: builtins.int
+        STRIDE_FIELD_NUMBER: builtins.int
+        channels: builtins.int
+        kernel_size: builtins.int
+        """Odd. Default 3."""
+        stride: builtins.int
+        """Default 1."""
+        def __init__(
+            self,
+            *,
+            channels: builtins.int = ...,
+            kernel_size: builtins.int | None = ...,
+            stride: builtins.int | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["_kernel_size", b"_kernel_size", "_stride", b"_stride", "kernel_size", b"kernel_size", "stride", b"stride"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_kernel_size", b"_kernel_size", "_stride", b"_stride", "channels", b"channels", "kernel_size", b"kernel_size", "stride", b"stride"]) -> None: ...
+        @typing.overload
+        def WhichOneof(self, oneof_group: typing.Literal["_kernel_size", b"_kernel_size"]) -> typing.Literal["kernel_size"] | None: ...
+        @typing.overload
+        def WhichOneof(self, oneof_group: typing.Literal["_stride", b"_stride"]) -> typing.Literal["stride"] | None: ...
+
+    @typing.final
+    class BatchNorm(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+
+    @typing.final
+    class Activation(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        class _Function:
+            ValueType = typing.NewType("ValueType", builtins.int)
+            V: typing_extensions.TypeAlias = ValueType
+
+        class _FunctionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Layers.Activation._Function.ValueType], builtins.type):
+            DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+            FUNCTION_UNSPECIFIED: Layers.Activation._Function.ValueType  # 0
+            FUNCTION_RELU: Layers.Activation._Function.ValueType  # 1
+            FUNCTION_GELU: Layers.Activation._Function.ValueType  # 2
+            FUNCTION_SILU: Layers.Activation._Function.ValueType  # 3
+
+        class Function(_Function, metaclass=_FunctionEnumTypeWrapper): ...
+        FUNCTION_UNSPECIFIED: Layers.Activation.Function.ValueType  # 0
+        FUNCTION_RELU: Layers.Activation.Function.ValueType  # 1
+        FUNCTION_GELU: Layers.Activation.Function.ValueType  # 2
+        FUNCTION_SILU: Layers.Activation.Function.ValueType  # 3
+
+        FUNCTION_FIELD_NUMBER: builtins.int
+        function: global___Layers.Activation.Function.ValueType
+        """Default FUNCTION_RELU."""
+        def __init__(
+            self,
+            *,
+            function: global___Layers.Activation.Function.ValueType = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["function", b"function"]) -> None: ...
+
+    @typing.final
+    class Pool(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        class _Function:
+            ValueType = typing.NewType("ValueType", builtins.int)
+            V: typing_extensions.TypeAlias = ValueType
+
+        class _FunctionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Layers.Pool._Function.ValueType], builtins.type):
+            DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+            FUNCTION_UNSPECIFIED: Layers.Pool._Function.ValueType  # 0
+            FUNCTION_MAX: Layers.Pool._Function.ValueType  # 1
+            FUNCTION_MEAN: Layers.Pool._Function.ValueType  # 2
+
+        class Function(_Function, metaclass=_FunctionEnumTypeWrapper): ...
+        FUNCTION_UNSPECIFIED: Layers.Pool.Function.ValueType  # 0
+        FUNCTION_MAX: Layers.Pool.Function.ValueType  # 1
+        FUNCTION_MEAN: Layers.Pool.Function.ValueType  # 2
+
+        FUNCTION_FIELD_NUMBER: builtins.int
+        SIZE_FIELD_NUMBER: builtins.int
+        function: global___Layers.Pool.Function.ValueType
+        """Default FUNCTION_MAX."""
+        size: builtins.int
+        """Default 2."""
+        def __init__(
+            self,
+            *,
+            function: global___Layers.Pool.Function.ValueType = ...,
+            size: builtins.int | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["_size", b"_size", "size", b"size"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_size", b"_size", "function", b"function", "size", b"size"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["_size", b"_size"]) -> typing.Literal["size"] | None: ...
+
+    @typing.final
+    class Dropout(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        SHARE_FIELD_NUMBER: builtins.int
+        share: builtins.float
+        """0 to 0.9."""
+        def __init__(
+            self,
+            *,
+            share: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["share", b"share"]) -> None: ...
+
+    LAYERS_FIELD_NUMBER: builtins.int
+    @property
+    def layers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Layers.Layer]:
+        """1 to 64."""
+
+    def __init__(
+        self,
+        *,
+        layers: collections.abc.Iterable[global___Layers.Layer] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["layers", b"layers"]) -> None: ...
+
+global___Layers = Layers
 
 @typing.final
 class Mlp(google.protobuf.message.Message):
@@ -398,6 +1152,7 @@ class Training(google.protobuf.message.Message):
     EMA_DECAY_FIELD_NUMBER: builtins.int
     CLASS_BALANCED_FIELD_NUMBER: builtins.int
     PATIENCE_ROUNDS_FIELD_NUMBER: builtins.int
+    AUGMENT_FIELD_NUMBER: builtins.int
     rounds: builtins.int
     """Default 8."""
     epochs_per_round: builtins.int
@@ -438,6 +1193,10 @@ class Training(google.protobuf.message.Message):
     """An arm ends after so many rounds without a lower validation loss, and its best round's student is taken.
     Left out: all rounds run, and the last round's student is taken.
     """
+    augment: builtins.bool
+    """Rows are varied in training as is usual for what they are: pictures shifted and mirrored, word pieces left out.
+    Never while they are scored. Not for numbers. Default false.
+    """
     def __init__(
         self,
         *,
@@ -459,9 +1218,12 @@ class Training(google.protobuf.message.Message):
         ema_decay: builtins.float | None = ...,
         class_balanced: builtins.bool | None = ...,
         patience_rounds: builtins.int | None = ...,
+        augment: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "loss", b"loss", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "schedule", b"schedule", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augment", b"_augment", "_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "augment", b"augment", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augment", b"_augment", "_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "augment", b"augment", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "loss", b"loss", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "schedule", b"schedule", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_augment", b"_augment"]) -> typing.Literal["augment"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload

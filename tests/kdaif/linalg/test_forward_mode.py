@@ -4,7 +4,7 @@ import torch
 
 from kdaif.datasets import InputSignature
 from kdaif.linalg import directional_derivatives, finite_differences, logits_of, parameter_vector
-from kdaif.records.spec import Cnn, Mlp
+from kdaif.records.architectures import Cnn, Mlp
 from kdaif.students import Student, build_student
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from kdaif.records.spec import Architecture, Cnn, Mlp, Solver
+from kdaif.records.architectures import Architecture, Cnn, Mlp
+from kdaif.records.spec import Solver
 
 from .test_train_arm import data, run, spec
 

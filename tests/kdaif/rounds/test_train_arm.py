@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from kdaif.datasets import DistillationData, InputSignature, Rows
 from kdaif.errors import InvalidDataError, InvalidInputError
 from kdaif.records import DistillationSpec, Mlp, PreflightReport, Training, Weighting
-from kdaif.records.spec import Architecture, Cnn
+from kdaif.records.architectures import Architecture, Cnn
 from kdaif.records.weights_table import weights_schema
 from kdaif.rounds import ArmState, RoundOutcome, student_of, train_arm
 from kdaif.teachers import SoftTargets

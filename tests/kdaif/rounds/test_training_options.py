@@ -13,7 +13,7 @@ from torch.nn import functional
 from kdaif.distillation import distillation_loss, log_probabilities, round_schedule
 from kdaif.errors import InvalidInputError
 from kdaif.records import DistillationSpec, Mlp, Training
-from kdaif.records.spec import Cnn
+from kdaif.records.architectures import Cnn
 from kdaif.rounds import ArmState, RoundOutcome, round_of_student, student_of
 from kdaif.students import Student, build_student
 

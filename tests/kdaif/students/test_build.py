@@ -4,7 +4,7 @@ import torch
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.records.spec import Cnn, Mlp
+from kdaif.records.architectures import Cnn, Mlp
 from kdaif.students import build_student
 
 NUMERIC = InputSignature(kind="numeric", shape=(3,), columns=("a", "b", "c"))

@@ -7,7 +7,8 @@ import torch
 from kdaif.datasets import DistillationData, InputSignature, Rows
 from kdaif.errors import InvalidDataError, InvalidInputError, NonFiniteError
 from kdaif.records import Cnn, ColumnTeacher, DistillationSpec, PlantedNoise, PreflightReport, Teacher, TrainedTeacher
-from kdaif.records.spec import Mlp, Training
+from kdaif.records.architectures import Mlp
+from kdaif.records.spec import Training
 from kdaif.teachers import soft_targets
 from kdaif.teachers.planted_noise import plant_noise
 
