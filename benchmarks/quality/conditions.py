@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData
+from kdaif.records.architectures import Mlp
 from kdaif.records.spec import DistillationSpec, Training
 from kdaif.records.teachers import ColumnTeacher, PlantedNoise, Teacher, TrainedTeacher
 from kdaif.teachers import SoftTargets, soft_targets
@@ -39,7 +40,7 @@ CONDITIONS: Mapping[str, Condition] = {
 
 
 def default_spec(data: DistillationData, seed: int) -> DistillationSpec:
-    """The product's defaults, whatever the data: nothing is tuned per data set."""
+    """The product's defaults and its small MLP, whatever the data: nothing is tuned per data set."""
     source: ColumnTeacher | TrainedTeacher = TrainedTeacher()
     if data.unlabeled.teacher_logits is not None:
         source = ColumnTeacher(outputs="probabilities", class_names=data.class_names)
@@ -47,6 +48,7 @@ def default_spec(data: DistillationData, seed: int) -> DistillationSpec:
         labeled="0" * 32,
         unlabeled="1" * 32,
         teacher=Teacher(source=source),
+        student=Mlp(),
         training=Training(seed=seed),
         device="cpu",
     )

@@ -43,17 +43,17 @@ class TrainedTeacher:
     Attributes:
         architecture: default ``Mlp((256, 128))``.
         epochs: default 100.
+        planted_noise: only for rehearsals.
         networks: whose mean is the teacher, each from another seed. Default 1.
         folds: of the labelled rows. With 2 or more, each network is trained without one fold, so that what it says of
             that fold's rows is honest; the teacher is the mean of all. Default 1: no fold is held out.
-        planted_noise: only for rehearsals.
     """
 
     architecture: Architecture | None = None
     epochs: int | None = None
+    planted_noise: PlantedNoise | None = None
     networks: int | None = None
     folds: int | None = None
-    planted_noise: PlantedNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,15 @@ class ColumnTeacher:
             or ``teacher_label``, a class name or a list of votes with null for none.
         class_names: the class of each position in the list. Positions are never guessed. Not for ``"label"``.
         dataset: where the column is; left out, in the unlabelled set.
-        label_smoothing: share of the soft target of ``"label"`` that is spread over all classes. Default 0.1.
         planted_noise: only for rehearsals.
+        label_smoothing: share of the soft target of ``"label"`` that is spread over all classes. Default 0.1.
     """
 
     outputs: Literal["logits", "probabilities", "label"]
     class_names: Sequence[str] | None = None
     dataset: Dataset | str | None = None
-    label_smoothing: float | None = None
     planted_noise: PlantedNoise | None = None
+    label_smoothing: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kdaif.records.architectures import Architecture, Auto, Mlp
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
@@ -34,15 +34,16 @@ class ColumnTeacher(SpecModel):
     kind: Literal["column"] = "column"
     dataset: DatasetId | None = None
     outputs: Literal["logits", "probabilities", "label"]
-    class_names: tuple[ClassName, ...] = ()
+    class_names: tuple[ClassName, ...] = Field(default=(), validate_default=True)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
 
-    @model_validator(mode="after")
-    def _classes(self) -> ColumnTeacher:
-        require_unique(self.class_names, "class_names")
-        if self.outputs != "label" and len(self.class_names) < 2:
-            raise ValueError("class_names must name the class of each position: 2 or more")
-        return self
+    @field_validator("class_names")
+    @classmethod
+    def _classes(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        require_unique(names, "class_names")
+        if info.data.get("outputs") in ("logits", "probabilities") and len(names) < 2:
+            raise ValueError("must name the class of each position: 2 or more")
+        return names
 
     @property
     def column(self) -> str:

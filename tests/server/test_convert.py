@@ -6,19 +6,36 @@ from kdaif_server._convert import job_to_proto, spec_from_proto, spec_to_proto
 
 from kdaif.errors import InvalidInputError
 from kdaif.records import (
+    Activation,
+    Auto,
+    Bag,
+    BatchNorm,
+    Checks,
     Cnn,
     ColumnTeacher,
+    Conv,
     DistillationSpec,
+    Dropout,
+    EnsembleTeacher,
+    Inputs,
     Job,
     JobResult,
     JobState,
+    Layers,
+    Linear,
     Mlp,
+    Mobilenet,
+    OnnxTeacher,
     PlantedNoise,
+    Pool,
     PreflightReport,
+    Resnet,
     Splits,
     Teacher,
+    TextEncoder,
     TrainedTeacher,
     Training,
+    TransformerTeacher,
     Weighting,
 )
 
@@ -46,18 +63,48 @@ def test_an_explicit_zero_is_not_a_default() -> None:
     assert spec.training.hard_label_weight == 0.0
 
 
+layers = st.one_of(
+    st.builds(Linear, width=st.integers(1, 9)),
+    st.builds(Conv, channels=st.integers(1, 9), kernel_size=st.sampled_from([1, 3])),
+    st.builds(BatchNorm),
+    st.builds(Activation, function=st.sampled_from(["relu", "gelu", "silu"])),
+    st.builds(Pool, function=st.sampled_from(["max", "mean"]), size=st.integers(2, 4)),
+    st.builds(Dropout, share=st.floats(0, 0.5)),
+)
 architectures = st.one_of(
     st.builds(Mlp, hidden_sizes=st.lists(st.integers(1, 64), min_size=1, max_size=3).map(tuple)),
     st.builds(Cnn, channels=st.lists(st.integers(1, 64), min_size=1, max_size=3).map(tuple), dropout=st.just(0.5)),
+    st.builds(Resnet, blocks_per_stage=st.integers(1, 3)),
+    st.builds(Mobilenet, expansion=st.integers(1, 6)),
+    st.builds(Bag, pair_buckets=st.integers(0, 99), hidden_sizes=st.just(()) | st.just((8, 4))),
+    st.builds(TextEncoder, depth=st.integers(1, 3)),
+    st.builds(Layers, layers=st.lists(layers, min_size=1, max_size=4).map(tuple)),
 )
-sources = st.one_of(
+members = st.one_of(
     st.builds(TrainedTeacher, architecture=architectures, epochs=st.integers(1, 50)),
     st.builds(
         ColumnTeacher,
         dataset=st.none() | st.just(OTHER),
+        outputs=st.sampled_from(["logits", "probabilities", "label"]),
+        class_names=st.just(("a", "b")),
+        label_smoothing=st.floats(0, 0.5),
+    ),
+    st.builds(
+        OnnxTeacher,
+        model=st.just(OTHER),
         outputs=st.sampled_from(["logits", "probabilities"]),
         class_names=st.just(("a", "b")),
+        input=st.none() | st.just("x"),
+        layout=st.sampled_from([None, "nhwc", "nchw"]),
+        scale=st.none() | st.floats(0.5, 2),
+        mean=st.just(()) | st.just((0.5, 0.25)),
     ),
+    st.builds(TransformerTeacher, model=st.just(OTHER), pooling=st.sampled_from(["mean", "cls"])),
+)
+sources = members | st.builds(
+    EnsembleTeacher,
+    members=st.lists(members, min_size=2, max_size=3).map(tuple),
+    combine=st.sampled_from(["mean", "by_validation"]),
 )
 noises = st.none() | st.builds(
     PlantedNoise, kind=st.sampled_from(["class_swap", "symmetric"]), share=st.floats(0, 1, allow_nan=False)
@@ -70,7 +117,17 @@ specs = st.builds(
     external=st.none() | st.just(OTHER),
     class_names=st.none() | st.just(("x", "y")),
     teacher=st.builds(Teacher, source=sources, planted_noise=noises),
-    student=architectures,
+    student=architectures | st.builds(Auto, max_kb=st.none() | st.floats(1, 99)),
+    initial_weights=st.none() | st.just(OTHER),
+    inputs=st.builds(
+        Inputs,
+        categorical_columns=st.just(()) | st.just(("a", "b")),
+        max_tokens=st.integers(1, 99),
+        lower_case=st.booleans(),
+        image_height=st.just(32),
+        image_width=st.just(32),
+    ),
+    checks=st.builds(Checks, max_rejected_share=st.floats(0, 1)),
     training=st.builds(
         Training,
         seed=st.integers(0, 9),
