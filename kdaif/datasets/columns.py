@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
 from kdaif.datasets.findings import Findings
-from kdaif.datasets.matrices import is_list, is_number, list_length
+from kdaif.datasets.matrices import is_binary, is_list, is_number, is_text, list_length, plain
+from kdaif.datasets.pictures import Headers, read_headers
 from kdaif.datasets.rows import InputSignature
+from kdaif.records import Inputs
 
 ID = "id"
 LABEL = "label"
 TRUTH = "truth"
 IMAGE = "image"
+TEXT = "text"
 FEATURES = "features"
 TEACHER = ("teacher_logits", "teacher_probabilities")
 GROUP_PREFIX = "group_"
@@ -25,16 +30,28 @@ PANDAS_INDEX = "__index_level_"
 MOST_FEATURES = 10_000
 MOST_CHANNELS = 4
 
+# ``number`` is read as it is. Of the others each distinct value is a category, under its text.
+Family = Literal["number", "string", "integer", "boolean"]
+
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of one data set by use: the input, and what is not used."""
+    """The columns of one data set by use.
+
+    Attributes:
+        signature: of the input, yet without categories, nullable columns and tokenizer.
+        groups: names of the group columns.
+        families: of a table, by column of the signature.
+        pictures: of encoded pictures, what their headers say.
+    """
 
     signature: InputSignature
     groups: tuple[str, ...]
+    families: tuple[Family, ...] = ()
+    pictures: Headers | None = None
 
 
-def read_layout(table: pa.Table, field: str, findings: Findings) -> Layout | None:
+def read_layout(table: pa.Table, inputs: Inputs, field: str, findings: Findings) -> Layout | None:
     """Finds the input columns of a data set.
 
     Returns:
@@ -42,13 +59,29 @@ def read_layout(table: pa.Table, field: str, findings: Findings) -> Layout | Non
     """
     schema = table.schema
     if repeated := sorted(name for name, count in Counter(schema.names).items() if count > 1):
-        findings.refuse("DUPLICATE_COLUMN", field, f"{_quoted(repeated)} given more than once; name every column once")
+        findings.refuse("DUPLICATE_COLUMN", field, f"{quoted(repeated)} given more than once; name every column once")
         return None
     if index := [name for name in schema.names if name.startswith(PANDAS_INDEX)]:
-        findings.info("INDEX_COLUMN_IGNORED", field, f"{_quoted(index)} is the index of a pandas frame and is not used")
+        findings.info("INDEX_COLUMN_IGNORED", field, f"{quoted(index)} is the index of a pandas frame and is not used")
     groups = tuple(name for name in schema.names if name.startswith(GROUP_PREFIX))
-    candidates = [name for name in schema.names if not _is_reserved(name)]
-    signature = _signature(table, candidates, field, findings)
+    names = [name for name in schema.names if not _is_reserved(name)]
+    single = next((name for name in (IMAGE, TEXT, FEATURES) if name in names), None)
+    if single and len(names) > 1:
+        others = [name for name in names if name != single]
+        findings.refuse(
+            "MIXED_FEATURES", field, f"{single!r} is the whole input, so {quoted(others)} would be lost; remove them"
+        )
+        return None
+    if single == IMAGE and is_binary(plain(schema.field(IMAGE).type)):
+        return _pictures_layout(table[IMAGE], inputs, groups, field, findings)
+    if single is None:
+        return _table_layout(schema, names, inputs, groups, field, findings)
+    if single == IMAGE:
+        signature = _image_signature(schema.field(IMAGE).type, field, findings)
+    elif single == TEXT:
+        signature = _text_signature(schema.field(TEXT).type, inputs, field, findings)
+    else:
+        signature = _vector_signature(table[FEATURES], field, findings)
     return Layout(signature, groups) if signature else None
 
 
@@ -57,39 +90,43 @@ def _is_reserved(name: str) -> bool:
     return reserved or name.startswith((GROUP_PREFIX, PANDAS_INDEX))
 
 
-def _signature(table: pa.Table, names: list[str], field: str, findings: Findings) -> InputSignature | None:
-    single = next((name for name in (IMAGE, FEATURES) if name in names), None)
-    if single and len(names) > 1:
-        others = [name for name in names if name != single]
-        findings.refuse(
-            "MIXED_FEATURES", field, f"{single!r} is the whole input, so {_quoted(others)} would be lost; remove them"
-        )
-        return None
-    if single == IMAGE:
-        return _image_signature(table.schema.field(IMAGE).type, field, findings)
-    if single == FEATURES:
-        return _vector_signature(table[FEATURES], field, findings)
-    return _table_signature(table.schema, names, field, findings)
-
-
-def _table_signature(schema: pa.Schema, names: list[str], field: str, findings: Findings) -> InputSignature | None:
-    if unusable := [name for name in names if not is_number(schema.field(name).type)]:
+def _table_layout(
+    schema: pa.Schema, names: list[str], inputs: Inputs, groups: tuple[str, ...], field: str, findings: Findings
+) -> Layout | None:
+    named = set(inputs.categorical_columns)
+    families = {name: _family(schema.field(name).type, name in named) for name in names}
+    if unusable := [name for name in names if families[name] is None]:
         types = ", ".join(f"{name!r} ({schema.field(name).type})" for name in unusable[:10])
         findings.refuse(
             "UNSUPPORTED_COLUMN",
             field,
-            f"{len(unusable)} columns are neither numbers nor known by name: {types}; encode them as numbers, rename "
-            "them to group_... or remove them",
+            f"{len(unusable)} columns are neither numbers, text, booleans nor known by name: {types}; encode them as "
+            "one of these, rename them to group_... or remove them",
         )
         return None
     if not names:
         findings.refuse(
-            "NO_FEATURES", field, "no input columns; add number columns, one 'features' list or one 'image' tensor"
+            "NO_FEATURES",
+            field,
+            "no input columns; add columns of numbers or text, one 'features' list, one 'text' or one 'image'",
         )
         return None
     if not _narrow_enough(len(names), field, findings):
         return None
-    return InputSignature("numeric", (len(names),), tuple(names))
+    known = tuple(family for family in families.values() if family is not None)
+    return Layout(InputSignature("numeric", (len(names),), tuple(names)), groups, known)
+
+
+def _family(type_: pa.DataType, named: bool) -> Family | None:
+    value = plain(type_)
+    if is_text(value):
+        return "string"
+    if pa.types.is_boolean(value):
+        return "boolean"
+    # Dictionaries of numbers are what pandas makes of a categorical column of numbers.
+    if pa.types.is_integer(value) and (named or pa.types.is_dictionary(type_)):
+        return "integer"
+    return "number" if is_number(type_) else None
 
 
 def _vector_signature(column: pa.ChunkedArray, field: str, findings: Findings) -> InputSignature | None:
@@ -107,8 +144,19 @@ def _vector_signature(column: pa.ChunkedArray, field: str, findings: Findings) -
     return InputSignature("numeric", (width,), (FEATURES,))
 
 
+def _text_signature(type_: pa.DataType, inputs: Inputs, field: str, findings: Findings) -> InputSignature | None:
+    if not is_text(plain(type_)):
+        findings.refuse(
+            "TEXT_TYPE",
+            field,
+            f"'text' is the whole input and is {type_}; store one string per row, or rename it if it is no text",
+        )
+        return None
+    return InputSignature("text", (inputs.max_tokens,), (TEXT,))
+
+
 def _image_signature(type_: pa.DataType, field: str, findings: Findings) -> InputSignature | None:
-    wanted = "store it as an arrow.fixed_shape_tensor of uint8 with shape (H, W) or (H, W, C)"
+    wanted = "store it as PNG or JPEG bytes, or as an arrow.fixed_shape_tensor of uint8 with shape (H, W) or (H, W, C)"
     if not isinstance(type_, pa.FixedShapeTensorType):
         why = " and does not say its height and width" if is_list(type_) else ""
         findings.refuse("IMAGE_TYPE", field, f"'image' is {type_}{why}; {wanted}")
@@ -128,6 +176,20 @@ def _image_signature(type_: pa.DataType, field: str, findings: Findings) -> Inpu
     return InputSignature("image", shape if len(shape) == 3 else (*shape, 1), (IMAGE,))
 
 
+def _pictures_layout(
+    column: pa.ChunkedArray, inputs: Inputs, groups: tuple[str, ...], field: str, findings: Findings
+) -> Layout | None:
+    headers = read_headers(column)
+    shape = headers.commonest_shape()
+    if shape is None:
+        why = f": {headers.reasons[0]}" if headers.reasons else ""
+        findings.refuse("NO_FEATURES", field, f"'image' holds no readable PNG or JPEG picture in any row{why}")
+        return None
+    if inputs.image_height is not None and inputs.image_width is not None:
+        shape = (inputs.image_height, inputs.image_width, shape[2])
+    return Layout(InputSignature("image", shape, (IMAGE,)), groups, pictures=headers)
+
+
 def _narrow_enough(width: int, field: str, findings: Findings) -> bool:
     if width > MOST_FEATURES:
         findings.refuse(
@@ -136,35 +198,7 @@ def _narrow_enough(width: int, field: str, findings: Findings) -> bool:
     return width <= MOST_FEATURES
 
 
-def match_signature(found: InputSignature, wanted: InputSignature, field: str, findings: Findings) -> bool:
-    """Whether a data set can be read as the labelled set is: same kind and shape, columns found by name."""
-    if _is_table(found) and _is_table(wanted):
-        if missing := [name for name in wanted.columns if name not in set(found.columns)]:
-            findings.refuse(
-                "MISSING_COLUMNS", field, f"lacks {_quoted(missing)}, which the labelled set has; add or rename them"
-            )
-        if extra := [name for name in found.columns if name not in set(wanted.columns)]:
-            findings.warn("EXTRA_COLUMNS", field, f"{_quoted(extra)} not in the labelled set and therefore not used")
-        return not missing
-    if (found.kind, found.shape, found.columns) != (wanted.kind, wanted.shape, wanted.columns):
-        findings.refuse(
-            "OTHER_SHAPE",
-            field,
-            f"rows are {_shape(found)} but those of the labelled set are {_shape(wanted)}; make them alike",
-        )
-        return False
-    return True
-
-
-def _is_table(signature: InputSignature) -> bool:
-    return signature.kind == "numeric" and signature.columns != (FEATURES,)
-
-
-def _shape(signature: InputSignature) -> str:
-    source = "number columns" if _is_table(signature) else repr(signature.columns[0])
-    return f"{source} of shape {signature.shape}"
-
-
-def _quoted(names: list[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
+    """Names for a message, the first ten of them."""
     shown = ", ".join(repr(name) for name in names[:10])
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -13,7 +14,8 @@ def content_hashes(features: NDArray[Any]) -> NDArray[np.uint64]:
     """Hash of the bytes of each row.
 
     Args:
-        features: [N, ...] float32 or uint8, finite. 0.0 and -0.0 count as equal.
+        features: [N, ...] float32 or uint8, or object [N] of texts or of encoded pictures. 0.0 and -0.0 count as
+            equal, and NaN as NaN.
 
     Returns:
         uint64 [N]. One million rows of 64 floats take about a second; two different rows among a million share a
@@ -21,15 +23,22 @@ def content_hashes(features: NDArray[Any]) -> NDArray[np.uint64]:
     """
     if not len(features):
         return np.empty(0, dtype=np.uint64)
+    if features.dtype == object:
+        contents = (value.encode() if isinstance(value, str) else value for value in features)
+        return _hashes(blake2b(content, digest_size=8).digest() for content in contents)
     contiguous = np.ascontiguousarray(features)
     if contiguous.dtype == np.float32:
         contiguous = contiguous + np.float32(0)
+        contiguous[np.isnan(contiguous)] = np.nan  # of the many NaN, one
     row_bytes = contiguous[0].nbytes
     stream = contiguous.reshape(-1).view(np.uint8).data
-    digests = b"".join(
+    return _hashes(
         blake2b(stream[start : start + row_bytes], digest_size=8).digest() for start in range(0, len(stream), row_bytes)
     )
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+def _hashes(digests: Iterable[bytes]) -> NDArray[np.uint64]:
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
 def scrambled(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:

@@ -25,6 +25,27 @@ def is_number(type_: pa.DataType) -> bool:
     )
 
 
+def is_text(type_: pa.DataType) -> bool:
+    """Whether the type holds one string per row."""
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def is_binary(type_: pa.DataType) -> bool:
+    """Whether the type holds one run of bytes per row."""
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_))
+
+
+def plain(type_: pa.DataType) -> pa.DataType:
+    """The type of the values, where they are encoded as a dictionary."""
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Strings, integers or booleans as large strings: 1 is "1", True is "true". Null stays null."""
+    # Two steps, for Arrow casts no dictionary to another type than its own. Large, since 2 GiB of text may be one set.
+    return column.cast(plain(column.type)).cast(pa.large_string())
+
+
 def list_length(column: pa.ChunkedArray) -> int:
     """Length of the first list that is not null; 0 when there is none."""
     for chunk in column.chunks:
@@ -57,22 +78,14 @@ def from_lists(column: pa.ChunkedArray, width: int) -> tuple[NDArray[np.float32]
     return matrix, missing, misfit
 
 
-def from_columns(columns: list[pa.ChunkedArray], rows: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Number columns side by side.
-
-    Returns:
-        float32 [N, D], NaN where null; bool [N] rows with a null.
-    """
-    matrix = np.empty((rows, len(columns)), dtype=np.float32)
-    missing = np.zeros(rows, dtype=np.bool_)
-    for position, column in enumerate(columns):
-        start = 0
-        for chunk in column.chunks:
-            matrix[start : start + len(chunk), position] = _float32(chunk)
-            start += len(chunk)
-        if column.null_count:
-            missing |= column.is_null().to_numpy()
-    return matrix, missing
+def from_numbers(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """float32 [N], NaN where null."""
+    values = np.empty(len(column), dtype=np.float32)
+    start = 0
+    for chunk in column.chunks:
+        values[start : start + len(chunk)] = _float32(chunk)
+        start += len(chunk)
+    return values
 
 
 def from_tensors(column: pa.ChunkedArray, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

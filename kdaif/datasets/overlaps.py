@@ -36,7 +36,7 @@ def separate(parts: Mapping[str, Part], hashes: Hashes, findings: Findings) -> N
             findings.refuse(
                 "NO_ROWS_LEFT",
                 part.field,
-                "every usable row is also in another data set, so nothing is left; give rows that are not there",
+                "no row is left: each is unusable or also in another data set; give rows that are neither",
                 len(part.keep),
                 first_ids(part.ids, np.ones(len(part.keep), dtype=np.bool_)),
             )

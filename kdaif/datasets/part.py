@@ -1,4 +1,4 @@
-"""One data set on its way to becoming rows: ids and inputs read, bad rows marked."""
+"""One data set on its way to becoming rows: ids read, bad rows marked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kdaif.datasets.columns import FEATURES, ID, IMAGE, Layout
+from kdaif.datasets.columns import ID
 from kdaif.datasets.findings import IDS_SHOWN, Findings, first_ids
 from kdaif.datasets.labels import label_text
-from kdaif.datasets.matrices import from_columns, from_lists, from_tensors
-from kdaif.datasets.rows import InputSignature
+from kdaif.datasets.matrices import is_text, plain
 
 LONGEST_ID_BYTES = 512
 
@@ -27,7 +26,8 @@ class Part:
         field: what findings call it, such as ``spec.labeled``.
         table: the file as read.
         ids: [N] int64 or string, unique.
-        features: float32 [N, D] or uint8 [N, H, W, C].
+        features: float32 [N, D], uint8 [N, H, W, C], or object [N] of the texts (encoded when all is checked) or of
+            encoded pictures (where they need not be decoded).
         keep: bool [N], rows that are neither rejected nor dropped.
         groups: object [N] of str, None where null, by group column.
     """
@@ -47,14 +47,15 @@ class Part:
             count = int(bad.sum())
             findings.warn(code, self.field, f"{reason}; these rows are not used", count, first_ids(self.ids, bad))
 
-    def refuse_if_mostly_bad(self, findings: Findings) -> None:
-        """More than half of the rows rejected is no longer a matter of single rows."""
+    def refuse_if_mostly_bad(self, most: float, findings: Findings) -> None:
+        """More than this share of the rows rejected is no longer a matter of single rows."""
         rejected = int((~self.keep).sum())
-        if rejected * 2 > len(self.keep):
+        if rejected > most * len(self.keep):
             findings.refuse(
                 "TOO_MANY_REJECTED",
                 self.field,
-                f"{rejected} of {len(self.keep)} rows are unusable, more than half; mend what the warnings name",
+                f"{rejected} of {len(self.keep)} rows are unusable, more than spec.checks.max_rejected_share = "
+                f"{most:g}; mend what the warnings name",
                 rejected,
                 first_ids(self.ids, ~self.keep),
             )
@@ -70,40 +71,6 @@ class Part:
                 f"{column!r} is {self.table[column].type}; store strings, integers, whole floats or booleans",
             )
             return None
-
-
-def read_part(
-    table: pa.Table, layout: Layout, signature: InputSignature, field: str, findings: Findings
-) -> Part | None:
-    """Reads ids and inputs of one data set in the column order of ``signature``.
-
-    Returns:
-        None when ids or inputs cannot be read at all; ``findings`` says why.
-    """
-    ids = read_ids(table, field, findings)
-    if ids is None:
-        return None
-    features, missing, misfit = _read_features(table, signature)
-    if misfit.any():
-        findings.refuse(
-            "WRONG_LENGTH",
-            field,
-            f"'features' lists differ in length; all must hold {signature.shape[0]} numbers",
-            int(misfit.sum()),
-            first_ids(ids, misfit),
-        )
-        return None
-    part = Part(field, table, ids, features, np.ones(len(ids), dtype=np.bool_), {})
-    for name in layout.groups:
-        text = part.text(name, findings)
-        if text is not None:
-            part.groups[name] = text.to_numpy(zero_copy_only=False)
-    part.reject(missing, "NULL_FEATURE", "an input value is null", findings)
-    if signature.kind == "numeric":
-        finite = np.isfinite(features)
-        bad = ~finite.all(axis=1)
-        part.reject(bad, "NON_FINITE_FEATURE", f"NaN or infinity in {_columns(signature, finite[bad])}", findings)
-    return part
 
 
 def read_ids(table: pa.Table, field: str, findings: Findings) -> pa.Array | None:
@@ -145,8 +112,8 @@ def read_ids(table: pa.Table, field: str, findings: Findings) -> pa.Array | None
 
 
 def _uniform_ids(column: pa.ChunkedArray) -> pa.Array | None:
-    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+    type_ = plain(column.type)
+    if is_text(type_):
         target = pa.string()
     elif pa.types.is_integer(type_):
         target = pa.int64()
@@ -158,23 +125,3 @@ def _uniform_ids(column: pa.ChunkedArray) -> pa.Array | None:
         return None
     # Over 2 GiB of id text does not fit one string array.
     return ids if isinstance(ids, pa.Array) else None
-
-
-def _read_features(
-    table: pa.Table, signature: InputSignature
-) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
-    if signature.kind == "image":
-        images, missing = from_tensors(table[IMAGE], signature.shape)
-        return images, missing, np.zeros(len(images), dtype=np.bool_)
-    if signature.columns == (FEATURES,):
-        return from_lists(table[FEATURES], signature.shape[0])
-    matrix, missing = from_columns([table[name] for name in signature.columns], table.num_rows)
-    return matrix, missing, np.zeros(len(matrix), dtype=np.bool_)
-
-
-def _columns(signature: InputSignature, finite: NDArray[np.bool_]) -> str:
-    if signature.columns == (FEATURES,):
-        return "'features'"
-    bad = np.flatnonzero(~finite.all(axis=0))
-    shown = ", ".join(repr(signature.columns[position]) for position in bad[:5])
-    return f"{shown} and {len(bad) - 5} more columns" if len(bad) > 5 else shown
