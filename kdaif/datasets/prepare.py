@@ -28,7 +28,14 @@ from kdaif.datasets.rows import DistillationData, InputSignature, Rows
 from kdaif.datasets.splits import split
 from kdaif.datasets.teacher import teacher_logits, warn_if_no_better_than_chance
 from kdaif.errors import InvalidInputError
-from kdaif.records import Cnn, ColumnTeacher, DistillationSpec, PreflightReport, TrainedTeacher
+from kdaif.records import (
+    ColumnTeacher,
+    DistillationSpec,
+    PreflightReport,
+    TrainedTeacher,
+    misfits,
+    teacher_network_of,
+)
 
 FIELDS = {
     "labeled": "spec.labeled",
@@ -141,13 +148,19 @@ def _read_parts(
 
 
 def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature, findings: Findings) -> None:
-    source = spec.teacher.source
     networks = {"spec.student": spec.student}
-    if isinstance(source, TrainedTeacher):
-        networks["spec.teacher.train.architecture"] = source.architecture
+    for position, member in enumerate(spec.teacher.members):
+        if isinstance(member, TrainedTeacher):
+            field = f"{spec.teacher.member_field(position)}.architecture"
+            networks[field] = teacher_network_of(member, signature.kind)
     for field, network in networks.items():
-        if isinstance(network, Cnn) and signature.kind != "image":
-            findings.refuse("CNN_WITHOUT_IMAGES", field, "a cnn needs an 'image' column; choose mlp for numbers")
+        for place, why in misfits(network, signature.kind, signature.shape).items():
+            findings.refuse("WRONG_ARCHITECTURE", field + place, why)
+    if spec.training.augment and signature.kind == "numeric":
+        why = (
+            "augment needs images or text: there is no way to vary numbers that leaves their class alone; leave it out"
+        )
+        findings.refuse("AUGMENT_NUMBERS", "spec.training.augment", why)
 
 
 def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings: Findings) -> None:
