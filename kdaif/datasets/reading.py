@@ -16,17 +16,7 @@ from kdaif.datasets.parquet import read_table
 from kdaif.datasets.part import Part
 from kdaif.datasets.rows import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.records import (
-    Auto,
-    Bag,
-    Cnn,
-    ColumnTeacher,
-    DistillationSpec,
-    Mobilenet,
-    Resnet,
-    TextEncoder,
-    TrainedTeacher,
-)
+from kdaif.records import ColumnTeacher, DistillationSpec, TrainedTeacher, misfits, teacher_network_of
 
 FIELDS = {
     "labeled": "spec.labeled",
@@ -71,7 +61,6 @@ def read_parts(
     known = {role: layout for role, layout in layouts.items() if layout is not None}
     labeled = known["labeled"]
     check_inputs(spec.inputs, labeled, tables["labeled"].schema, findings)
-    _refuse_wrong_architecture(spec, labeled.signature, findings)
     matching = []
     for role in roles:
         _report_unused(spec, role, tables[role], findings)
@@ -80,6 +69,7 @@ def read_parts(
     # Categories are those of both sets that are trained on; where one does not fit, the job is refused anyway.
     deciding = [tables[role] for role in ("labeled", "unlabeled") if role in matching]
     signature = with_categories(labeled, deciding, spec.inputs, findings)
+    _refuse_wrong_architecture(spec, signature, findings)
     parts = {}
     for role in matching:
         part = read_part(
@@ -99,20 +89,19 @@ def read_parts(
 
 
 def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature, findings: Findings) -> None:
-    source = spec.teacher.source
     networks = {"spec.student": spec.student}
-    if isinstance(source, TrainedTeacher):
-        networks["spec.teacher.train.architecture"] = source.architecture
+    for position, member in enumerate(spec.teacher.members):
+        if isinstance(member, TrainedTeacher):
+            field = f"{spec.teacher.member_field(position)}.architecture"
+            networks[field] = teacher_network_of(member, signature.kind)
     for field, network in networks.items():
-        if isinstance(network, Cnn | Resnet | Mobilenet) and signature.kind != "image":
-            code = f"{network.kind.upper()}_WITHOUT_IMAGES"
-            findings.refuse(code, field, f"a {network.kind} needs an 'image' column; choose auto")
-        elif isinstance(network, Bag | TextEncoder) and signature.kind != "text":
-            code = f"{network.kind.upper()}_WITHOUT_TEXT"
-            findings.refuse(code, field, f"a {network.kind} needs a 'text' column; choose auto")
-        elif signature.kind == "text" and not isinstance(network, Bag | TextEncoder | Auto):
-            code = f"{network.kind.upper()}_WITH_TEXT"
-            findings.refuse(code, field, f"a {network.kind} reads no text; choose bag, text_encoder or auto")
+        for place, why in misfits(network, signature.kind, signature.shape).items():
+            findings.refuse("WRONG_ARCHITECTURE", field + place, why)
+    if spec.training.augment and signature.kind == "numeric":
+        why = (
+            "augment needs images or text: there is no way to vary numbers that leaves their class alone; leave it out"
+        )
+        findings.refuse("AUGMENT_NUMBERS", "spec.training.augment", why)
 
 
 def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings: Findings) -> None:

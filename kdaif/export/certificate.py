@@ -18,9 +18,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError, NonFiniteError, TrainingError
 from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES, input_dtype
-from kdaif.students import Student
+from kdaif.students import Student, vocabulary_size
 
 BATCHES = (1, 2, 3, 64)
 TOLERANCE_ABS = 1e-4
@@ -61,7 +62,8 @@ class Certificate:
         parity: one entry per batch size.
         temperature: of the probabilities.
         rows: rows compared, edge rows among them.
-        edge_rows: all zeros, and the smallest and largest value each input can take (images) or took (columns).
+        edge_rows: all zeros (nothing but padding, nothing but unknown categories), and the smallest and largest
+            value each input can take (images, word pieces, categories) or took (numbers); with nulls, a row of them.
         onnx_ms_per_row: median milliseconds of one row at batch 1 on one thread in onnxruntime; ``torch_ms_per_row``
             is the same in eager torch, in the same run on the same machine.
         size_bytes: of the file.
@@ -111,7 +113,8 @@ def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: fl
     Args:
         student: what the file was exported from; left where and as it is.
         file: of `export_onnx`.
-        rows: real raw rows, float32 ``[N, D]`` or uint8 ``[N, H, W, C]``, N above 0; the first 256 are used.
+        rows: real raw rows, float32 ``[N, D]``, uint8 ``[N, H, W, C]`` or int32 ``[N, max_tokens]``, N above 0; the
+            first 256 are used.
         temperature: that the file was exported with.
 
     Returns:
@@ -162,9 +165,32 @@ def _edge_rows(student: Student, rows: NDArray[Any]) -> NDArray[Any]:
     if len(rows) == 0 or rows.shape[1:] != signature.shape or rows.dtype != dtype:
         wanted = f"at least one row of {dtype} {signature.shape}"
         raise InvalidInputError.of("rows", f"{wanted}, not {rows.dtype} of shape {rows.shape}")
-    if signature.kind == "image":
-        return np.stack([np.full(signature.shape, value, dtype) for value in (0, 255)])
-    return np.stack([np.zeros(signature.shape, dtype), rows.min(axis=0), rows.max(axis=0)])
+    match signature.kind:
+        case "image":
+            return np.stack([np.full(signature.shape, value, dtype) for value in (0, 255)])
+        case "text":
+            largest = vocabulary_size(signature.tokenizer) - 1
+            one_piece = np.zeros(signature.shape, dtype)
+            one_piece[0] = largest
+            return np.stack([np.zeros(signature.shape, dtype), one_piece, np.full(signature.shape, largest, dtype)])
+        case "numeric":
+            return _edge_numbers(signature, rows)
+
+
+def _edge_numbers(signature: InputSignature, rows: NDArray[Any]) -> NDArray[Any]:
+    # Where a column is all nulls there is no smallest value but a null.
+    smallest, largest = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+    for place, names in enumerate(signature.categories):
+        if names:
+            smallest[place], largest[place] = 1, len(names)
+    edge = [np.zeros(signature.shape, rows.dtype), smallest, largest]
+    if any(signature.nullable):
+        nulls = smallest.copy()
+        for place, nullable in enumerate(signature.nullable):
+            if nullable:
+                nulls[place] = 0 if signature.categories and signature.categories[place] else np.nan
+        edge.append(nulls)
+    return np.stack(edge)
 
 
 def _torch_logits(model: Student, rows: NDArray[Any]) -> NDArray[np.float32]:

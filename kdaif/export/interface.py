@@ -9,11 +9,12 @@ from kdaif.datasets import InputSignature
 INPUT_NAME = "input"
 OUTPUT_NAMES = ("logits", "probabilities")
 BATCH_SYMBOL = "batch"
+TOKENIZER_NAME = "tokenizer.json"
 
 
 def input_dtype(signature: InputSignature) -> np.dtype[np.generic]:
-    """The dtype of raw rows: uint8 for images, float32 for numbers."""
-    return np.dtype(np.uint8 if signature.kind == "image" else np.float32)
+    """The dtype of raw rows: uint8 for images, float32 for numbers and codes, int32 for word pieces."""
+    return np.dtype({"image": np.uint8, "numeric": np.float32, "text": np.int32}[signature.kind])
 
 
 def input_spec(signature: InputSignature) -> dict[str, object]:
@@ -24,7 +25,10 @@ def input_spec(signature: InputSignature) -> dict[str, object]:
 
     Returns:
         ``name``, ``kind``, ``dtype``, ``shape`` (its first axis is the symbol "batch"), ``columns`` in input order, and
-        ``layout`` ("NHWC", values 0 to 255) for images, else None.
+        ``layout`` ("NHWC", values 0 to 255) for images, else None. For tables that have them also ``categories``, names
+        by column, the code of each being its position plus 1 and 0 that of all others, and ``nullable``, the columns
+        where a null is a value: NaN among numbers, code 0 among categories. For text also ``tokenizer``, the file that
+        makes ids of texts, and ``padding``, the id that fills a short one up.
     """
     return {
         "name": INPUT_NAME,
@@ -33,4 +37,17 @@ def input_spec(signature: InputSignature) -> dict[str, object]:
         "shape": [BATCH_SYMBOL, *signature.shape],
         "columns": list(signature.columns),
         "layout": "NHWC" if signature.kind == "image" else None,
+        **_of_kind(signature),
     }
+
+
+def _of_kind(signature: InputSignature) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if any(signature.categories):
+        named = zip(signature.columns, signature.categories, strict=True)
+        found["categories"] = {column: list(names) for column, names in named if names}
+    if any(signature.nullable):
+        found["nullable"] = [name for name, null in zip(signature.columns, signature.nullable, strict=True) if null]
+    if signature.kind == "text":
+        found |= {"tokenizer": TOKENIZER_NAME, "padding": 0}
+    return found

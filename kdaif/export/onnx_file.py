@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
 from kdaif.errors import InvalidInputError, TrainingError
-from kdaif.export.interface import BATCH_SYMBOL, INPUT_NAME, OUTPUT_NAMES, input_spec
+from kdaif.export.interface import BATCH_SYMBOL, INPUT_NAME, OUTPUT_NAMES, input_dtype, input_spec
 from kdaif.students import Student
 
 OPSET = 18
@@ -94,8 +95,7 @@ class _WithProbabilities(nn.Module):
 
 def _example(model: Student) -> Tensor:
     # Two rows: torch.export takes a batch of 0 or 1 for a constant.
-    dtype = torch.uint8 if model.signature.kind == "image" else torch.float32
-    return torch.zeros((2, *model.signature.shape), dtype=dtype)
+    return torch.from_numpy(np.zeros((2, *model.signature.shape), dtype=input_dtype(model.signature)))
 
 
 def _check_class_names(model: Student, class_names: Sequence[str]) -> None:

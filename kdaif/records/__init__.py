@@ -9,6 +9,7 @@ from kdaif.records.architectures import (
     Cnn,
     Conv,
     Dropout,
+    InputKind,
     Layer,
     Layers,
     Linear,
@@ -18,6 +19,7 @@ from kdaif.records.architectures import (
     Pool,
     Resnet,
     TextEncoder,
+    misfits,
 )
 from kdaif.records.dataset import Column, Dataset, DatasetKind, DatasetState
 from kdaif.records.job import (
@@ -49,6 +51,7 @@ from kdaif.records.teachers import (
     Teacher,
     TrainedTeacher,
     TransformerTeacher,
+    teacher_network_of,
 )
 
 __all__ = [
@@ -76,6 +79,7 @@ __all__ = [
     "EnsembleTeacher",
     "Failure",
     "Finding",
+    "InputKind",
     "Inputs",
     "Job",
     "JobEvent",
@@ -105,4 +109,6 @@ __all__ = [
     "TransformerTeacher",
     "Weighting",
     "WeightsShard",
+    "misfits",
+    "teacher_network_of",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -143,3 +144,59 @@ class Auto(SpecModel):
 
 Network = Mlp | Cnn | Resnet | Mobilenet | Bag | TextEncoder | Layers
 Architecture = Annotated[Network | Auto, Field(discriminator="kind")]
+
+InputKind: TypeAlias = Literal["numeric", "image", "text"]
+
+_FITS: dict[str, tuple[type[SpecModel], ...]] = {
+    "numeric": (Mlp, Layers),
+    "image": (Mlp, Cnn, Resnet, Mobilenet, Layers),
+    "text": (Bag, TextEncoder),
+}
+_CALLED = {"numeric": "columns of numbers and categories", "image": "images", "text": "text"}
+# The last linear layer's curvature is taken apart whole, a matrix of so many rows and columns.
+_MOST_FEATURES = 8192
+
+
+def misfits(architecture: Architecture, kind: InputKind, shape: tuple[int, ...]) -> dict[str, str]:
+    """Why a network cannot take such rows, and what to do, by where in it: "" is the network itself.
+
+    Args:
+        architecture: `Auto` fits everything.
+        kind: of the rows.
+        shape: of one raw row: `(D,)`, `(H, W, C)` or `(max_tokens,)`.
+
+    Returns:
+        Empty where it fits, else one entry, such as ".layers.layers[2]": "...".
+    """
+    if isinstance(architecture, Auto):
+        return {}
+    if not isinstance(architecture, _FITS[kind]):
+        allowed = ", ".join(str(each.model_fields["kind"].default) for each in _FITS[kind])
+        why = f"{architecture.kind!r} is not for {_CALLED[kind]}, which the data are; use one of {allowed}"
+        return {"": why}
+    if isinstance(architecture, Layers):
+        return _layer_misfits(architecture, (shape[2], *shape[:2]) if kind == "image" else shape)
+    return {}
+
+
+def _layer_misfits(architecture: Layers, shape: tuple[int, ...]) -> dict[str, str]:
+    """Follows the shape of one input, `(C, H, W)` or `(D,)`, through the layers to the first that cannot take it."""
+    for place, layer in enumerate(architecture.layers):
+        field = f".layers.layers[{place}]"
+        if isinstance(layer, Conv | Pool) and len(shape) == 1:
+            why = f"{layer.kind!r} needs a picture, and gets {shape[0]} features in a row"
+            return {field: f"{why}; put it before the first linear layer, and only where the data are images"}
+        match layer:
+            case Linear():
+                shape = (layer.width,)
+            case Conv():
+                shape = (layer.channels, *((side - 1) // layer.stride + 1 for side in shape[1:]))
+            case Pool():
+                if layer.size > min(shape[1:]):
+                    why = f"pools squares of {layer.size}, and its picture is {shape[1]} x {shape[2]}"
+                    return {field: f"{why}; make size smaller or pool less before"}
+                shape = (shape[0], *(side // layer.size for side in shape[1:]))
+    if math.prod(shape) > _MOST_FEATURES and len(shape) > 1:
+        why = f"the layers end in {math.prod(shape)} features, and {_MOST_FEATURES} is the most"
+        return {".layers.layers": f"{why}; pool more, or end with a linear layer"}
+    return {}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kdaif.records.architectures import Architecture, Auto, Mlp
+from kdaif.records.architectures import Architecture, Auto, Bag, InputKind, Mlp
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
 
 
@@ -26,6 +26,17 @@ class TrainedTeacher(SpecModel):
         if self.folds > 1 and self.networks not in (1, self.folds):
             raise ValueError(f"with {self.folds} folds there is one network for each; leave networks out")
         return self
+
+
+def teacher_network_of(source: TrainedTeacher, kind: InputKind) -> Architecture:
+    """The teacher's network: what the spec says, but a bag in place of the default `Mlp`, which does not read text.
+
+    A spec has all its defaults filled in once it was stored, so an `Mlp` that was named and equals the default cannot
+    be told from one that was not.
+    """
+    if kind == "text" and source.architecture == TrainedTeacher().architecture:
+        return Bag(embedding_size=128, hidden_sizes=(256,))
+    return source.architecture
 
 
 class ColumnTeacher(SpecModel):

@@ -11,13 +11,15 @@ from torch import nn
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.records import Architecture, Cnn, Mlp
+from kdaif.records import Architecture, Bag, Cnn, Layers, Mlp, Mobilenet, Network, Resnet, TextEncoder, misfits
 from kdaif.students.auto import network_of
+from kdaif.students.dense import hidden_layers
+from kdaif.students.own_layers import layers_body
+from kdaif.students.pictures import cnn_body, mobilenet_body, resnet_body
 from kdaif.students.standardisation import standardisation
 from kdaif.students.student import Student
-
-# Pictures still larger than this after the last block are averaged down, so that the hidden layer stays small.
-_LARGEST_GRID = 8
+from kdaif.students.tables import ColumnInputs, has_special_columns
+from kdaif.students.texts import bag_body, text_encoder_body, vocabulary_size
 
 
 def build_student(
@@ -33,63 +35,55 @@ def build_student(
 
     Args:
         architecture: layers and widths; `Auto` is the small network that is usual for the data.
-        signature: kind and shape of one raw row, `(D,)` or `(H, W, C)`.
+        signature: kind and shape of one raw row, `(D,)`, `(H, W, C)` or `(max_tokens,)`.
         n_classes: width of the logits, K.
-        reference: float32 `[N, D]` or uint8 `[N, H, W, C]`; its mean and spread standardise the inputs.
+        reference: float32 `[N, D]`, uint8 `[N, H, W, C]` or int32 `[N, max_tokens]`; mean and spread of numbers and
+            pixels standardise the inputs.
         seed: of the initial parameters.
         field: where the architecture stands in the request, for the error.
 
     Raises:
-        InvalidInputError: a CNN was asked for on rows that are not images.
+        InvalidInputError: a network that is not for such rows, as `kdaif.records.misfits` has it.
     """
-    architecture = network_of(architecture, signature)
-    if isinstance(architecture, Cnn) and signature.kind != "image":
-        raise InvalidInputError.of(field, "a CNN needs images, but the data are numeric columns; use kind 'mlp'")
+    network = network_of(architecture, signature)
+    for place, why in misfits(network, signature.kind, signature.shape).items():
+        raise InvalidInputError.of(field + place, why)
     mean, scale = standardisation(reference, signature)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(architecture, Cnn):
-            body, width = _cnn_body(architecture, signature.shape)
-        else:
-            body, width = _mlp_body(architecture, math.prod(signature.shape))
+        body, width = _body(network, signature)
         head = nn.Linear(width, n_classes)
     return Student(signature, mean, scale, body, head)
 
 
-def _mlp_body(architecture: Mlp, n_inputs: int) -> tuple[nn.Sequential, int]:
-    layers: list[nn.Module] = [nn.Flatten()]
-    width = n_inputs
-    for hidden in architecture.hidden_sizes:
-        layers += _hidden_layer(width, hidden, architecture.dropout)
-        width = hidden
-    return nn.Sequential(*layers), width
+def _body(network: Network, signature: InputSignature) -> tuple[nn.Sequential, int]:
+    match network:
+        case Mlp():
+            first, width = _vector(signature)
+            hidden, width = hidden_layers(width, network.hidden_sizes, network.dropout)
+            return nn.Sequential(first, *hidden), width
+        case Layers():
+            if signature.kind == "image":
+                height, width, channels = signature.shape
+                return layers_body(network, (channels, height, width))
+            first, width = _vector(signature)
+            own, width = layers_body(network, (width,))
+            return nn.Sequential(first, *own), width
+        case Cnn():
+            return cnn_body(network, signature.shape)
+        case Resnet():
+            return resnet_body(network, signature.shape[-1])
+        case Mobilenet():
+            return mobilenet_body(network, signature.shape[-1])
+        case Bag():
+            return bag_body(network, vocabulary_size(signature.tokenizer))
+        case TextEncoder():
+            return text_encoder_body(network, vocabulary_size(signature.tokenizer), signature.shape[0])
 
 
-def _cnn_body(architecture: Cnn, shape: tuple[int, ...]) -> tuple[nn.Sequential, int]:
-    height, width, channels = shape
-    layers: list[nn.Module] = []
-    for out_channels in architecture.channels:
-        layers += [
-            nn.Conv2d(channels, out_channels, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(),
-        ]
-        channels = out_channels
-        if max(height, width) > 1:
-            kernel = (min(height, 2), min(width, 2))
-            layers.append(nn.MaxPool2d(kernel))
-            height, width = height // kernel[0], width // kernel[1]
-    while max(height, width) > _LARGEST_GRID:
-        kernel = (min(height, 2), min(width, 2))
-        layers.append(nn.AvgPool2d(kernel))
-        height, width = height // kernel[0], width // kernel[1]
-    layers.append(nn.Flatten())
-    layers += _hidden_layer(channels * height * width, architecture.hidden_size, architecture.dropout)
-    return nn.Sequential(*layers), architecture.hidden_size
-
-
-def _hidden_layer(n_inputs: int, n_outputs: int, dropout: float) -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.Linear(n_inputs, n_outputs), nn.ReLU()]
-    if dropout > 0:
-        layers.append(nn.Dropout(dropout))
-    return layers
+def _vector(signature: InputSignature) -> tuple[nn.Module, int]:
+    """What makes one vector of a row, and its width."""
+    if has_special_columns(signature):
+        columns = ColumnInputs(signature)
+        return columns, columns.width
+    return nn.Flatten(), math.prod(signature.shape)

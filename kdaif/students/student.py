@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from kdaif.datasets import InputSignature
@@ -12,7 +13,7 @@ class Student(nn.Module):
 
     Attributes:
         signature: kind and shape of one raw input row.
-        mean: `[D]` for numeric rows, `[C, 1, 1]` for images (of pixels scaled to 0..1).
+        mean: `[D]` for numeric rows, `[C, 1, 1]` for images (of pixels scaled to 0..1), `[0]` for text.
         scale: same shape; the standard deviation, 1 where a column or channel is constant.
     """
 
@@ -30,7 +31,12 @@ class Student(nn.Module):
         self.head = head
 
     def standardise(self, raw: Tensor) -> Tensor:
-        """Raw rows to zero mean and unit spread: float `[N, D]`, or uint8 `[N, H, W, C]` to float `[N, C, H, W]`."""
+        """Raw rows to zero mean and unit spread: float `[N, D]`, or uint8 `[N, H, W, C]` to float `[N, C, H, W]`.
+
+        Nulls stay NaN, and codes of categories as they are. Word pieces have no mean: int32 `[N, T]` to int64.
+        """
+        if self.signature.kind == "text":
+            return raw.to(torch.int64)
         values = raw.to(self.mean.dtype)
         if self.signature.kind == "image":
             values = values.permute(0, 3, 1, 2) / 255.0

@@ -14,7 +14,7 @@ from torch.nn import functional
 from kdaif.datasets import DistillationData
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
-from kdaif.records.teachers import TrainedTeacher
+from kdaif.records.teachers import TrainedTeacher, teacher_network_of
 from kdaif.students import Student, build_student
 
 # Epochs without a lower validation loss after which training ends.
@@ -53,11 +53,11 @@ def train_teacher(
 
     Raises:
         NonFiniteError: the loss became NaN or infinite.
-        InvalidInputError: a CNN on numeric rows.
+        InvalidInputError: an architecture that is not for such rows.
     """
     reference = np.concatenate([data.labeled.features, data.unlabeled.features])
     network = build_student(
-        source.architecture,
+        teacher_network_of(source, data.signature.kind),
         data.signature,
         len(data.class_names),
         reference,

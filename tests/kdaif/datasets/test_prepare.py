@@ -231,7 +231,7 @@ def test_too_few_rows_for_all_parts_are_an_error_not_a_crash(job: MakeJob) -> No
 
 
 def test_a_cnn_on_numbers_and_an_oracle_without_truth_are_refused(job: MakeJob) -> None:
-    assert job(pair(), student={"kind": "cnn"}).finding("CNN_WITHOUT_IMAGES").field == "spec.student"
+    assert job(pair(), student={"kind": "cnn"}).finding("WRONG_ARCHITECTURE").field == "spec.student"
     assert job(pair(), control_arms=["oracle"]).finding("ORACLE_WITHOUT_TRUTH").field == "spec.control_arms"
     job(pair(truth=["c0"] * 90), control_arms=["oracle"]).prepare()
 
