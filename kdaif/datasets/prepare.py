@@ -26,7 +26,14 @@ from kdaif.datasets.parquet import read_table
 from kdaif.datasets.part import Part, read_part
 from kdaif.datasets.rows import DistillationData, InputSignature, Rows
 from kdaif.datasets.splits import split
-from kdaif.datasets.teacher import teacher_logits, warn_if_no_better_than_chance
+from kdaif.datasets.teacher import warn_if_no_better_than_chance
+from kdaif.datasets.teacher_columns import (
+    own_columns,
+    refuse_silent_members,
+    said_about_unlabeled,
+    said_about_validation,
+    table_roles,
+)
 from kdaif.errors import InvalidInputError
 from kdaif.records import Cnn, ColumnTeacher, DistillationSpec, PreflightReport, TrainedTeacher
 
@@ -36,7 +43,6 @@ FIELDS = {
     "validation": "spec.validation",
     "test": "spec.test",
     "external": "spec.external",
-    "teacher": "spec.teacher.column.dataset",
 }
 PART_FIELDS = {**FIELDS, "gate": "spec.splits.gate_share"}
 
@@ -48,7 +54,7 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
 
     Args:
         spec: the job.
-        files: local Parquet file by role, one for each role of ``spec.dataset_ids()``.
+        files: local file by role of ``spec.dataset_ids()``. Only tables are read; model files may be left out.
     """
     findings = Findings()
     try:
@@ -64,7 +70,7 @@ def prepare(spec: DistillationSpec, files: Mapping[str, Path]) -> DistillationDa
 
     Args:
         spec: the job.
-        files: local Parquet file by role, one for each role of ``spec.dataset_ids()``.
+        files: local file by role of ``spec.dataset_ids()``. Only tables are read; model files may be left out.
 
     Raises:
         InvalidInputError: the data cannot be distilled from; one violation for each error that `preflight` reports.
@@ -82,7 +88,7 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
         findings.refuse("TOO_FEW_CLASSES", f"spec.training.{name}", why)
     findings.raise_if_refused()
     unlabeled = parts["unlabeled"]
-    logits = _column_teacher(spec, unlabeled, tables, class_names, findings)
+    said = said_about_unlabeled(spec.teacher, unlabeled, tables, class_names, findings)
     truth = truth_codes(unlabeled, class_names, findings)
     spare = spare_label_codes(unlabeled, class_names, findings)
     overrides = weight_overrides(unlabeled, findings)
@@ -91,19 +97,30 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
         part.refuse_if_mostly_bad(findings)
     findings.raise_if_refused()
     hashes = {role: content_hashes(part.features) for role, part in parts.items()}
-    if logits is not None:
+    if said:
         twins = labels_of_twins(hashes["unlabeled"], parts["labeled"], hashes["labeled"], labels["labeled"])
         known = _first_known(truth, spare, twins)
-        warn_if_no_better_than_chance(logits, known, unlabeled, findings)
+        for position, logits in said.items():
+            field = spec.teacher.member_field(position)
+            warn_if_no_better_than_chance(logits, known, unlabeled, findings, field=field)
     report_contradictions(parts["labeled"], hashes["labeled"], labels["labeled"], findings)
     separate(parts, hashes, findings)
     report_repeats(unlabeled, hashes["unlabeled"], findings)
     findings.raise_if_refused()
-    rows = _labeled_rows(spec, parts, labels, hashes)
+    source = "labeled" if spec.validation is None else "validation"
+    judged = said_about_validation(spec.teacher, parts[source], tables, class_names)
+    rows = _labeled_rows(spec, parts, labels, hashes, judged)
+    refuse_silent_members(spec.teacher, rows["validation"], findings)
     for name, chosen in rows.items():
         _check_part(name, chosen, class_names, findings)
+    single = isinstance(spec.teacher.source, ColumnTeacher)
     rows["unlabeled"] = _rows(
-        unlabeled, np.flatnonzero(unlabeled.keep), truth=truth, logits=logits, overrides=overrides
+        unlabeled,
+        np.flatnonzero(unlabeled.keep),
+        truth=truth,
+        logits=said.get(0) if single else None,
+        said={} if single else said,
+        overrides=overrides,
     )
     findings.raise_if_refused()
     return DistillationData(
@@ -113,11 +130,14 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
 
 def _read_tables(spec: DistillationSpec, files: Mapping[str, Path], findings: Findings) -> dict[str, pa.Table]:
     tables = {}
+    fields = {**FIELDS, **table_roles(spec.teacher)}  # the other roles are model files
     for role in spec.dataset_ids():
+        if role not in fields:
+            continue
         try:
             tables[role] = read_table(files[role])
         except InvalidInputError as error:
-            findings.refuse("UNREADABLE_FILE", FIELDS[role], error.violations[0].description)
+            findings.refuse("UNREADABLE_FILE", fields[role], error.violations[0].description)
     return tables
 
 
@@ -154,9 +174,8 @@ def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings:
     used = {TRUTH} if role == "unlabeled" else set()
     if role == "unlabeled" and spec.weighting.method == "influence":
         used.add(WEIGHT_OVERRIDE)
-    source = spec.teacher.source
-    if role == "unlabeled" and isinstance(source, ColumnTeacher) and source.dataset is None:
-        used.add(source.column)
+    if role == "unlabeled":
+        used |= own_columns(spec.teacher)
     unused = [name for name in (*TEACHER, TRUTH, WEIGHT_OVERRIDE) if name in table.schema.names and name not in used]
     if unused:
         findings.info(
@@ -180,20 +199,6 @@ def _bind_labels(
     findings.raise_if_refused()
     labels = {role: label_codes(parts[role], text, class_names, findings) for role, text in texts.items()}
     return class_names, labels
-
-
-def _column_teacher(
-    spec: DistillationSpec,
-    unlabeled: Part,
-    tables: Mapping[str, pa.Table],
-    class_names: tuple[str, ...],
-    findings: Findings,
-) -> NDArray[np.float32] | None:
-    source = spec.teacher.source
-    if not isinstance(source, ColumnTeacher):
-        return None
-    field = FIELDS["teacher"] if "teacher" in tables else FIELDS["unlabeled"]
-    return teacher_logits(source, unlabeled, tables.get("teacher", unlabeled.table), field, class_names, findings)
 
 
 def _refuse_oracle_without_truth(spec: DistillationSpec, truth: NDArray[np.int64] | None, findings: Findings) -> None:
@@ -220,6 +225,7 @@ def _labeled_rows(
     parts: Mapping[str, Part],
     labels: Mapping[str, NDArray[np.int64]],
     hashes: Mapping[str, NDArray[np.uint64]],
+    judged: Mapping[int, NDArray[np.float32]],
 ) -> dict[str, Rows]:
     """The parts with labels, each taken from its own data set or split off the one that stands in for it."""
     rows = {}
@@ -227,7 +233,8 @@ def _labeled_rows(
         kept = np.flatnonzero(parts[role].keep)
         places = split(hashes[role][kept], labels[role][kept], shares, spec.training.seed)
         for name, positions in places.items():
-            rows[name] = _rows(parts[role], kept[positions], labels=labels[role])
+            said = judged if name == "validation" else {}
+            rows[name] = _rows(parts[role], kept[positions], labels=labels[role], said=said)
     return rows
 
 
@@ -276,6 +283,7 @@ def _rows(
     labels: NDArray[np.int64] | None = None,
     truth: NDArray[np.int64] | None = None,
     logits: NDArray[np.float32] | None = None,
+    said: Mapping[int, NDArray[np.float32]] | None = None,
     overrides: NDArray[np.float64] | None = None,
 ) -> Rows:
     return Rows(
@@ -284,6 +292,7 @@ def _rows(
         labels=np.empty(0, dtype=np.int64) if labels is None else labels[positions],
         truth=None if truth is None else truth[positions],
         teacher_logits=None if logits is None else logits[positions],
+        member_logits={member: values[positions] for member, values in (said or {}).items()},
         groups={name: values[positions] for name, values in part.groups.items()},
         weight_override=None if overrides is None else overrides[positions],
     )
