@@ -11,37 +11,35 @@ from kdaif.datasets.columns import LABEL, TRUTH
 from kdaif.datasets.findings import IDS_SHOWN, Findings, first_ids
 from kdaif.datasets.labels import codes, distinct, sorted_names
 from kdaif.datasets.part import Part
-from kdaif.records import ColumnTeacher, DistillationSpec
+from kdaif.datasets.teacher_columns import declared_classes
+from kdaif.records import DistillationSpec
 
 
 def bind_class_names(spec: DistillationSpec, labeled: pa.Array, findings: Findings) -> tuple[str, ...]:
     """The names of all classes, in the order of every logit.
 
-    They are those of the spec, or else the labels of the labelled set together with the classes that a column teacher
-    declares: a teacher may know a class that nobody has labelled yet.
+    They are those of the spec, or else the labels of the labelled set together with the classes that the teacher
+    declares: it may know a class that nobody has labelled yet.
 
     Args:
         spec: the job.
         labeled: [N] strings, labels of the labelled set.
         findings: receives the errors.
     """
+    declared = declared_classes(spec.teacher)
     names = spec.class_names
     if names is None:
-        source = spec.teacher.source
-        declared = source.class_names if isinstance(source, ColumnTeacher) else ()
-        names = sorted_names([*distinct(labeled), *declared])
+        names = sorted_names([*distinct(labeled), *(name for names in declared.values() for name in names)])
     if len(names) < 2:
         findings.refuse(
             "TOO_FEW_CLASSES", "spec.labeled", f"{len(names)} class among the labels; at least two are needed"
         )
-    source = spec.teacher.source
-    if isinstance(source, ColumnTeacher):
-        _compare_teacher(source.class_names, names, findings)
+    for field, teacher in declared.items():
+        _compare_teacher(teacher, names, field, findings)
     return names
 
 
-def _compare_teacher(teacher: tuple[str, ...], names: tuple[str, ...], findings: Findings) -> None:
-    field = "spec.teacher.column.class_names"
+def _compare_teacher(teacher: tuple[str, ...], names: tuple[str, ...], field: str, findings: Findings) -> None:
     if missing := [name for name in names if name not in set(teacher)]:
         findings.refuse("TEACHER_LACKS_CLASS", field, f"the teacher has no output for {listed(missing)}; add it")
     if extra := [name for name in teacher if name not in set(names)]:

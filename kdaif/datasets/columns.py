@@ -21,7 +21,7 @@ TRUTH = "truth"
 IMAGE = "image"
 TEXT = "text"
 FEATURES = "features"
-TEACHER = ("teacher_logits", "teacher_probabilities")
+TEACHER = ("teacher_logits", "teacher_probabilities", "teacher_label")
 GROUP_PREFIX = "group_"
 WEIGHT_OVERRIDE = "weight_override"
 # pandas stores a non-trivial index under this name. It is bookkeeping: as a feature it would leak the row order.

@@ -25,14 +25,19 @@ def labeled_rows(
     parts: Mapping[str, Part],
     labels: Mapping[str, NDArray[np.int64]],
     hashes: Mapping[str, NDArray[np.uint64]],
+    judged: Mapping[int, NDArray[np.float32]],
 ) -> dict[str, Rows]:
-    """The parts with labels, each taken from its own data set or split off the one that stands in for it."""
+    """The parts with labels, each taken from its own data set or split off the one that stands in for it.
+
+    ``judged`` is what each member of an ensemble said of all rows that V is taken from.
+    """
     rows = {}
     for role, shares in _shares(spec).items():
         kept = np.flatnonzero(parts[role].keep)
         places = split(hashes[role][kept], labels[role][kept], shares, spec.training.seed)
         for name, positions in places.items():
-            rows[name] = rows_of(parts[role], kept[positions], labels=labels[role])
+            said = judged if name == "validation" else {}
+            rows[name] = rows_of(parts[role], kept[positions], labels=labels[role], said=said)
     return rows
 
 
@@ -82,6 +87,7 @@ def rows_of(
     labels: NDArray[np.int64] | None = None,
     truth: NDArray[np.int64] | None = None,
     logits: NDArray[np.float32] | None = None,
+    said: Mapping[int, NDArray[np.float32]] | None = None,
     overrides: NDArray[np.float64] | None = None,
 ) -> Rows:
     """The rows of a part at these positions (int64 [M]), with what is known of all its N rows."""
@@ -91,6 +97,7 @@ def rows_of(
         labels=np.empty(0, dtype=np.int64) if labels is None else labels[positions],
         truth=None if truth is None else truth[positions],
         teacher_logits=None if logits is None else logits[positions],
+        member_logits={member: values[positions] for member, values in (said or {}).items()},
         groups={name: values[positions] for name, values in part.groups.items()},
         weight_override=None if overrides is None else overrides[positions],
     )

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdaif.datasets.classes import bind_class_names, label_codes, single_labels, spare_label_codes, truth_codes
@@ -18,9 +17,10 @@ from kdaif.datasets.hashing import content_hashes
 from kdaif.datasets.overlaps import labels_of_twins, report_contradictions, report_repeats, separate
 from kdaif.datasets.overrides import weight_overrides
 from kdaif.datasets.part import Part
-from kdaif.datasets.reading import FIELDS, read_parts, read_tables
+from kdaif.datasets.reading import read_parts, read_tables
 from kdaif.datasets.rows import DistillationData, Rows
-from kdaif.datasets.teacher import teacher_logits, warn_if_no_better_than_chance
+from kdaif.datasets.teacher import warn_if_no_better_than_chance
+from kdaif.datasets.teacher_columns import refuse_silent_members, said_about_unlabeled, said_about_validation
 from kdaif.datasets.texts import encode, train_tokenizer
 from kdaif.errors import InvalidInputError
 from kdaif.records import ColumnTeacher, DistillationSpec, PreflightReport
@@ -92,7 +92,7 @@ def _examine(
         findings.refuse("TOO_FEW_CLASSES", f"spec.training.{name}", why)
     findings.raise_if_refused()
     unlabeled = parts["unlabeled"]
-    logits = _column_teacher(spec, unlabeled, tables, class_names, findings)
+    said = said_about_unlabeled(spec.teacher, unlabeled, tables, class_names, findings)
     truth = truth_codes(unlabeled, class_names, findings)
     spare = spare_label_codes(unlabeled, class_names, findings)
     overrides = weight_overrides(unlabeled, findings)
@@ -101,19 +101,30 @@ def _examine(
         part.refuse_if_mostly_bad(spec.checks.max_rejected_share, findings)
     findings.raise_if_refused()
     hashes = {role: content_hashes(part.features) for role, part in parts.items()}
-    if logits is not None:
+    if said:
         twins = labels_of_twins(hashes["unlabeled"], parts["labeled"], hashes["labeled"], labels["labeled"])
         known = _first_known(truth, spare, twins)
-        warn_if_no_better_than_chance(logits, known, unlabeled, findings)
+        for position, logits in said.items():
+            field = spec.teacher.member_field(position)
+            warn_if_no_better_than_chance(logits, known, unlabeled, findings, field=field)
     report_contradictions(parts["labeled"], hashes["labeled"], labels["labeled"], findings)
     separate(parts, hashes, findings)
     report_repeats(unlabeled, hashes["unlabeled"], findings)
     findings.raise_if_refused()
-    rows = labeled_rows(spec, parts, labels, hashes)
+    source = "labeled" if spec.validation is None else "validation"
+    judged = said_about_validation(spec.teacher, parts[source], tables, class_names)
+    rows = labeled_rows(spec, parts, labels, hashes, judged)
+    refuse_silent_members(spec.teacher, rows["validation"], findings)
     for name, chosen in rows.items():
         check_part(name, chosen, class_names, findings)
+    single = isinstance(spec.teacher.source, ColumnTeacher)
     rows["unlabeled"] = rows_of(
-        unlabeled, np.flatnonzero(unlabeled.keep), truth=truth, logits=logits, overrides=overrides
+        unlabeled,
+        np.flatnonzero(unlabeled.keep),
+        truth=truth,
+        logits=said.get(0) if single else None,
+        said={} if single else said,
+        overrides=overrides,
     )
     findings.raise_if_refused()
     return DistillationData(
@@ -137,20 +148,6 @@ def _bind_labels(
     findings.raise_if_refused()
     labels = {role: label_codes(parts[role], text, class_names, findings) for role, text in texts.items()}
     return class_names, labels
-
-
-def _column_teacher(
-    spec: DistillationSpec,
-    unlabeled: Part,
-    tables: Mapping[str, pa.Table],
-    class_names: tuple[str, ...],
-    findings: Findings,
-) -> NDArray[np.float32] | None:
-    source = spec.teacher.source
-    if not isinstance(source, ColumnTeacher):
-        return None
-    field = FIELDS["teacher"] if "teacher" in tables else FIELDS["unlabeled"]
-    return teacher_logits(source, unlabeled, tables.get("teacher", unlabeled.table), field, class_names, findings)
 
 
 def _refuse_oracle_without_truth(spec: DistillationSpec, truth: NDArray[np.int64] | None, findings: Findings) -> None:

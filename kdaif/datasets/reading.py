@@ -15,8 +15,9 @@ from kdaif.datasets.matching import check_inputs, match_layout
 from kdaif.datasets.parquet import read_table
 from kdaif.datasets.part import Part
 from kdaif.datasets.rows import InputSignature
+from kdaif.datasets.teacher_columns import own_columns, table_roles
 from kdaif.errors import InvalidInputError
-from kdaif.records import ColumnTeacher, DistillationSpec, TrainedTeacher, misfits, teacher_network_of
+from kdaif.records import DistillationSpec, TrainedTeacher, misfits, teacher_network_of
 
 FIELDS = {
     "labeled": "spec.labeled",
@@ -24,7 +25,6 @@ FIELDS = {
     "validation": "spec.validation",
     "test": "spec.test",
     "external": "spec.external",
-    "teacher": "spec.teacher.column.dataset",
 }
 _PARTS = ("labeled", "unlabeled", "validation", "test", "external")
 
@@ -32,12 +32,13 @@ _PARTS = ("labeled", "unlabeled", "validation", "test", "external")
 def read_tables(spec: DistillationSpec, files: Mapping[str, Path], findings: Findings) -> dict[str, pa.Table]:
     """The table of each role that has one, and a finding for each file that cannot be read."""
     tables = {}
-    for role in FIELDS:
-        if role in spec.dataset_ids():
+    fields = {**FIELDS, **table_roles(spec.teacher)}  # the other roles are model files
+    for role in spec.dataset_ids():
+        if role in fields:
             try:
                 tables[role] = read_table(files[role])
             except InvalidInputError as error:
-                findings.refuse("UNREADABLE_FILE", FIELDS[role], error.violations[0].description)
+                findings.refuse("UNREADABLE_FILE", fields[role], error.violations[0].description)
     return tables
 
 
@@ -108,9 +109,8 @@ def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings:
     used = {TRUTH} if role == "unlabeled" else set()
     if role == "unlabeled" and spec.weighting.method == "influence":
         used.add(WEIGHT_OVERRIDE)
-    source = spec.teacher.source
-    if role == "unlabeled" and isinstance(source, ColumnTeacher) and source.dataset is None:
-        used.add(source.column)
+    if role == "unlabeled":
+        used |= own_columns(spec.teacher)
     unused = [name for name in (*TEACHER, TRUTH, WEIGHT_OVERRIDE) if name in table.schema.names and name not in used]
     if unused:
         findings.info(

@@ -49,6 +49,9 @@ class Rows:
         groups: object [N] of str (None where null) by column name.
         weight_override: float64 [N], the weight that a person gave a row, NaN where none did; only for the unlabelled
             part, and None where no row has one.
+        texts: object [N] of str, the raw strings of text rows; None for other kinds.
+        member_logits: of an ensemble's members that are columns, by position: as ``teacher_logits``. In V only for an
+            ensemble that is weighed on it.
     """
 
     ids: NDArray[Any]
@@ -59,6 +62,7 @@ class Rows:
     groups: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     weight_override: NDArray[np.float64] | None = None
     texts: NDArray[Any] | None = None
+    member_logits: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kdaif.datasets.findings import Findings, first_ids
 from kdaif.datasets.matrices import from_lists, is_list, is_number
 from kdaif.datasets.part import Part, read_ids
+from kdaif.datasets.teacher_votes import read_votes, refuse_unknown, vote_shares
 from kdaif.records import ColumnTeacher
 
 SUM_TOLERANCE = 1e-3
@@ -28,6 +29,8 @@ def teacher_logits(
     field: str,
     class_names: tuple[str, ...],
     findings: Findings,
+    *,
+    source_field: str = "spec.teacher.column",
 ) -> NDArray[np.float32] | None:
     """The teacher's outputs for the rows of the unlabelled part.
 
@@ -36,23 +39,27 @@ def teacher_logits(
         part: the unlabelled part; rows without usable outputs are rejected.
         table: the data set that holds the column; the part's own or another.
         field: what findings about ``table`` call it.
-        class_names: C names, the same set as ``source.class_names``.
+        class_names: C names, the same set as ``source.class_names`` where the outputs are positions.
         findings: receives what is wrong.
+        source_field: where ``source`` stands in the request.
 
     Returns:
-        float32 [N, C] in the order of ``class_names``, probabilities as logarithms; None when refused.
+        float32 [N, C] in the order of ``class_names``, probabilities and shares of votes as logarithms; None when
+        refused.
     """
     ids = part.ids if table is part.table else read_ids(table, field, findings)
-    if ids is None:
+    if ids is None or not _has_column(source, table, field, source_field, findings):
         return None
-    outputs = _read_outputs(source, table, ids, field, findings)
+    if source.outputs == "label":
+        return _from_votes(source, part, table, ids, field, class_names, findings)
+    outputs = _read_outputs(source, table, ids, field, source_field, findings)
     if outputs is None:
         return None
     matrix, missing = outputs
     if source.outputs == "logits" and _looks_like_probabilities(matrix, missing):
         findings.refuse(
             "LOGITS_LOOK_LIKE_PROBABILITIES",
-            "spec.teacher.column.outputs",
+            f"{source_field}.outputs",
             f"every row of {source.column!r} is non-negative and sums to 1, so softmax would be applied twice; "
             "rename the column to 'teacher_probabilities' and declare outputs 'probabilities'",
         )
@@ -78,12 +85,16 @@ def teacher_logits(
         f"{source.column!r} is negative or does not sum to 1 (logits belong into 'teacher_logits')",
         findings,
     )
-    with np.errstate(invalid="ignore"):
-        return np.log(np.maximum(joined, np.float32(SMALLEST_PROBABILITY)))
+    return _logarithm(joined)
 
 
 def warn_if_no_better_than_chance(
-    logits: NDArray[np.float32], known: NDArray[np.int64], part: Part, findings: Findings
+    logits: NDArray[np.float32],
+    known: NDArray[np.int64],
+    part: Part,
+    findings: Findings,
+    *,
+    field: str = "spec.teacher.source",
 ) -> None:
     """Warns when the teacher agrees with known classes no better than rows in random order would.
 
@@ -95,6 +106,7 @@ def warn_if_no_better_than_chance(
         known: int64 [N], -1 where the class is not known.
         part: the unlabelled part.
         findings: receives the warning.
+        field: what it calls the teacher.
     """
     checked = part.keep & (known >= 0)
     rows = int(checked.sum())
@@ -112,7 +124,7 @@ def warn_if_no_better_than_chance(
         disagree[np.flatnonzero(checked)[said != known[checked]]] = True
         findings.warn(
             "TEACHER_AT_CHANCE",
-            "spec.teacher.source",
+            field,
             f"the teacher agrees with {agreement:.1%} of {rows} known classes where rows in random order would reach "
             f"{chance:.1%}; check that its rows belong to these ids and its columns to these class names",
             int(disagree.sum()),
@@ -120,17 +132,50 @@ def warn_if_no_better_than_chance(
         )
 
 
+def _from_votes(
+    source: ColumnTeacher,
+    part: Part,
+    table: pa.Table,
+    ids: pa.Array,
+    field: str,
+    class_names: tuple[str, ...],
+    findings: Findings,
+) -> NDArray[np.float32] | None:
+    votes = read_votes(table[source.column], source.column, field, findings)
+    rows = _rows_by_id(part, ids, field, findings)
+    if votes is None or rows is None:
+        return None
+    used = np.zeros(votes.count, dtype=np.bool_)
+    used[rows[rows >= 0]] = True
+    shares, silent, unknown, holds_unknown = vote_shares(votes, used, class_names, source.label_smoothing)
+    if unknown:
+        refuse_unknown(unknown, holds_unknown, ids, field, findings)
+        return None
+    absent = np.asarray((rows < 0) | silent[rows])
+    part.reject(absent, "TEACHER_ROW_MISSING", f"no vote in {source.column!r} for this id in {field}", findings)
+    return _logarithm(shares[rows])
+
+
+def _logarithm(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(invalid="ignore"):
+        return np.log(np.maximum(probabilities, np.float32(SMALLEST_PROBABILITY)))
+
+
+def _has_column(source: ColumnTeacher, table: pa.Table, field: str, source_field: str, findings: Findings) -> bool:
+    if source.column in table.schema.names:
+        return True
+    findings.refuse(
+        "NO_TEACHER_COLUMN",
+        field,
+        f"no column {source.column!r}, which {source_field}.outputs asks for; add it or correct the outputs",
+    )
+    return False
+
+
 def _read_outputs(
-    source: ColumnTeacher, table: pa.Table, ids: pa.Array, field: str, findings: Findings
+    source: ColumnTeacher, table: pa.Table, ids: pa.Array, field: str, source_field: str, findings: Findings
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
     """The column as float32 [M, K] and the null rows, bool [M]."""
-    if source.column not in table.schema.names:
-        findings.refuse(
-            "NO_TEACHER_COLUMN",
-            field,
-            f"no column {source.column!r}, which spec.teacher.column.outputs asks for; add it or correct the outputs",
-        )
-        return None
     column = table[source.column]
     width = len(source.class_names)
     if not is_list(column.type) or not is_number(column.type.value_type):
@@ -143,7 +188,7 @@ def _read_outputs(
         findings.refuse(
             "WRONG_LENGTH",
             field,
-            f"{source.column!r} does not hold one number for each of the {width} spec.teacher.column.class_names",
+            f"{source.column!r} does not hold one number for each of the {width} {source_field}.class_names",
             int(misfit.sum()),
             first_ids(ids, misfit),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ from numpy.typing import NDArray
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError, NonFiniteError
 from kdaif.records.spec import DistillationSpec
-from kdaif.records.teachers import ColumnTeacher
+from kdaif.records.teachers import ColumnTeacher, EnsembleTeacher, OnnxTeacher, TrainedTeacher, TransformerTeacher
 from kdaif.students import Student
+from kdaif.teachers.ensemble import combined
+from kdaif.teachers.onnx_teacher import onnx_outputs
+from kdaif.teachers.outputs import TeacherOutputs
 from kdaif.teachers.planted_noise import plant_noise
-from kdaif.teachers.trained import train_teacher
+from kdaif.teachers.remembered import Remember, always_make
+from kdaif.teachers.trained import trained_outputs
+from kdaif.teachers.transformer_teacher import transformer_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +33,10 @@ class SoftTargets:
         logits: float32 `[N_u, C]`, in the order of `class_names`.
         test_logits: float32 `[N_test, C]`; None where the teacher cannot be run.
         planted: bool `[N_u]`, rows corrupted on purpose; None when none were.
-        network: the teacher in eval mode on the CPU; None where none was trained.
+        network: the teacher in eval mode on the CPU; None where it is not one trained network.
         external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
+        labeled_logits: float32 `[N_l, C]`, each row of L as heard from a teacher that was trained without it; None
+            where the teacher has no folds.
     """
 
     logits: NDArray[np.float32]
@@ -36,34 +44,71 @@ class SoftTargets:
     planted: NDArray[np.bool_] | None
     network: Student | None
     external_logits: NDArray[np.float32] | None = None
+    labeled_logits: NDArray[np.float32] | None = None
 
 
-def soft_targets(spec: DistillationSpec, data: DistillationData, device: torch.device) -> SoftTargets:
-    """Trains the teacher on L, or reads the column that came with U; then plants the noise of a rehearsal.
+def soft_targets(
+    spec: DistillationSpec,
+    data: DistillationData,
+    device: torch.device,
+    *,
+    models: Mapping[str, Path] | None = None,
+    remember: Remember = always_make,
+) -> SoftTargets:
+    """Asks the teacher, or each member of an ensemble; then plants the noise of a rehearsal.
+
+    Args:
+        spec: the job.
+        data: its rows.
+        device: where networks train and encoders run; a model file of the user's own runs on the CPU.
+        models: local model file by role of ``spec.dataset_ids()``.
+        remember: keeps what model files said about rows.
 
     Raises:
-        NonFiniteError: a soft target is NaN or infinite.
+        NonFiniteError: a soft target is NaN or infinite, or a teacher's loss became so.
         InvalidDataError: the job's teacher is a column, and the rows hold none.
-        InvalidInputError: the teacher's architecture does not fit the data.
+        InvalidInputError: the teacher does not fit the data, or its model file cannot be used.
+        OutOfMemoryError: a model file needs more memory than it may have.
+        FailedPreconditionError: the worker lacks a library that the teacher needs.
     """
-    test_logits: NDArray[np.float32] | None = None
-    external_logits: NDArray[np.float32] | None = None
-    network: Student | None = None
-    if isinstance(spec.teacher.source, ColumnTeacher):
-        if data.unlabeled.teacher_logits is None:
-            raise InvalidDataError("spec.teacher.source is a column, but the unlabelled rows hold no teacher logits")
-        logits = data.unlabeled.teacher_logits.astype(np.float32)
-    else:
-        teacher = train_teacher(spec.teacher.source, spec.training, data, device)
-        logits = teacher.logits(data.unlabeled.features)
-        test_logits = teacher.logits(data.test.features)
-        external_logits = None if data.external is None else teacher.logits(data.external.features)
-        network = copy.deepcopy(teacher.network).to("cpu")
+    outputs = [
+        _ask(spec, position, data, device, models or {}, remember) for position in range(len(spec.teacher.members))
+    ]
+    said = outputs[0]
+    if isinstance(spec.teacher.source, EnsembleTeacher):
+        fields = [spec.teacher.member_field(position) for position in range(len(outputs))]
+        said = combined(spec.teacher.source, outputs, data.validation.labels, fields)
+    logits = said.unlabeled
     _check_finite(logits, data.unlabeled.ids)
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
         logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed)
-    return SoftTargets(logits, test_logits, planted, network, external_logits)
+    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled)
+
+
+def _ask(
+    spec: DistillationSpec,
+    position: int,
+    data: DistillationData,
+    device: torch.device,
+    models: Mapping[str, Path],
+    remember: Remember,
+) -> TeacherOutputs:
+    """What one member says."""
+    single = not isinstance(spec.teacher.source, EnsembleTeacher)
+    role, field = "teacher" if single else f"teacher_{position}", spec.teacher.member_field(position)
+    match spec.teacher.members[position]:
+        case ColumnTeacher():
+            logits = data.unlabeled.teacher_logits if single else data.unlabeled.member_logits.get(position)
+            if logits is None:
+                raise InvalidDataError(f"{field} is a column, but the unlabelled rows hold no teacher logits")
+            return TeacherOutputs(logits.astype(np.float32), data.validation.member_logits.get(position))
+        case TrainedTeacher() as source:
+            return trained_outputs(source, spec.training, data, device, field)
+        case OnnxTeacher() as source:
+            return onnx_outputs(source, data, models[role], field, remember)
+        case TransformerTeacher() as source:
+            return transformer_outputs(source, data, models[role], spec.training.seed, device, field, remember)
 
 
 def _check_finite(logits: NDArray[np.float32], ids: NDArray[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
 from kdaif.records.teachers import TrainedTeacher, teacher_network_of
 from kdaif.students import Student, build_student
+from kdaif.teachers.folds import stratified_folds, taken
+from kdaif.teachers.outputs import TeacherOutputs, asked_parts, mean_of_probabilities
 
 # Epochs without a lower validation loss after which training ends.
 _PATIENCE = 20
@@ -40,8 +43,49 @@ class TeacherNetwork:
         return logits
 
 
+def trained_outputs(
+    source: TrainedTeacher, training: Training, data: DistillationData, device: torch.device, field: str
+) -> TeacherOutputs:
+    """Trains the network, or the several whose probabilities are averaged, and asks about every part.
+
+    Several differ in their seed; of folds, each is trained without one fold of L as well, and rows of L hear the one
+    that never saw them.
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite.
+        InvalidInputError: the architecture does not fit the data, or L is too small for the folds.
+    """
+    parts = asked_parts(data)
+    if source.networks == source.folds == 1:
+        teacher = train_teacher(source, training, data, device, field=field)
+        said = {name: teacher.logits(rows.features) for name, rows in parts.items()}
+        return TeacherOutputs.of_parts(said, network=copy.deepcopy(teacher.network).to("cpu"))
+    labels = data.labeled.labels
+    folds = np.full(len(labels), -1)
+    if source.folds > 1:
+        folds = stratified_folds(labels, source.folds, training.seed, f"{field}.folds")
+    labeled = np.empty((len(labels), len(data.class_names)), dtype=np.float32)
+    answers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in parts}
+    for position in range(max(source.networks, source.folds)):
+        unseen = folds == position
+        seeded = training.model_copy(update={"seed": training.seed + position})
+        seen = dataclasses.replace(data, labeled=taken(data.labeled, ~unseen))
+        teacher = train_teacher(source, seeded, seen, device, field=field)
+        for name, rows in parts.items():
+            answers[name].append(teacher.logits(rows.features))
+        if unseen.any():
+            labeled[unseen] = teacher.logits(data.labeled.features[unseen])
+    said = {name: mean_of_probabilities(answer) for name, answer in answers.items()}
+    return TeacherOutputs.of_parts(said, labeled=labeled if source.folds > 1 else None)
+
+
 def train_teacher(
-    source: TrainedTeacher, training: Training, data: DistillationData, device: torch.device
+    source: TrainedTeacher,
+    training: Training,
+    data: DistillationData,
+    device: torch.device,
+    *,
+    field: str = "spec.teacher.train",
 ) -> TeacherNetwork:
     """Cross-entropy on L with AdamW; keeps the parameters of the lowest loss on V. The test rows have no say.
 
@@ -50,6 +94,7 @@ def train_teacher(
         training: batch size, learning rate, weight decay and seed, shared with the student.
         data: L trains and V stops; the inputs are standardised by U and L.
         device: where to train.
+        field: where ``source`` stands in the request.
 
     Raises:
         NonFiniteError: the loss became NaN or infinite.
@@ -62,7 +107,7 @@ def train_teacher(
         len(data.class_names),
         reference,
         training.seed,
-        field="spec.teacher.train.architecture",
+        field=f"{field}.architecture",
     ).to(device)
     features, labels = _on(device, data.labeled.features), _on(device, data.labeled.labels)
     held_out, held_out_labels = _on(device, data.validation.features), _on(device, data.validation.labels)

@@ -1,0 +1,40 @@
+"""What a model said, so that it need not be asked twice. Where it is kept is the caller's business."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Remember = Callable[[str, Callable[[], NDArray[np.float32]]], NDArray[np.float32]]
+"""Gives what is kept under a key, or else makes it, keeps it and gives it."""
+
+
+def always_make(key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Keeps nothing."""
+    return make()
+
+
+def output_key(model: Path, rows: Iterable[NDArray[Any]], options: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of all that decides what a model says.
+
+    Args:
+        model: its file.
+        rows: the inputs, part by part; arrays of numbers, or of str.
+        options: how it is asked; JSON values.
+    """
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    with model.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    for part in rows:
+        if part.dtype == object:
+            digest.update(json.dumps(part.tolist()).encode())
+        else:
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()

@@ -1,0 +1,198 @@
+"""A frozen text encoder with a linear head that is trained on the labelled rows."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from kdaif.datasets import DistillationData, Rows
+from kdaif.errors import FailedPreconditionError, InvalidInputError
+from kdaif.model_files import TransformerSignature, inspect_transformer, unpack_transformer
+from kdaif.records.teachers import TransformerTeacher
+from kdaif.teachers.folds import stratified_folds
+from kdaif.teachers.outputs import Logits, TeacherOutputs, asked_parts, log_softmax, mean_of_probabilities, split_parts
+from kdaif.teachers.remembered import Remember, output_key
+
+_TEXTS_PER_PASS = 32
+# Inverse strengths of the head's L2 penalty; V chooses.
+_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+_SMALLEST_PROBABILITY = 1e-12
+# These count positions from the padding piece on, so so many of the positions are never used.
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet")
+
+
+def transformer_outputs(
+    source: TransformerTeacher,
+    data: DistillationData,
+    model: Path,
+    seed: int,
+    device: torch.device,
+    field: str,
+    remember: Remember,
+) -> TeacherOutputs:
+    """Encodes all texts once, then fits logistic regressions on the standardised vectors of L.
+
+    With ``folds`` above 1 there is a head for each fold, trained without it: rows of L hear the one that never saw
+    them, all others the mean of the heads' probabilities. The strength of the penalty is that of the lowest loss on V.
+
+    Args:
+        source: pooling, longest text and folds.
+        data: text rows.
+        model: the packed directory.
+        seed: chooses the folds.
+        device: where the encoder runs.
+        field: where ``source`` stands in the request.
+        remember: keeps the vectors by model, texts and options.
+
+    Raises:
+        InvalidInputError: no texts; the archive is refused by `inspect_transformer`, or is no encoder; or L is too
+            small for the folds.
+        FailedPreconditionError: the worker has no ``transformers``.
+    """
+    asked = asked_parts(data)
+    parts = {"labeled": data.labeled, **asked}
+    texts = [_texts(rows, field) for rows in parts.values()]
+    try:
+        signature = inspect_transformer(model)
+    except InvalidInputError as error:
+        raise InvalidInputError.of(f"{field}.model", error.violations[0].description) from error
+    _check_length(source, signature, field)
+    options = {"kind": "transformer", "pooling": source.pooling, "max_tokens": source.max_tokens}
+    stacked = remember(output_key(model, texts, options), lambda: _encoded(source, texts, model, device, field))
+    mean, scale = stacked.mean(axis=0), stacked.std(axis=0)
+    vectors = split_parts((stacked - mean) / np.where(scale > 0, scale, 1), parts)
+    labels, classes = data.labeled.labels, len(data.class_names)
+    strength = min(
+        _STRENGTHS,
+        key=lambda tried: _loss(_Head(vectors["labeled"], labels, classes, tried), vectors, data.validation.labels),
+    )
+    if source.folds == 1:
+        head = _Head(vectors["labeled"], labels, classes, strength)
+        return TeacherOutputs.of_parts({name: head.logits(vectors[name]) for name in asked})
+    folds = stratified_folds(labels, source.folds, seed, f"{field}.folds")
+    labeled = np.empty((len(labels), classes), dtype=np.float32)
+    answers: dict[str, list[Logits]] = {name: [] for name in asked}
+    for fold in range(source.folds):
+        unseen = folds == fold
+        head = _Head(vectors["labeled"][~unseen], labels[~unseen], classes, strength)
+        labeled[unseen] = head.logits(vectors["labeled"][unseen])
+        for name in asked:
+            answers[name].append(head.logits(vectors[name]))
+    said = {name: mean_of_probabilities(answer) for name, answer in answers.items()}
+    return TeacherOutputs.of_parts(said, labeled=labeled)
+
+
+class _Head:
+    """Multinomial logistic regression; classes without a row get next to no probability."""
+
+    def __init__(self, vectors: NDArray[np.float32], labels: NDArray[np.int64], classes: int, strength: float) -> None:
+        self._classes = classes
+        self._known = np.unique(labels)
+        self._model: LogisticRegression | None = None
+        if len(self._known) > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # near enough is a teacher too
+                self._model = LogisticRegression(C=strength, max_iter=500).fit(vectors, labels)
+
+    def logits(self, vectors: NDArray[np.float32]) -> Logits:
+        """float32 ``[N, C]``: logarithms of probabilities."""
+        probabilities = np.full((len(vectors), self._classes), _SMALLEST_PROBABILITY)
+        probabilities[:, self._known] = 1.0 if self._model is None else self._model.predict_proba(vectors)
+        logits: Logits = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY)).astype(np.float32)
+        return logits
+
+
+def _loss(head: _Head, vectors: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> float:
+    said = log_softmax(head.logits(vectors["validation"]))
+    return float(-said[np.arange(len(labels)), labels].mean())
+
+
+def _texts(rows: Rows, field: str) -> NDArray[Any]:
+    if rows.texts is None:
+        raise InvalidInputError.of(field, "the rows hold no text; a transformer reads a 'text' column")
+    return rows.texts
+
+
+def _check_length(source: TransformerTeacher, signature: TransformerSignature, field: str) -> None:
+    longest = signature.max_tokens
+    if longest and signature.family in _OFFSET_FAMILIES:
+        longest -= 2
+    if longest and source.max_tokens > longest:
+        raise InvalidInputError.of(
+            f"{field}.max_tokens", f"is {source.max_tokens}, and the model reads at most {longest} word pieces"
+        )
+
+
+def _encoded(
+    source: TransformerTeacher, texts: list[NDArray[Any]], model: Path, device: torch.device, field: str
+) -> NDArray[np.float32]:
+    """float32 ``[N, H]``: the pooled last layer of every text."""
+    transformers = _library()
+    with tempfile.TemporaryDirectory(prefix="kdaif-encoder-") as folder:
+        unpack_transformer(model, Path(folder))
+        try:
+            encoder = transformers.AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            )
+            tokenizer = _tokenizer(Path(folder) / "tokenizer.json", source.max_tokens)
+        except Exception as error:  # the library raises whatever it meets
+            raise InvalidInputError.of(
+                f"{field}.model", f"the encoder cannot be loaded: {str(error)[:1000]}; pack one that AutoModel loads"
+            ) from error
+        if getattr(encoder.config, "is_encoder_decoder", False):
+            raise InvalidInputError.of(f"{field}.model", "the model is an encoder with a decoder; pack an encoder")
+        encoder = encoder.to(device).eval()
+        return _pooled(source, encoder, tokenizer, [str(text) for part in texts for text in part], device)
+
+
+def _library() -> Any:
+    # Read when the library is loaded: nothing may be fetched, whatever a configuration names.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise FailedPreconditionError(
+            "a transformer teacher needs the library 'transformers', which this worker lacks; install "
+            "kdaif[transformers] where the workers run"
+        ) from error
+
+
+def _tokenizer(file: Path, max_tokens: int) -> Any:
+    tokenizer = importlib.import_module("tokenizers").Tokenizer.from_file(str(file))
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_padding()  # with piece 0, which the mask hides
+    return tokenizer
+
+
+def _pooled(
+    source: TransformerTeacher, encoder: Any, tokenizer: Any, texts: list[str], device: torch.device
+) -> NDArray[np.float32]:
+    # Texts of like length together: a batch costs as much as its longest.
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    found: list[Any] = [None] * len(texts)
+    for start in range(0, len(texts), _TEXTS_PER_PASS):
+        chosen = order[start : start + _TEXTS_PER_PASS]
+        encodings = tokenizer.encode_batch([texts[row] for row in chosen])
+        ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
+        mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=device)
+        with torch.inference_mode():
+            hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        if source.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:  # a text without any piece gives zeros
+            pooled = (hidden * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        for row, vector in zip(chosen, pooled.cpu().numpy(), strict=True):
+            found[row] = vector
+    stacked: NDArray[np.float32] = np.stack(found)
+    return stacked
