@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, overload
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import _convert, _upload
@@ -278,6 +281,18 @@ class Client:
         )
         answer = self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
         return _convert.job(answer.job).preflight
+
+    def rejected_rows(self, spec: Spec) -> pa.Table:
+        """The rows that a job of this spec would leave out, and why; nothing is queued.
+
+        Returns:
+            ``data_set`` (its role, such as ``unlabeled``), ``id`` as text, ``code``, ``field`` and ``reason``; a row is
+            there once. Of data that the server refuses, the rows found until then.
+        """
+        request = jobs_pb2.ReadRejectedRowsRequest(parent=self._parent, spec=spec_to_proto(spec, self.tenant))
+        with self._rpc.receive(self._rpc.jobs.ReadRejectedRows, request, timeout_s=self._submit_s) as answers:
+            data = b"".join(answer.data for answer in answers)
+        return pq.read_table(io.BytesIO(data))
 
     def get_job(self, name: str) -> Job:
         """One job, by resource name or id."""

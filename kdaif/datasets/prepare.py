@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kdaif.datasets.checked import Checked
 from kdaif.datasets.classes import (
     bind_class_names,
     label_codes,
@@ -50,13 +51,18 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
         spec: the job.
         files: local Parquet file by role, one for each role of ``spec.dataset_ids()``.
     """
+    return check(spec, files).report
+
+
+def check(spec: DistillationSpec, files: Mapping[str, Path]) -> Checked:
+    """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then."""
     findings = Findings()
     try:
         _examine(spec, files, findings)
     except InvalidInputError:
         if not findings.refused:
             raise
-    return findings.report()
+    return Checked(findings.report(), findings.rejected())
 
 
 def prepare(spec: DistillationSpec, files: Mapping[str, Path]) -> DistillationData:
@@ -88,7 +94,7 @@ def _examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Findin
     overrides = weight_overrides(unlabeled, findings)
     _refuse_oracle_without_truth(spec, truth, findings)
     for part in parts.values():
-        part.refuse_if_mostly_bad(findings)
+        part.refuse_if_mostly_bad(spec.checks.max_rejected_share, findings)
     findings.raise_if_refused()
     hashes = {role: content_hashes(part.features) for role, part in parts.items()}
     if logits is not None:
