@@ -1,0 +1,204 @@
+"""What an ONNX file asks for and answers, and whether it may be run at all. Read as data: nothing is executed.
+
+External data is how a model file reads other files of its host (CVE-2024-27318, CVE-2024-5187), so it is refused
+wherever a tensor can stand: initializers, attributes, subgraphs and functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from kdaif.errors import InvalidInputError
+
+MAX_BYTES = 1 << 30
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class OnnxTensor:
+    """One input or output.
+
+    Attributes:
+        name: in the graph.
+        dtype: numpy's name, such as ``float32``; ``string``; or the kind of a value that is no tensor.
+        shape: sizes of the axes, None for one that may change; None altogether where the file does not tell.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class OnnxSignature:
+    """Inputs that a caller must give (initializers are none), outputs, and the version of the standard operators."""
+
+    inputs: tuple[OnnxTensor, ...]
+    outputs: tuple[OnnxTensor, ...]
+    opset: int
+
+
+def inspect_onnx(path: Path) -> OnnxSignature:
+    """Reads the graph of a model file.
+
+    Raises:
+        InvalidInputError: over 1 GiB; no ONNX model; reads other files; holds an operator that is not in the standard
+            or that only makes sense in training; or has no input or no output.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise _refused(f"is {size} bytes, over {MAX_BYTES} (1 GiB); export a smaller model, or its outputs as a column")
+    model = _parsed(path)
+    _refuse_external_data(model)
+    _refuse_operators(model)
+    given = {tensor.name for tensor in model.graph.initializer}
+    given |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    signature = OnnxSignature(
+        inputs=tuple(_tensor(value) for value in model.graph.input if value.name not in given),
+        outputs=tuple(_tensor(value) for value in model.graph.output),
+        opset=max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0),
+    )
+    if not signature.inputs or not signature.outputs:
+        raise _refused("has no input or no output; export the whole model, from rows to class scores")
+    return signature
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise _refused("is no ONNX model; export it again and re-upload") from error
+    if not model.ir_version or not model.HasField("graph") or not model.graph.node:
+        raise _refused("holds no graph; export it again and re-upload")
+    if model.training_info:
+        raise _refused("holds a training graph; export it for inference")
+    return model
+
+
+def _refuse_external_data(model: onnx.ModelProto) -> None:
+    outside = [
+        tensor.name or "unnamed"
+        for tensor in _tensors(model)
+        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
+    if outside:
+        raise _refused(
+            f"keeps {len(outside)} tensors in other files ({_listed(outside)}), and kdaif never follows a model out of "
+            "its own file; save it in one: onnx.save_model(model, path, save_as_external_data=False)"
+        )
+
+
+def _refuse_operators(model: onnx.ModelProto) -> None:
+    functions = {(function.domain, function.name) for function in model.functions}
+    foreign, training = [], []
+    for node in _nodes(model):
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        if _trains(node):
+            training.append(name)
+        elif (node.domain, node.op_type) in functions:
+            continue
+        elif node.domain not in _DOMAINS or not onnx.defs.has(node.op_type, node.domain):
+            foreign.append(name)
+    if training:
+        raise _refused(f"holds training operators ({_listed(training)}); export it in eval mode")
+    if foreign:
+        raise _refused(
+            f"holds operators outside the ONNX standard ({_listed(foreign)}), which kdaif does not run; export it with "
+            "operators of the domains ai.onnx and ai.onnx.ml alone"
+        )
+
+
+def _trains(node: onnx.NodeProto) -> bool:
+    if "training" in node.domain:
+        return True
+    if node.op_type == "Dropout":
+        return len(node.input) > 2 and node.input[2] != ""
+    if node.op_type == "BatchNormalization":
+        return any(attribute.name == "training_mode" and attribute.i == 1 for attribute in node.attribute)
+    return False
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for graph in _graphs(model):
+        yield from graph.node
+    for function in model.functions:
+        yield from function.node
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    for graph in _graphs(model):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for attribute in _attributes(model):
+        yield from attribute.tensors
+        if attribute.HasField("t"):
+            yield attribute.t
+        inner = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+        for sparse in (*inner, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+
+
+def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    for node in _nodes(model):
+        yield from node.attribute
+    for function in model.functions:
+        yield from function.attribute_proto
+
+
+def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph and every subgraph, those of functions too."""
+    yield from _with_subgraphs(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _inside(node.attribute)
+        yield from _inside(function.attribute_proto)
+
+
+def _with_subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        yield from _inside(node.attribute)
+
+
+def _inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
+    for attribute in attributes:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from _with_subgraphs(graph)
+
+
+def _tensor(value: onnx.ValueInfoProto) -> OnnxTensor:
+    kind = value.type.WhichOneof("value") or "unknown"
+    if kind != "tensor_type":
+        return OnnxTensor(value.name, kind.removesuffix("_type"), None)
+    type_ = value.type.tensor_type
+    shape = None
+    if type_.HasField("shape"):
+        shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in type_.shape.dim)
+    return OnnxTensor(value.name, _dtype(type_.elem_type), shape)
+
+
+def _dtype(code: int) -> str:
+    if code == onnx.TensorProto.STRING:
+        return "string"
+    try:
+        return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code)).name)
+    except KeyError:
+        return "unknown"
+
+
+def _listed(names: list[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    shown = ", ".join(distinct[:_SHOWN])
+    return f"{shown} and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else shown
+
+
+def _refused(why: str) -> InvalidInputError:
+    return InvalidInputError.of("dataset", f"the model file {why}")
