@@ -1,24 +1,77 @@
-"""The short forms of the command line, such as ``mlp:64,32``, into a spec."""
+"""From the options of a command to a spec whose data sets and models are on the server."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kdaif_client._cli_forms import architecture, noise, teacher_of
 from kdaif_client._client import Client
 from kdaif_client._convert_spec import spec_from_json
-from kdaif_client.architectures import Architecture, Cnn, Mlp
 from kdaif_client.errors import InvalidArgument, NotFound
-from kdaif_client.spec import Spec, Training
-from kdaif_client.teachers import ColumnTeacher, PlantedNoise, Teacher, TrainedTeacher
+from kdaif_client.spec import Inputs, Spec, Training
+from kdaif_client.teachers import OnnxTeacher, TrainedTeacher, TransformerTeacher
 from kdaif_client.types import Dataset, DatasetState
 
-STUDENT_FORMS = "mlp, mlp:64,32, cnn or cnn:16,32"
-TEACHER_FORMS = "train, train:mlp:256,128, train:cnn:32,64, column:logits:cat,dog or column:probabilities:cat,dog"
-NOISE_FORMS = "class_swap:0.2 or symmetric:0.2"
+_ROLES = ("labeled", "unlabeled", "validation", "test", "external")
+_MODEL_SUFFIXES = frozenset({".onnx", ".safetensors"})
+
+
+@dataclass(frozen=True)
+class Given:
+    """What stood on the command line; ``None`` where an option was left out.
+
+    Attributes:
+        spec: file with a whole spec, which everything else goes over.
+        datasets: file, name or id by role.
+        training: fields of ``Training``.
+        others: fields of ``Spec`` itself.
+    """
+
+    spec: Path | None = None
+    datasets: Mapping[str, str | None] = field(default_factory=dict)
+    student: str | None = None
+    teacher: str | None = None
+    planted_noise: str | None = None
+    categorical: str | None = None
+    nullable: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+def given_of(options: Mapping[str, Any]) -> Given:
+    """What the options of ``kdaif submit`` and ``kdaif check`` say, by the names in ``_cli_options``."""
+    return Given(
+        spec=options["spec"],
+        datasets={role: options[role] for role in _ROLES},
+        student=options["student"],
+        teacher=options["teacher"],
+        planted_noise=options["planted_noise"],
+        categorical=options["categorical"],
+        nullable=options["nullable"],
+        training={name: options[name] for name in ("rounds", "seed", "seeds")},
+        others={name: options[name] for name in ("device", "max_runtime_s")},
+    )
+
+
+def spec_of(client: Client, given: Given, note: Callable[[str], None], *, command: str, progress: bool) -> Spec:
+    """The whole spec. Short forms are read before anything is uploaded, so that a slip costs nothing."""
+    base = read_spec(given.spec) if given.spec is not None else Spec(labeled="", unlabeled="")
+    _require_data(
+        given.datasets.get("labeled") or base.labeled, given.datasets.get("unlabeled") or base.unlabeled, command
+    )
+    changed = overridden(base, given)
+    found: dict[str, Any] = {
+        role: find_dataset(client, text, note, progress=progress) for role, text in given.datasets.items() if text
+    }
+    teacher = changed.teacher
+    if given.teacher is not None and isinstance(teacher, OnnxTeacher | TransformerTeacher):
+        model = find_dataset(client, str(teacher.model), note, progress=progress)
+        changed = replace(changed, teacher=replace(teacher, model=model))
+    return replace(changed, **found)
 
 
 def read_spec(file: Path) -> Spec:
@@ -32,75 +85,33 @@ def read_spec(file: Path) -> Spec:
     return spec_from_json(document)
 
 
-def overridden(
-    spec: Spec,
-    *,
-    datasets: dict[str, Dataset | str | None],
-    student: str | None,
-    teacher: str | None,
-    planted_noise: str | None,
-    training: dict[str, Any],
-    others: dict[str, Any],
-) -> Spec:
-    """The spec with every option that was given in place of what it said."""
-    given: dict[str, Any] = {role: dataset for role, dataset in datasets.items() if dataset is not None}
-    given |= {name: value for name, value in others.items() if value is not None}
-    if student is not None:
-        given["student"] = architecture(student, "--student")
-    if teacher is not None:
-        given["teacher"] = teacher_of(teacher)
-    if planted_noise is not None:
-        given["teacher"] = replace(
-            given.get("teacher") or spec.teacher or TrainedTeacher(), planted_noise=noise(planted_noise)
-        )
-    numbers = {name: value for name, value in training.items() if value is not None}
+def overridden(spec: Spec, given: Given) -> Spec:
+    """The spec with every option that was given, but for the data sets, in place of what it said."""
+    changes = {name: value for name, value in given.others.items() if value is not None}
+    if given.student is not None:
+        changes["student"] = architecture(given.student, "--student")
+    if given.teacher is not None:
+        changes["teacher"] = teacher_of(given.teacher)
+    if given.planted_noise is not None:
+        teacher = changes.get("teacher") or spec.teacher or TrainedTeacher()
+        changes["teacher"] = replace(teacher, planted_noise=noise(given.planted_noise))
+    columns = {"categorical_columns": given.categorical, "nullable_columns": given.nullable}
+    listed: dict[str, Any] = {name: tuple(text.split(",")) for name, text in columns.items() if text}
+    if listed:
+        changes["inputs"] = replace(spec.inputs or Inputs(), **listed)
+    numbers = {name: value for name, value in given.training.items() if value is not None}
     if numbers:
-        given["training"] = replace(spec.training or Training(), **numbers)
-    return replace(spec, **given)
-
-
-def architecture(text: str, option: str) -> Architecture:
-    """``mlp``, ``mlp:64,32``, ``cnn`` or ``cnn:16,32``."""
-    kind, _, sizes = text.partition(":")
-    try:
-        widths = tuple(int(size) for size in sizes.split(",")) if sizes else None
-    except ValueError:
-        raise InvalidArgument.of(option, f"is {text!r}; write {STUDENT_FORMS}") from None
-    if kind == "mlp":
-        return Mlp(hidden_sizes=widths)
-    if kind == "cnn":
-        return Cnn(channels=widths)
-    raise InvalidArgument.of(option, f"is {text!r}; write {STUDENT_FORMS}")
-
-
-def teacher_of(text: str) -> Teacher:
-    """``train``, ``train:ARCHITECTURE``, or ``column:KIND:CLASSES``."""
-    kind, _, rest = text.partition(":")
-    if kind == "train":
-        return TrainedTeacher(architecture=architecture(rest, "--teacher") if rest else None)
-    outputs, _, names = rest.partition(":")
-    if kind == "column" and outputs in ("logits", "probabilities") and names:
-        return ColumnTeacher(outputs=outputs, class_names=tuple(names.split(",")))  # type: ignore[arg-type]
-    why = " (the class of each position is never guessed)" if kind == "column" and not names else ""
-    raise InvalidArgument.of("--teacher", f"is {text!r}; write {TEACHER_FORMS}{why}")
-
-
-def noise(text: str) -> PlantedNoise:
-    """``class_swap:0.2`` or ``symmetric:0.2``."""
-    kind, _, share = text.partition(":")
-    try:
-        return PlantedNoise(kind=kind, share=float(share))  # type: ignore[arg-type]
-    except ValueError:
-        raise InvalidArgument.of("--planted-noise", f"is {text!r}; write {NOISE_FORMS}") from None
+        changes["training"] = replace(spec.training or Training(), **numbers)
+    return replace(spec, **changes)
 
 
 def find_dataset(client: Client, given: str, note: Callable[[str], None], *, progress: bool) -> Dataset:
-    """The data set for a resource name, an id, a Parquet file (which is uploaded) or a display name."""
+    """The data set for a resource name, an id, a file or a model's folder (which is uploaded), or a display name."""
     if given.startswith("tenants/"):
         return client.get_dataset(given)
     path = Path(given)
-    if path.is_file():
-        return client.upload_dataset(path, name=path.stem, progress=progress)
+    if path.exists():
+        return upload_path(client, path, path.stem, progress=progress)
     if len(given) == 32 and all(digit in "0123456789abcdef" for digit in given):
         return client.get_dataset(given)
     found = [each for each in client.list_datasets() if each.display_name == given and each.state is DatasetState.READY]
@@ -113,3 +124,19 @@ def find_dataset(client: Client, given: str, note: Callable[[str], None], *, pro
     if len(found) > 1:
         note(f"{len(found)} data sets are called {given!r}; taking the newest, {newest.name}.")
     return newest
+
+
+def upload_path(client: Client, path: Path, name: str, *, progress: bool) -> Dataset:
+    """A Parquet file as a table, an ``.onnx`` or ``.safetensors`` file or a folder as a model."""
+    if path.is_dir() or path.suffix.lower() in _MODEL_SUFFIXES:
+        return client.upload_model(path, name, progress=progress)
+    return client.upload_dataset(path, name=name, progress=progress)
+
+
+def _require_data(labeled: object, unlabeled: object, command: str) -> None:
+    missing = [option for option, value in (("--labeled", labeled), ("--unlabeled", unlabeled)) if not value]
+    if missing:
+        raise InvalidArgument(
+            f"{' and '.join(missing)} missing. For example: "
+            f"kdaif {command} --labeled labeled.parquet --unlabeled pool.parquet"
+        )

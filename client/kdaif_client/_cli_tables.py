@@ -5,13 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdaif_client.types import ArmResult, Dataset, Finding, JobInfo, JobResult, JobState, SampleWeight
+from kdaif_client.types import (
+    ArmResult,
+    Dataset,
+    Estimate,
+    Finding,
+    JobInfo,
+    JobResult,
+    JobState,
+    Preflight,
+    SampleWeight,
+)
 
 _STATE_STYLES = {
     JobState.SUCCEEDED: "green",
@@ -101,6 +112,32 @@ def show_findings(findings: Iterable[Finding]) -> None:
         console.print(Text(f"  {finding}", _SEVERITY_STYLES.get(finding.severity, "dim")))
 
 
+def show_check(found: Preflight, rejected: int, written: Path | None) -> None:
+    """What the check of a job found: the findings as a table, the cost, and how many rows are left out."""
+    order = {"ERROR": 0, "WARNING": 1, "INFO": 2}
+    rows = [
+        (
+            Text(finding.severity, _SEVERITY_STYLES.get(finding.severity, "dim")),
+            finding.code,
+            finding.field,
+            f"{finding.row_count:,}" if finding.row_count else "",
+            finding.message,
+            ", ".join(finding.ids) + (", ..." if finding.ids and finding.row_count > len(finding.ids) else ""),
+        )
+        for finding in sorted(found.findings, key=lambda finding: order.get(finding.severity, 3))
+    ]
+    _show(("SEVERITY", "CODE", "FIELD", ">ROWS", "MESSAGE", "IDS"), rows, empty="Preflight found nothing to tell.")
+    show_estimate(found.estimate)
+    where = f"written to {written}" if written else "--rejected FILE writes them"
+    typer.echo(f"{rejected:,} rows rejected" + (f"; {where}" if rejected or written else ""))
+
+
+def show_estimate(estimate: Estimate | None) -> None:
+    """What a job is expected to cost, where the server says so."""
+    if estimate is not None:
+        typer.echo(f"Of the order of {_duration(estimate.seconds)} and {_size(estimate.memory_bytes)} of memory")
+
+
 def show_result(result: JobResult) -> None:
     """The arms and the verdict under them, on the test rows and on the external ones where there are any."""
     _show_arms(result.arms, result.verdict)
@@ -179,6 +216,13 @@ def _size(size: int) -> str:
         if size >= divisor:
             return f"{size / divisor:.1f} {unit}"
     return f"{size} B"
+
+
+def _duration(seconds: float) -> str:
+    for unit, divisor in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * divisor:
+            return f"{seconds / divisor:.0f} {unit}"
+    return f"{max(seconds, 1.0):.0f} seconds"
 
 
 def _when(time: datetime | None) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import _convert, _upload
 from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._job import Job
+from kdaif_client._models import kind_by_name, model_file
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
@@ -21,7 +27,7 @@ from kdaif_client.architectures import Architecture
 from kdaif_client.errors import InvalidArgument, Unavailable
 from kdaif_client.spec import Checks, Inputs, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import Teacher
-from kdaif_client.types import Dataset, Finding, JobState, StudentInfo
+from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
 
 __all__ = ["Client"]
 
@@ -102,6 +108,40 @@ class Client:
         """
         with parquet_file(data, name, y, ids) as file, byte_bar(f"Uploading {name}", shown=progress) as tell:
             return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell)
+
+    def upload_model(self, path: str | os.PathLike[str], name: str, *, progress: bool = False) -> Dataset:
+        """Uploads a model once, as ``upload_dataset`` does a table.
+
+        Args:
+            path: an ``.onnx`` file, for ``OnnxTeacher``; a Hugging Face directory, for ``TransformerTeacher``, of which
+                ``config.json``, the tokenizer's files and ``*.safetensors`` are sent; or a ``.safetensors`` file, for
+                ``initial_weights``.
+            name: what people call it.
+            progress: show a bar on the terminal's error stream.
+
+        Raises:
+            InvalidArgument: it is no such model, its weights are pickled, or the server refuses it.
+            NotFound: there is nothing at ``path``.
+        """
+        with model_file(Path(path)) as (file, kind), byte_bar(f"Uploading {name}", shown=progress) as tell:
+            return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell, kind)
+
+    def register_dataset(self, uri: str, name: str, *, kind: DatasetKind | str | None = None) -> Dataset:
+        """Makes a data set of a file that stays where it is. The server reads it once, to hash and check it.
+
+        Should the file change later, jobs that name the data set fail rather than train on other bytes. Deleting the
+        data set leaves the file alone.
+
+        Args:
+            uri: ``file:///path`` on the server's machine, or ``s3://bucket/key``; below what the server allows.
+            name: what people call it.
+            kind: default by the end of ``uri``: ``.onnx``, ``.safetensors``, ``.tar`` (a transformer), else a table.
+
+        Raises:
+            InvalidArgument: the server does not allow this place, or the file is not of this kind.
+            NotFound: there is no such file.
+        """
+        return _upload.register(self._rpc, self.tenant, uri, name, kind_by_name(uri) if kind is None else kind)
 
     def get_dataset(self, name: str) -> Dataset:
         """One data set, by resource name or id."""
@@ -273,11 +313,28 @@ class Client:
 
     def validate(self, spec: Spec) -> tuple[Finding, ...]:
         """What preflight finds in the data of a spec; nothing is queued."""
+        return self.preflight(spec).findings
+
+    def preflight(self, spec: Spec) -> Preflight:
+        """What preflight finds in the data of a spec, and what the job would cost; nothing is queued."""
         request = jobs_pb2.CreateDistillationJobRequest(
             parent=self._parent, spec=spec_to_proto(spec, self.tenant), validate_only=True
         )
         answer = self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
-        return _convert.job(answer.job).preflight
+        found = _convert.job(answer.job)
+        return Preflight(found.preflight, found.estimate)
+
+    def rejected_rows(self, spec: Spec) -> pa.Table:
+        """The rows that a job of this spec would leave out, and why; nothing is queued.
+
+        Returns:
+            ``data_set`` (its role, such as ``unlabeled``), ``id`` as text, ``code``, ``field`` and ``reason``; a row is
+            there once. Of data that the server refuses, the rows found until then.
+        """
+        request = jobs_pb2.ReadRejectedRowsRequest(parent=self._parent, spec=spec_to_proto(spec, self.tenant))
+        with self._rpc.receive(self._rpc.jobs.ReadRejectedRows, request, timeout_s=self._submit_s) as answers:
+            data = b"".join(answer.data for answer in answers)
+        return pq.read_table(io.BytesIO(data))
 
     def get_job(self, name: str) -> Job:
         """One job, by resource name or id."""

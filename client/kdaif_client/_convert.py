@@ -49,6 +49,15 @@ def dataset(message: datasets_pb2.Dataset) -> Dataset:
     )
 
 
+def kind_to_proto(kind: types.DatasetKind | str) -> datasets_pb2.Dataset.Kind.ValueType:
+    """The enum value of the same name."""
+    name = f"KIND_{str(kind).upper()}"
+    if name not in datasets_pb2.Dataset.Kind.keys() or name == "KIND_UNSPECIFIED":  # noqa: SIM118
+        known = ", ".join(known for known in types.DatasetKind if known is not types.DatasetKind.UNSPECIFIED)
+        raise InvalidArgument.of("kind", f"is {str(kind)!r}; choose from {known}")
+    return datasets_pb2.Dataset.Kind.Value(name)
+
+
 def job(message: jobs_pb2.DistillationJob) -> types.JobInfo:
     """One job."""
     return types.JobInfo(

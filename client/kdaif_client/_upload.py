@@ -13,7 +13,7 @@ from kdaif_proto.v1 import datasets_pb2 as pb
 from kdaif_client import _convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.errors import FailedPrecondition, InvalidArgument, KdaifClientError, ServerError
-from kdaif_client.types import Dataset, DatasetState
+from kdaif_client.types import Dataset, DatasetKind, DatasetState
 
 CHUNK_BYTES = 512 * 1024
 
@@ -22,24 +22,38 @@ _STREAM_S = 600.0
 _SLOWEST_BYTES_S = 64 * 1024
 # Creating and finishing make the server hash and publish the whole file.
 _CREATE_S = 120.0
+_REGISTER_S = 3600.0
 
 Progress = Callable[[int, int], None]
 
 
-def upload(rpc: Rpc, tenant: str, file: Path, name: str, patience_s: float, progress: Progress | None) -> Dataset:
+def upload(
+    rpc: Rpc,
+    tenant: str,
+    file: Path,
+    name: str,
+    patience_s: float,
+    progress: Progress | None,
+    kind: DatasetKind = DatasetKind.TABLE,
+) -> Dataset:
     """The data set made of ``file``. Bytes that the server knows are not sent.
 
     Args:
         rpc: the connection.
         tenant: owner of the data set.
-        file: a Parquet file.
+        file: a Parquet file, or a model of another kind.
         name: what people call it.
         patience_s: how long to go on without progress before giving up.
         progress: called with the bytes sent so far and the size, from another thread.
+        kind: what the file is.
     """
     size = file.stat().st_size
     request = pb.CreateDatasetRequest(
-        parent=f"tenants/{tenant}", display_name=name, sha256=_sha256(file), size_bytes=size
+        parent=f"tenants/{tenant}",
+        display_name=name,
+        sha256=_sha256(file),
+        size_bytes=size,
+        kind=_convert.kind_to_proto(kind),
     )
     answer = rpc.call(rpc.datasets.CreateDataset, request, timeout_s=max(_CREATE_S, rpc.timeout_s))
     dataset = _convert.dataset(answer.dataset)
@@ -63,6 +77,14 @@ def upload(rpc: Rpc, tenant: str, file: Path, name: str, patience_s: float, prog
         offset = committed
     _tell(progress, size, size)
     return dataset
+
+
+def register(rpc: Rpc, tenant: str, uri: str, name: str, kind: DatasetKind | str) -> Dataset:
+    """The data set of a file that the server reads where it is. It does so once, before it answers."""
+    request = pb.CreateDatasetRequest(
+        parent=f"tenants/{tenant}", display_name=name, uri=uri, kind=_convert.kind_to_proto(kind)
+    )
+    return _convert.dataset(rpc.call(rpc.datasets.CreateDataset, request, timeout_s=_REGISTER_S).dataset)
 
 
 def _write(rpc: Rpc, name: str, file: Path, offset: int, size: int, progress: Progress | None) -> tuple[Dataset, int]:

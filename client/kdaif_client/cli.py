@@ -10,8 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.parquet as pq
 import typer
 
+from kdaif_client import _cli_options as options
 from kdaif_client import _cli_tables as tables
 from kdaif_client._cli_session import (
     DEFAULT_TARGET,
@@ -26,17 +28,9 @@ from kdaif_client._cli_session import (
     note,
     print_json,
 )
-from kdaif_client._cli_submit import (
-    NOISE_FORMS,
-    STUDENT_FORMS,
-    TEACHER_FORMS,
-    find_dataset,
-    overridden,
-    read_spec,
-)
+from kdaif_client._cli_submit import given_of, spec_of, upload_path
 from kdaif_client._job import Job
-from kdaif_client.errors import InvalidArgument, JobFailed, MissingDependency
-from kdaif_client.spec import Spec
+from kdaif_client.errors import JobFailed, MissingDependency
 from kdaif_client.types import JobState
 
 __all__ = ["app", "main"]
@@ -73,17 +67,29 @@ def _options(
     """Distil a small student from a teacher, and see which samples helped or harmed."""
 
 
-@app.command(epilog="Example: [bold]kdaif upload pool.parquet --name pool[/]")
+@app.command(epilog="Example: [bold]kdaif upload pool.parquet --name pool[/]   or [bold]kdaif upload teacher.onnx[/]")
 def upload(
-    file: Annotated[Path, typer.Argument(help="A Parquet file.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|URI",
+            help="A Parquet, .onnx or .safetensors file, a Hugging Face folder; or file:///... or s3://..., which the "
+            "server reads where it is.",
+            show_default=False,
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="What people call it; default the file's name.")] = None,
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Upload a table. Known bytes are not sent again; a broken upload goes on where it stopped."""
+    """Upload a table or a model. Known bytes are not sent again; a broken upload goes on where it stopped."""
     with connection(target, tenant, on_interrupt="Stopped. The same command goes on where this one ended.") as client:
-        dataset = client.upload_dataset(file, name=name or file.stem, progress=bars_shown(as_json))
+        called = name or Path(file).stem
+        if "://" in file:
+            dataset = client.register_dataset(file, name=called)
+        else:
+            dataset = upload_path(client, Path(file), called, progress=bars_shown(as_json))
         print_json(dataset) if as_json else typer.echo(dataset.name)
 
 
@@ -108,34 +114,23 @@ def datasets(
     epilog="Example: [bold]kdaif submit --labeled labeled.parquet --unlabeled pool.parquet --student mlp:64 --wait[/]"
 )
 def submit(
-    labeled: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Rows with human labels.")] = None,
-    unlabeled: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="The pool that the teacher labels.")
-    ] = None,
-    validation: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="Labels that score the weights; default a share of --labeled."),
-    ] = None,
-    test: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Labels that only measure; default a share of --labeled.")
-    ] = None,
-    external: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="Labels of an outer set; the report repeats its claims there."),
-    ] = None,
-    student: Annotated[str | None, typer.Option(metavar="NET", help=f"{STUDENT_FORMS}.")] = None,
-    teacher: Annotated[str | None, typer.Option(metavar="TEACHER", help=f"{TEACHER_FORMS}.")] = None,
-    planted_noise: Annotated[
-        str | None, typer.Option(metavar="KIND:SHARE", help=f"A rehearsal with wrong soft targets: {NOISE_FORMS}.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of training and weighing; default 4.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds that each arm is trained with; default 3.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:0; default auto.")] = None,
-    max_runtime_s: Annotated[int | None, typer.Option(help="Wall-clock limit of one attempt; default a day.")] = None,
-    spec: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A whole spec as JSON; the other options go over it.")
-    ] = None,
+    context: typer.Context,
+    labeled: options.Labeled = None,
+    unlabeled: options.Unlabeled = None,
+    validation: options.Validation = None,
+    test: options.Test = None,
+    external: options.External = None,
+    student: options.Student = None,
+    teacher: options.Teacher = None,
+    planted_noise: options.PlantedNoise = None,
+    categorical: options.Categorical = None,
+    nullable: options.Nullable = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    seeds: options.Seeds = None,
+    device: options.Device = None,
+    max_runtime_s: options.MaxRuntime = None,
+    spec: options.SpecFile = None,
     name: Annotated[str, typer.Option(help="What people call the job.")] = "",
     request_id: Annotated[
         str | None, typer.Option(help="Makes the call safe to repeat: the same id gives the same job.")
@@ -151,32 +146,7 @@ def submit(
     Data sets are given by display name, id, resource name, or as a Parquet file, which is uploaded.
     """
     with connection(target, tenant) as client:
-        base = read_spec(spec) if spec is not None else Spec(labeled="", unlabeled="")
-        _require_data(labeled or base.labeled, unlabeled or base.unlabeled)
-        given = {
-            "labeled": labeled,
-            "unlabeled": unlabeled,
-            "validation": validation,
-            "test": test,
-            "external": external,
-        }
-        # Short forms are read before anything is uploaded, so that a slip costs nothing.
-        changed = overridden(
-            base,
-            student=student,
-            teacher=teacher,
-            planted_noise=planted_noise,
-            training={"rounds": rounds, "seed": seed, "seeds": seeds},
-            others={"device": device, "max_runtime_s": max_runtime_s},
-            datasets={},
-        )
-        found = {
-            role: find_dataset(client, text, note, progress=bars_shown(as_json)) if text else None
-            for role, text in given.items()
-        }
-        whole = overridden(
-            changed, datasets=dict(found), student=None, teacher=None, planted_noise=None, training={}, others={}
-        )
+        whole = spec_of(client, given_of(context.params), note, command="submit", progress=bars_shown(as_json))
         if validate_only:
             findings = client.validate(whole)
             print_json(findings) if as_json else tables.show_findings(findings)
@@ -191,7 +161,53 @@ def submit(
         else:
             typer.echo(job.name)
             tables.show_findings(job.info.preflight)
+            tables.show_estimate(job.info.estimate)
             note(f"Follow it with: kdaif watch {_id(job)}")
+
+
+@app.command(
+    epilog="Example: [bold]kdaif check --labeled labeled.parquet --unlabeled pool.parquet --rejected bad.parquet[/]"
+)
+def check(
+    context: typer.Context,
+    labeled: options.Labeled = None,
+    unlabeled: options.Unlabeled = None,
+    validation: options.Validation = None,
+    test: options.Test = None,
+    external: options.External = None,
+    student: options.Student = None,
+    teacher: options.Teacher = None,
+    planted_noise: options.PlantedNoise = None,
+    categorical: options.Categorical = None,
+    nullable: options.Nullable = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    seeds: options.Seeds = None,
+    device: options.Device = None,
+    max_runtime_s: options.MaxRuntime = None,
+    spec: options.SpecFile = None,
+    rejected: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows that are left out, and why, as Parquet.")
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Check the data of a job and say what it would cost; queue nothing.
+
+    Takes the options of submit. Ends with exit code 1 when the job would be refused.
+    """
+    with connection(target, tenant) as client:
+        whole = spec_of(client, given_of(context.params), note, command="check", progress=bars_shown(as_json))
+        found = client.preflight(whole)
+        rows = client.rejected_rows(whole)
+        if rejected is not None:
+            pq.write_table(rows, rejected)
+        if as_json:
+            print_json({"findings": found.findings, "estimate": found.estimate, "rejected_rows": len(rows)})
+        else:
+            tables.show_check(found, len(rows), rejected)
+        raise typer.Exit(1 if found.refuses else 0)
 
 
 @app.command(epilog="Example: [bold]kdaif watch 01m886kexk140fydjmht61s2se --json[/]")
@@ -322,15 +338,6 @@ def up(
         command += ["--data-dir", str(data_dir)] if data_dir is not None else []
         # In this process's place, so that signals and the exit code are the stack's own.
         os.execv(sys.executable, command)  # noqa: S606
-
-
-def _require_data(labeled: object, unlabeled: object) -> None:
-    missing = [option for option, value in (("--labeled", labeled), ("--unlabeled", unlabeled)) if not value]
-    if missing:
-        raise InvalidArgument(
-            f"{' and '.join(missing)} missing. For example: "
-            "kdaif submit --labeled labeled.parquet --unlabeled pool.parquet --wait"
-        )
 
 
 def _follow(job: Job, as_json: bool) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "JobInfo",
     "JobResult",
     "JobState",
+    "Preflight",
     "Progress",
     "SampleWeight",
     "StudentInfo",
@@ -185,6 +186,19 @@ class Estimate:
 
     seconds: float
     memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the server finds in the data of a job before it queues it. ``estimate`` is ``None`` where it is refused."""
+
+    findings: tuple[Finding, ...]
+    estimate: Estimate | None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a job of this spec would be refused."""
+        return any(finding.severity == "ERROR" for finding in self.findings)
 
 
 @dataclass(frozen=True)

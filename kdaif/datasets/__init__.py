@@ -1,7 +1,8 @@
 """Parquet in, checked rows out: ids unique, classes bound by name, parts disjoint. numpy and pyarrow only."""
 
+from kdaif.datasets.checked import Checked
 from kdaif.datasets.parquet import inspect
-from kdaif.datasets.prepare import preflight, prepare
+from kdaif.datasets.prepare import check, preflight, prepare
 from kdaif.datasets.rows import DistillationData, InputSignature, Rows
 
-__all__ = ["DistillationData", "InputSignature", "Rows", "inspect", "preflight", "prepare"]
+__all__ = ["Checked", "DistillationData", "InputSignature", "Rows", "check", "inspect", "preflight", "prepare"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,29 @@ from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.records import Finding, PreflightReport, Severity
 
 IDS_SHOWN = 10
+_NAME = pa.dictionary(pa.int32(), pa.string())
+REJECTED = pa.schema(
+    [("data_set", _NAME), ("id", pa.string()), ("code", _NAME), ("field", _NAME), ("reason", _NAME)],
+)
+
+
+@dataclass(frozen=True)
+class _Rejected:
+    """Rows that left a data set for one reason; their ids are an Arrow array, never a Python object for each."""
+
+    field: str
+    code: str
+    reason: str
+    ids: pa.Array
+
+    def table(self) -> pa.Table:
+        """In the form of REJECTED. The four texts are the same in every row and are kept once."""
+        role = self.field.removeprefix("spec.")
+        data_set, code, field, reason = (
+            pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(self.ids), dtype=np.int32)), pa.array([text]))
+            for text in (role, self.code, self.field, self.reason)
+        )
+        return pa.Table.from_arrays([data_set, self.ids.cast(pa.string()), code, field, reason], schema=REJECTED)
 
 
 class Findings:
@@ -19,6 +43,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._findings: list[Finding] = []
+        self._rejected: list[_Rejected] = []
 
     def info(self, code: str, field: str, message: str, rows: int = 0, ids: tuple[str, ...] = ()) -> None:
         """Something worth knowing; nothing to do."""
@@ -31,6 +56,26 @@ class Findings:
     def refuse(self, code: str, field: str, message: str, rows: int = 0, ids: tuple[str, ...] = ()) -> None:
         """Something that must be mended before the job can run."""
         self._findings.append(Finding(Severity.ERROR, code, field, message, rows, ids))
+
+    def reject(self, code: str, field: str, reason: str, ids: pa.Array, bad: NDArray[np.bool_]) -> None:
+        """Single rows that are not used, each of them kept for `rejected`; told as one warning.
+
+        Args:
+            code: of the finding.
+            field: the data set, such as ``spec.labeled``.
+            reason: why, and what happens to the rows.
+            ids: [N] int64 or string, of the data set.
+            bad: bool [N], the rows.
+        """
+        chosen = ids.filter(pa.array(bad))
+        self._rejected.append(_Rejected(field, code, reason, chosen))
+        self.warn(code, field, reason, len(chosen), first_ids(ids, bad))
+
+    def rejected(self) -> pa.Table:
+        """Every rejected row so far: ``data_set`` (its role), ``id`` (as text), ``code``, ``field`` and ``reason``."""
+        if not self._rejected:
+            return REJECTED.empty_table()
+        return pa.concat_tables([each.table() for each in self._rejected]).unify_dictionaries()
 
     @property
     def refused(self) -> bool:

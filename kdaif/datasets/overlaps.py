@@ -99,10 +99,5 @@ def _drop_shared(
     shared = part.keep & np.isin(hashes[role], hashes[other][parts[other].keep])
     if shared.any():
         part.keep = part.keep & ~shared
-        findings.warn(
-            code,
-            part.field,
-            f"rows have the same input as rows of {parts[other].field}; dropped here, kept there",
-            int(shared.sum()),
-            first_ids(part.ids, shared),
-        )
+        reason = f"rows have the same input as rows of {parts[other].field}; dropped here, kept there"
+        findings.reject(code, part.field, reason, part.ids, shared)

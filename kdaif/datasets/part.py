@@ -44,18 +44,18 @@ class Part:
         bad = bad & self.keep
         if bad.any():
             self.keep = self.keep & ~bad
-            count = int(bad.sum())
-            findings.warn(code, self.field, f"{reason}; these rows are not used", count, first_ids(self.ids, bad))
+            findings.reject(code, self.field, f"{reason}; these rows are not used", self.ids, bad)
 
     def refuse_if_mostly_bad(self, most: float, findings: Findings) -> None:
-        """More than this share of the rows rejected is no longer a matter of single rows."""
+        """A share of rejected rows above ``most`` (0 to 1) is no longer a matter of single rows."""
         rejected = int((~self.keep).sum())
-        if rejected > most * len(self.keep):
+        share = rejected / len(self.keep)
+        if share > most:
             findings.refuse(
                 "TOO_MANY_REJECTED",
                 self.field,
-                f"{rejected} of {len(self.keep)} rows are unusable, more than spec.checks.max_rejected_share = "
-                f"{most:g}; mend what the warnings name",
+                f"{rejected} of {len(self.keep)} rows are unusable, a share of {share:.4g} where "
+                f"spec.checks.max_rejected_share allows {most:.4g}; mend what the warnings name, or raise the bound",
                 rejected,
                 first_ids(self.ids, ~self.keep),
             )

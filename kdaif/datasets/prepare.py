@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdaif.datasets.checked import Checked
 from kdaif.datasets.classes import bind_class_names, label_codes, single_labels, spare_label_codes, truth_codes
 from kdaif.datasets.columns import LABEL
 from kdaif.datasets.division import check_part, labeled_rows, rows_of
@@ -36,13 +37,18 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
         spec: the job.
         files: local Parquet file by role, one for each role of ``spec.dataset_ids()``.
     """
+    return check(spec, files).report
+
+
+def check(spec: DistillationSpec, files: Mapping[str, Path]) -> Checked:
+    """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then."""
     findings = Findings()
     try:
         _examine(spec, files, findings, decode_pictures=False)
     except InvalidInputError:
         if not findings.refused:
             raise
-    return findings.report()
+    return Checked(findings.report(), findings.rejected())
 
 
 def prepare(spec: DistillationSpec, files: Mapping[str, Path]) -> DistillationData:

@@ -111,6 +111,7 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
                 sha256=request.sha256,
                 size_bytes=request.size_bytes,
                 state=ds.Dataset.STATE_UPLOADING,
+                kind=request.kind,
             )
             self.state.datasets[name].create_time.GetCurrentTime()
         return ds.CreateDatasetResponse(

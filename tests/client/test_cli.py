@@ -17,9 +17,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from kdaif_client import Cnn, ColumnTeacher, Mlp, PlantedNoise, TrainedTeacher, cli
-from kdaif_client._cli_submit import architecture, noise, teacher_of
+from kdaif_client import (
+    Auto,
+    Bag,
+    Cnn,
+    ColumnTeacher,
+    Mlp,
+    Mobilenet,
+    OnnxTeacher,
+    PlantedNoise,
+    Resnet,
+    TextEncoder,
+    TrainedTeacher,
+    TransformerTeacher,
+    cli,
+)
+from kdaif_client._cli_forms import architecture, noise, teacher_of
 from kdaif_client.errors import InvalidArgument
+from kdaif_proto.v1 import datasets_pb2 as ds
 from kdaif_proto.v1 import jobs_pb2 as jb
 from kdaif_proto.v1 import weights_pb2 as wt
 from typer.testing import CliRunner, Result
@@ -28,7 +43,7 @@ from tests.client.conftest import CLASSES, Bundle
 from tests.client.small_server import PARENT, SmallServer
 from tests.waiting import wait_for
 
-COMMANDS = ["upload", "datasets", "submit", "watch", "weights", "pull", "jobs", "cancel", "retry", "up"]
+COMMANDS = ["upload", "datasets", "submit", "check", "watch", "weights", "pull", "jobs", "cancel", "retry", "up"]
 
 
 def kdaif(server: SmallServer, *arguments: str) -> Result:
@@ -119,6 +134,29 @@ def test_submit_with_every_short_form(server: SmallServer, file: Path) -> None:
     assert "r1" in server.state.requests
 
 
+def test_a_model_is_uploaded_for_its_teacher_and_columns_are_named(
+    server: SmallServer, file: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "net.onnx"
+    model.write_bytes(b"the small server does not look inside")
+    data = ("--labeled", str(file), "--unlabeled", str(file), "--categorical", "city,shop", "--nullable", "age")
+    teacher = ("--teacher", f"onnx:{model}:probabilities:cat,dog", "--student", "auto:max_kb=200")
+    (job,) = lines(kdaif(server, "submit", *data, *teacher, "--json"))
+    uploaded = {dataset.display_name: dataset for dataset in server.state.datasets.values()}
+    assert uploaded["net"].kind == ds.Dataset.KIND_ONNX
+    assert job["spec"]["teacher"] == {
+        "onnx": {
+            "model": uploaded["net"].name,
+            "outputs": "OUTPUTS_PROBABILITIES",
+            "class_names": ["cat", "dog"],
+        }
+    }
+    assert job["spec"]["inputs"] == {"categorical_columns": ["city", "shop"], "nullable_columns": ["age"]}
+    assert job["spec"]["student"] == {"auto": {"max_kb": 200.0}}
+    (again,) = lines(kdaif(server, "submit", *data, "--teacher", "transformer:net", "--json"))
+    assert again["spec"]["teacher"]["transformer"]["model"] == uploaded["net"].name
+
+
 def test_a_spec_file_goes_round_and_options_go_over_it(server: SmallServer, file: Path, tmp_path: Path) -> None:
     first = kdaif(server, "submit", "--labeled", str(file), "--unlabeled", str(file), "--student", "mlp:9", "--json")
     spec = tmp_path / "spec.json"
@@ -138,7 +176,7 @@ def test_a_spec_file_goes_round_and_options_go_over_it(server: SmallServer, file
     [
         (["submit"], 2, "--labeled and --unlabeled missing"),
         (["submit", "--labeled", "nothere", "--unlabeled", "nothere"], 3, "'nothere' is neither a file here nor"),
-        (["submit", "--labeled", "x", "--unlabeled", "y", "--student", "vit"], 2, "write mlp, mlp:64,32"),
+        (["submit", "--labeled", "x", "--unlabeled", "y", "--student", "vit"], 2, "auto:max_kb=200,max_ms=0.5, mlp"),
         (["submit", "--labeled", "x", "--unlabeled", "y", "--teacher", "column:logits"], 2, "never guessed"),
         (["submit", "--spec", "/nowhere.json"], 3, "There is no file /nowhere.json"),
         (["upload", "/nowhere.parquet"], 3, "There is no file /nowhere.parquet"),
@@ -303,10 +341,28 @@ def test_short_forms() -> None:
     assert teacher_of("train:cnn:8") == TrainedTeacher(Cnn((8,)))
     assert teacher_of("column:logits:cat,dog") == ColumnTeacher("logits", ("cat", "dog"))
     assert noise("symmetric:0.5") == PlantedNoise("symmetric", 0.5)
-    for wrong in ("mlp:a", "mlp:64,", "", "rnn:3"):
+    assert architecture("auto", "x") == Auto()
+    assert architecture("auto:max_kb=200,max_ms=0.5", "x") == Auto(max_kb=200.0, max_ms=0.5)
+    assert architecture("bag", "x") == Bag()
+    assert architecture("bag:64", "x") == Bag(embedding_size=64)
+    assert architecture("text_encoder", "x") == TextEncoder()
+    assert architecture("resnet:16,32", "x") == Resnet(channels=(16, 32))
+    assert architecture("mobilenet", "x") == Mobilenet()
+    assert teacher_of("column:label") == ColumnTeacher("label")
+    assert teacher_of("transformer:my model") == TransformerTeacher("my model")
+    assert teacher_of("onnx:a/b.onnx:logits:cat,dog") == OnnxTeacher("a/b.onnx", "logits", ("cat", "dog"))
+    for wrong in ("mlp:a", "mlp:64,", "", "rnn:3", "auto:200", "auto:max_mb=2", "bag:a", "text_encoder:3"):
         with pytest.raises(InvalidArgument):
             architecture(wrong, "--student")
-    for wrong in ("column:guess:a,b", "train:rnn", "human"):
+    for wrong in (
+        "column:guess:a,b",
+        "train:rnn",
+        "human",
+        "onnx:m.onnx",
+        "onnx:m:logits:",
+        "transformer:",
+        "column:logits",
+    ):
         with pytest.raises(InvalidArgument):
             teacher_of(wrong)
     with pytest.raises(InvalidArgument):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kdaif_proto.v1 import jobs_pb2 as pb
 from kdaif_proto.v1 import jobs_pb2_grpc
 
@@ -21,6 +24,7 @@ from kdaif_server.services.paging import decode_token, encode_token, page_size
 
 _WAIT_EVENTS_S = 5.0
 _MAX_REQUEST_ID = 128
+_CHUNK_BYTES = 256 * 1024
 
 
 class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
@@ -47,7 +51,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             )
             if known is not None:
                 return pb.CreateDistillationJobResponse(job=job_to_proto(known))
-        report = await asyncio.to_thread(self._preflight, tenant, spec)
+        report = (await asyncio.to_thread(self._check, tenant, spec)).report
         if request.validate_only:
             job = _unqueued(tenant, spec, report, request.display_name)
             return pb.CreateDistillationJobResponse(job=job_to_proto(job))
@@ -115,6 +119,16 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
                 yield pb.WatchDistillationJobResponse(event=event_to_proto(event))
                 after = event.sequence
 
+    async def ReadRejectedRows(
+        self, request: pb.ReadRejectedRowsRequest, context: Any
+    ) -> AsyncIterator[pb.ReadRejectedRowsResponse]:
+        """The rows that a job would leave out, as one Parquet file; of refused data those found until then."""
+        tenant = parse_parent(request.parent)
+        spec = spec_from_proto(request.spec, tenant)
+        data = await asyncio.to_thread(lambda: _parquet(self._check(tenant, spec).rejected))
+        for start in range(0, len(data), _CHUNK_BYTES):
+            yield pb.ReadRejectedRowsResponse(data=data[start : start + _CHUNK_BYTES])
+
     async def _wait_events(self, tenant: str, job_id: str, after: int) -> list[Any]:
         waiting = asyncio.ensure_future(
             self._queue.wait_events(tenant, job_id, after_sequence=after, timeout_s=_WAIT_EVENTS_S)
@@ -129,7 +143,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             stopping.cancel()
             waiting.cancel()
 
-    def _preflight(self, tenant: str, spec: DistillationSpec) -> PreflightReport:
+    def _check(self, tenant: str, spec: DistillationSpec) -> datasets.Checked:
         files: dict[str, Path] = {}
         missing: list[FieldViolation] = []
         for role, dataset_id in spec.dataset_ids().items():
@@ -140,7 +154,13 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
                 missing.append(FieldViolation(field, str(error)))
         if missing:
             raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in missing), tuple(missing))
-        return datasets.preflight(spec, files)
+        return datasets.check(spec, files)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
 
 
 def _refusal(report: PreflightReport) -> InvalidInputError:

@@ -1,0 +1,66 @@
+"""`kdaif check` against a real server: a table, the rejected rows, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from kdaif_client import cli
+from typer.testing import CliRunner, Result
+
+from tests.e2e.conftest import Stack
+
+RNG = np.random.default_rng(2)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    labeled, pool = tmp_path / "labeled.parquet", tmp_path / "pool.parquet"
+    label = list(np.tile(["cat", "dog", "owl"], 40))
+    pq.write_table(pa.table({"id": range(120), "x": RNG.normal(size=120), "label": label}), labeled)
+    values = RNG.normal(size=50)
+    values[7] = np.inf
+    pq.write_table(pa.table({"id": range(50), "x": values}), pool)
+    return ["--labeled", str(labeled), "--unlabeled", str(pool)]
+
+
+def check(stack: Stack, *arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["check", *arguments], env={"KDAIF_TARGET": stack.target, "COLUMNS": "120"})
+
+
+def test_findings_are_a_table_and_the_rejected_rows_a_file(stack: Stack, files: list[str], tmp_path: Path) -> None:
+    result = check(stack, *files)
+    assert result.exit_code == 0, result.output
+    header, *rows = [line.split("\t") for line in result.stdout.splitlines() if "\t" in line]
+    assert header == ["SEVERITY", "CODE", "FIELD", "ROWS", "MESSAGE", "IDS"]
+    (bad,) = [row for row in rows if row[1] == "NON_FINITE_FEATURE"]
+    assert (bad[0], bad[2], bad[3], bad[5]) == ("WARNING", "spec.unlabeled", "1", "7")
+    assert "1 rows rejected; --rejected FILE writes them" in result.stdout
+    result = check(stack, *files, "--rejected", str(tmp_path / "bad.parquet"))
+    assert "written to" in result.stdout
+    (row,) = pq.read_table(tmp_path / "bad.parquet").to_pylist()
+    assert (row["id"], row["code"]) == ("7", "NON_FINITE_FEATURE")
+
+
+def test_json_and_the_exit_code_of_a_refusal(stack: Stack, files: list[str], tmp_path: Path) -> None:
+    result = check(stack, *files, "--json")
+    assert (result.exit_code, json.loads(result.stdout)["rejected_rows"]) == (0, 1)
+    document = {"checks": {"max_rejected_share": 0.0}}
+    (tmp_path / "spec.json").write_text(json.dumps(document))
+    result = check(stack, *files, "--spec", str(tmp_path / "spec.json"), "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert [finding["code"] for finding in told["findings"] if finding["severity"] == "ERROR"] == ["TOO_MANY_REJECTED"]
+    assert told["rejected_rows"] == 1
+
+
+def test_nothing_is_queued_and_a_slip_names_the_command(stack: Stack, files: list[str]) -> None:
+    assert check(stack, *files[:2]).exit_code == 2
+    assert "kdaif check --labeled" in check(stack, *files[:2]).stderr
+    assert "auto:max_kb=200" in check(stack, *files, "--student", "rnn:3").stderr
+    listed = CliRunner().invoke(cli.app, ["jobs", "--json"], env={"KDAIF_TARGET": stack.target})
+    assert listed.stdout == ""
