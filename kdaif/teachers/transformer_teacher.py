@@ -142,7 +142,7 @@ def _encoded(
         unpack_transformer(model, Path(folder))
         try:
             encoder = transformers.AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
             tokenizer = _tokenizer(Path(folder) / "tokenizer.json", source.max_tokens)
         except Exception as error:  # the library raises whatever it meets
@@ -151,7 +151,7 @@ def _encoded(
             ) from error
         if getattr(encoder.config, "is_encoder_decoder", False):
             raise InvalidInputError.of(f"{field}.model", "the model is an encoder with a decoder; pack an encoder")
-        encoder = encoder.to(device).eval()
+        encoder = encoder.float().to(device).eval()
         return _pooled(source, encoder, tokenizer, [str(text) for part in texts for text in part], device)
 
 
