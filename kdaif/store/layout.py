@@ -2,6 +2,7 @@
 
     tenants/{tenant}/blobs/{sha256}
     tenants/{tenant}/datasets/{dataset}.json
+    tenants/{tenant}/model-outputs/{sha256}.safetensors
     tenants/{tenant}/jobs/{job}/job.json
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
@@ -90,6 +91,11 @@ def checkpoint_step(path: str) -> int:
 def soft_targets(tenant: str, job: str, attempt: int) -> str:
     """What the teacher said, as the first attempt that asked it kept it."""
     return f"{_attempt(tenant, job, attempt)}/soft-targets.safetensors"
+
+
+def model_outputs(tenant: str, sha256: str) -> str:
+    """What a model file said; the hash is that of the model, the rows and how it was asked."""
+    return f"tenants/{tenant_id(tenant)}/model-outputs/{sha256_hex(sha256)}.safetensors"
 
 
 def bundle_file(tenant: str, job: str, attempt: int, file: str) -> str:

@@ -158,9 +158,11 @@ def _feed(pipe: IO[bytes] | None, batches: Iterator[NDArray[Any]]) -> None:
     if pipe is None:
         return
     with contextlib.suppress(BrokenPipeError):  # it died; its exit code tells
-        for batch in batches:
-            pipe.write(np.ascontiguousarray(batch).data)
-        pipe.close()
+        try:
+            for batch in batches:
+                pipe.write(np.ascontiguousarray(batch).data)
+        finally:
+            pipe.close()
 
 
 def _follow(pipe: IO[bytes] | None, tail: bytearray) -> None:

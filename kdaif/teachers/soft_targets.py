@@ -66,10 +66,10 @@ def soft_targets(
 
     Raises:
         NonFiniteError: a soft target is NaN or infinite, or a teacher's loss became so.
-        InvalidDataError: the job's teacher is a column, and the rows hold none.
+        InvalidDataError: the job's teacher is a column, and the rows hold none; or the worker lacks a library that the
+            teacher needs.
         InvalidInputError: the teacher does not fit the data, or its model file cannot be used.
         OutOfMemoryError: a model file needs more memory than it may have.
-        FailedPreconditionError: the worker lacks a library that the teacher needs.
     """
     outputs = [
         _ask(spec, position, data, device, models or {}, remember) for position in range(len(spec.teacher.members))

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from kdaif.datasets import DistillationData, Rows
-from kdaif.errors import FailedPreconditionError, InvalidInputError
+from kdaif.errors import InvalidDataError, InvalidInputError
 from kdaif.model_files import TransformerSignature, inspect_transformer, unpack_transformer
 from kdaif.records.teachers import TransformerTeacher
 from kdaif.teachers.folds import stratified_folds
@@ -57,7 +57,7 @@ def transformer_outputs(
     Raises:
         InvalidInputError: no texts; the archive is refused by `inspect_transformer`, or is no encoder; or L is too
             small for the folds.
-        FailedPreconditionError: the worker has no ``transformers``.
+        InvalidDataError: the worker has no ``transformers``.
     """
     asked = asked_parts(data)
     parts = {"labeled": data.labeled, **asked}
@@ -142,7 +142,7 @@ def _encoded(
         unpack_transformer(model, Path(folder))
         try:
             encoder = transformers.AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
             tokenizer = _tokenizer(Path(folder) / "tokenizer.json", source.max_tokens)
         except Exception as error:  # the library raises whatever it meets
@@ -151,7 +151,7 @@ def _encoded(
             ) from error
         if getattr(encoder.config, "is_encoder_decoder", False):
             raise InvalidInputError.of(f"{field}.model", "the model is an encoder with a decoder; pack an encoder")
-        encoder = encoder.to(device).eval()
+        encoder = encoder.float().to(device).eval()
         return _pooled(source, encoder, tokenizer, [str(text) for part in texts for text in part], device)
 
 
@@ -162,7 +162,7 @@ def _library() -> Any:
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
-        raise FailedPreconditionError(
+        raise InvalidDataError(
             "a transformer teacher needs the library 'transformers', which this worker lacks; install "
             "kdaif[transformers] where the workers run"
         ) from error

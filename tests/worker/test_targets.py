@@ -5,9 +5,12 @@ import pytest
 import torch
 from kdaif_worker import targets as module
 from kdaif_worker.messages import Assignment
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load, save
 
 from kdaif.datasets import DistillationData, InputSignature, Rows
 from kdaif.records import ColumnTeacher, DistillationSpec, Mlp, PlantedNoise, PreflightReport, Teacher, TrainedTeacher
+from kdaif.records.teachers import OnnxTeacher
 from kdaif.store import BlobStore
 
 CLASSES = ("a", "b", "c")
@@ -64,3 +67,51 @@ def test_a_later_attempt_gets_what_the_teacher_said_first(
         assert first_cost.ms_per_row > 0
     else:
         assert (again.test_logits, first_cost) == (None, None)
+
+
+def test_what_was_said_of_labelled_rows_is_kept_too(tmp_path: Path) -> None:
+    blobs = BlobStore.open(f"file://{tmp_path}")
+    folded = TRAINED.model_copy(update={"folds": 2})
+    spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, teacher=Teacher(source=folded))
+
+    def attempt(number: int) -> module.SoftTargets:
+        assignment = Assignment("default", "j1", number, "", spec, "", tmp_path, None)
+        return module.soft_targets(assignment, data(), torch.device("cpu"), blobs)[0]
+
+    first, again = attempt(1), attempt(2)
+    assert first.labeled_logits is not None
+    np.testing.assert_array_equal(again.labeled_logits, first.labeled_logits)
+
+
+def test_another_job_does_not_run_the_model_again(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["rows", "weights"], ["scores"])],
+        "g",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model.write_bytes(made.SerializeToString())
+    blobs = BlobStore.open(f"file://{tmp_path}/store")
+
+    def job(name: str, tenant: str = "default") -> np.ndarray:
+        source = OnnxTeacher(model="c" * 32, outputs="logits", class_names=CLASSES)
+        spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, teacher=Teacher(source=source))
+        assignment = Assignment(tenant, name, 1, "", spec, "", tmp_path, None)
+        return module.soft_targets(assignment, data(), torch.device("cpu"), blobs, {"teacher": model})[0].logits
+
+    first = job("j1")
+    np.testing.assert_allclose(first, data().unlabeled.features[:, :3], rtol=1e-5)
+    (kept,) = blobs.list("tenants/default/model-outputs")
+    # What is read and not run shows in what the next job hears.
+    blobs.replace_bytes(kept, save({"outputs": load(blobs.get_bytes(kept))["outputs"] + 1}))
+    np.testing.assert_allclose(job("j2"), first + 1, rtol=1e-5)
+    assert blobs.list("tenants/default/model-outputs") == [kept]
+    np.testing.assert_array_equal(job("j3", tenant="other"), first)  # tenants share nothing
+    changed = numpy_helper.from_array(2 * np.eye(4, 3, dtype=np.float32), "weights")
+    made.graph.initializer[0].CopyFrom(changed)
+    model.write_bytes(made.SerializeToString())
+    np.testing.assert_allclose(job("j4"), 2 * first, rtol=1e-5)

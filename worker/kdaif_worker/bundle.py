@@ -172,6 +172,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
             "unlabelled rows": len(data.unlabeled),
             "test rows": len(data.test),
             **({} if data.external is None else {"external rows": len(data.external)}),
+            **_out_of_fold(trained),
         },
         spec=spec.model_dump(mode="json"),
         findings=data.report.findings,
@@ -190,6 +191,15 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         seconds=trained.stage_seconds,
         influence_overhead=_overhead(curves.get("influence", ())),
     )
+
+
+def _out_of_fold(trained: Trained) -> dict[str, str]:
+    """How often a teacher with folds is right on labelled rows that it was not trained on."""
+    said = trained.targets.labeled_logits
+    if said is None:
+        return {}
+    right = float((said.argmax(axis=1) == trained.data.labeled.labels).mean())
+    return {"teacher on labelled rows, out of fold": f"{right:.1%} right"}
 
 
 def _classes(trained: Trained) -> list[ClassRow]:

@@ -47,7 +47,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     data = datasets.prepare(spec, files)
     torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
-    targets, teacher_cost = soft_targets(assignment, data, device, blobs)
+    targets, teacher_cost = soft_targets(assignment, data, device, blobs, files)
     clock.stage("distil", 0.05)
     point = train_all(assignment, data, targets, device, blobs, emit)
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")

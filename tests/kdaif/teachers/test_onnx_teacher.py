@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from kdaif.records import PreflightReport
 from kdaif.records.teachers import OnnxTeacher
 from kdaif.teachers.onnx_teacher import onnx_outputs
 from kdaif.teachers.remembered import always_make
+from tests.waiting import wait_for
 
 CLASSES = ("a", "b", "c")
 FIELD = "spec.teacher.onnx"
@@ -178,6 +180,39 @@ def test_a_model_that_wants_too_much_memory_is_stopped(tmp_path: Path) -> None:
 def test_a_model_that_takes_too_long_is_stopped_and_reaped(tmp_path: Path) -> None:
     field, why = refusal(endless(tmp_path / "m.onnx"), data_of(numbers(), TABLE), max_seconds=1)
     assert (field, "within 1 s" in why) == (f"{FIELD}.max_seconds", True)
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_the_process_can_do_little_and_sees_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the worker")
+    model, data = endless(tmp_path / "m.onnx"), data_of(numbers(), TABLE)
+    ended: list[BaseException] = []
+
+    def ask_for_long() -> None:
+        try:
+            ask(model, data, max_memory_mib=300, max_seconds=10)
+        except OutOfMemoryError as error:
+            ended.append(error)
+
+    asking = threading.Thread(target=ask_for_long)
+    asking.start()
+
+    def limited() -> psutil.Process | None:
+        for child in psutil.Process().children():
+            if child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0):
+                return child
+        return None
+
+    child = wait_for(limited)
+    wait_for(lambda: child.rlimit(psutil.RLIMIT_NOFILE) == (16, 16))  # the last to be set
+    assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    assert child.rlimit(psutil.RLIMIT_CPU) == (11, 11)
+    assert child.rlimit(psutil.RLIMIT_AS)[1] > 300 << 20
+    assert "AWS_SECRET_ACCESS_KEY" not in child.environ()
+    assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
+    child.kill()  # as the kernel would
+    asking.join()
+    assert len(ended) == 1
     assert not psutil.Process().children(recursive=True)
 
 
