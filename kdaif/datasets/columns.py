@@ -21,7 +21,7 @@ TRUTH = "truth"
 IMAGE = "image"
 TEXT = "text"
 FEATURES = "features"
-TEACHER = ("teacher_logits", "teacher_probabilities")
+TEACHER = ("teacher_logits", "teacher_probabilities", "teacher_label")
 GROUP_PREFIX = "group_"
 WEIGHT_OVERRIDE = "weight_override"
 # pandas stores a non-trivial index under this name. It is bookkeeping: as a feature it would leak the row order.
@@ -123,8 +123,7 @@ def _family(type_: pa.DataType, named: bool) -> Family | None:
         return "string"
     if pa.types.is_boolean(value):
         return "boolean"
-    # Dictionaries of numbers are what pandas makes of a categorical column of numbers.
-    if pa.types.is_integer(value) and (named or pa.types.is_dictionary(type_)):
+    if named and pa.types.is_integer(value):
         return "integer"
     return "number" if is_number(type_) else None
 

@@ -17,6 +17,7 @@ from kdaif.datasets.part import Part
 from kdaif.datasets.rows import InputSignature
 from kdaif.errors import InvalidInputError
 from kdaif.records import (
+    Architecture,
     Auto,
     Bag,
     Cnn,
@@ -42,12 +43,13 @@ _PARTS = ("labeled", "unlabeled", "validation", "test", "external")
 def read_tables(spec: DistillationSpec, files: Mapping[str, Path], findings: Findings) -> dict[str, pa.Table]:
     """The table of each role that has one, and a finding for each file that cannot be read."""
     tables = {}
-    for role in FIELDS:
-        if role in spec.dataset_ids():
-            try:
-                tables[role] = read_table(files[role])
-            except InvalidInputError as error:
-                findings.refuse("UNREADABLE_FILE", FIELDS[role], error.violations[0].description)
+    given = spec.dataset_ids()
+    with_rows = (*_PARTS, "teacher") if isinstance(spec.teacher.source, ColumnTeacher) else _PARTS
+    for role in [role for role in with_rows if role in given]:
+        try:
+            tables[role] = read_table(files[role])
+        except InvalidInputError as error:
+            findings.refuse("UNREADABLE_FILE", FIELDS[role], error.violations[0].description)
     return tables
 
 
@@ -99,20 +101,31 @@ def read_parts(
 
 
 def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature, findings: Findings) -> None:
-    source = spec.teacher.source
-    networks = {"spec.student": spec.student}
-    if isinstance(source, TrainedTeacher):
-        networks["spec.teacher.train.architecture"] = source.architecture
+    networks: dict[str, Architecture] = {"spec.student": spec.student}
+    for position, member in enumerate(spec.teacher.members):
+        if isinstance(member, TrainedTeacher):
+            networks[f"{spec.teacher.member_field(position)}.architecture"] = member.architecture
     for field, network in networks.items():
         if isinstance(network, Cnn | Resnet | Mobilenet) and signature.kind != "image":
-            code = f"{network.kind.upper()}_WITHOUT_IMAGES"
-            findings.refuse(code, field, f"a {network.kind} needs an 'image' column; choose auto")
+            instead = "mlp for numbers, bag or text_encoder for text"
+            findings.refuse(
+                f"{network.kind.upper()}_WITHOUT_IMAGES",
+                field,
+                f"a {network.kind} needs an 'image' column; choose {instead}",
+            )
         elif isinstance(network, Bag | TextEncoder) and signature.kind != "text":
-            code = f"{network.kind.upper()}_WITHOUT_TEXT"
-            findings.refuse(code, field, f"a {network.kind} needs a 'text' column; choose auto")
+            instead = "mlp for numbers, cnn or resnet for pictures"
+            findings.refuse(
+                f"{network.kind.upper()}_WITHOUT_TEXT",
+                field,
+                f"a {network.kind} needs a 'text' column; choose {instead}",
+            )
         elif signature.kind == "text" and not isinstance(network, Bag | TextEncoder | Auto):
-            code = f"{network.kind.upper()}_WITH_TEXT"
-            findings.refuse(code, field, f"a {network.kind} reads no text; choose bag, text_encoder or auto")
+            findings.refuse(
+                f"{network.kind.upper()}_WITH_TEXT",
+                field,
+                f"{network.kind!r} reads no text; choose bag or text_encoder",
+            )
 
 
 def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings: Findings) -> None:
