@@ -95,7 +95,7 @@ def noise(text: str) -> PlantedNoise:
 
 
 def find_dataset(client: Client, given: str, note: Callable[[str], None], *, progress: bool) -> Dataset:
-    """The data set for a resource name, an id, a Parquet file (which is uploaded) or a display name."""
+    """The data set for a resource name, an id, a file of rows (which is uploaded) or a display name."""
     if given.startswith("tenants/"):
         return client.get_dataset(given)
     path = Path(given)

@@ -75,7 +75,9 @@ def _options(
 
 @app.command(epilog="Example: [bold]kdaif upload pool.parquet --name pool[/]")
 def upload(
-    file: Annotated[Path, typer.Argument(help="A Parquet file.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="Parquet, .csv, .jsonl, .ndjson, .arrow, .feather or .npz.", show_default=False)
+    ],
     name: Annotated[str | None, typer.Option(help="What people call it; default the file's name.")] = None,
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
@@ -148,7 +150,7 @@ def submit(
 ) -> None:
     """Check the data and queue a distillation job.
 
-    Data sets are given by display name, id, resource name, or as a Parquet file, which is uploaded.
+    Data sets are given by display name, id, resource name, or as a file of rows, which is uploaded.
     """
     with connection(target, tenant) as client:
         base = read_spec(spec) if spec is not None else Spec(labeled="", unlabeled="")
