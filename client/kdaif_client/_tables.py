@@ -216,9 +216,7 @@ def _plain(table: pa.Table) -> pa.Table:
         wanted = _plain_type(field.name, field.type)
         if wanted != field.type:
             try:
-                if pa.types.is_dictionary(field.type):
-                    column = column.cast(field.type.value_type)
-                column = column.cast(wanted)
+                column = _decoded(column, wanted) if pa.types.is_dictionary(field.type) else column.cast(wanted)
             except pa.ArrowException as error:
                 raise InvalidArgument.of(field.name, f"cannot become {wanted}: {error}") from None
         if field.name in ("label", "truth") and pa.types.is_floating(wanted):
@@ -226,6 +224,11 @@ def _plain(table: pa.Table) -> pa.Table:
         columns.append(column)
         schema.append(pa.field(field.name, wanted))
     return pa.Table.from_arrays(columns, schema=pa.schema(schema))
+
+
+def _decoded(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    # The values first: Arrow casts no dictionary of string views, which is what polars makes.
+    return pa.chunked_array([each.dictionary.cast(wanted).take(each.indices) for each in column.chunks], wanted)
 
 
 def _plain_type(name: str, type_: pa.DataType) -> pa.DataType:
