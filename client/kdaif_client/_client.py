@@ -87,15 +87,17 @@ class Client:
     ) -> Dataset:
         """Uploads a table once: bytes that the server has are not sent again, and a broken upload is resumed.
 
-        Columns: ``id`` (text or integers, unique), the inputs (number columns, or ``features`` as lists of numbers, or
-        ``image`` as uint8 pictures), and where there are any ``label`` (null means unlabelled; NaN becomes null),
-        ``truth``, ``teacher_logits`` or ``teacher_probabilities``, and ``group_...``. Without an ``id`` column the rows
-        are called ``{name}-000001``, ``{name}-000002`` and so on, so give different sets different names.
+        Columns: ``id`` (text or integers, unique), the inputs (columns of numbers, text and booleans, or ``features``
+        as lists of numbers, or ``text``, or ``image`` as uint8 pictures or as PNG or JPEG bytes), and where there are
+        any ``label`` (null means unlabelled; NaN becomes null), ``truth``, ``teacher_logits`` or
+        ``teacher_probabilities``, and ``group_...``. Without an ``id`` column the rows are called ``{name}-000001``,
+        ``{name}-000002`` and so on, so give different sets different names.
 
         Args:
             data: a pandas or polars frame, a pyarrow table, a dict of numpy arrays, one numpy array, or the path of a
-                Parquet file, sent as it is where it has ids. Of an array, uint8 [N, H, W] or [N, H, W, C] becomes
-                ``image`` and numbers [N, D] become ``features``.
+                file: Parquet (sent as it is where it has ids), .csv, .jsonl or .ndjson, .arrow or .feather, or .npz
+                with an array for each column. CSV and Arrow files are not read into memory whole. Of an array, uint8
+                [N, H, W] or [N, H, W, C] becomes ``image`` and numbers [N, D] become ``features``.
             name: what people call it.
             y: labels beside a numpy array, one for each row.
             ids: ids beside a numpy array, one for each row.

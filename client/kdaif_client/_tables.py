@@ -14,32 +14,48 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kdaif_client.errors import InvalidArgument, NotFound
+from kdaif_client._files import TAKEN, Batches, arrays_of, batches_of, check_there, column_names, kind_of
+from kdaif_client.errors import InvalidArgument
 
 _ROW_GROUP_ROWS = 65_536
-_TAKEN = "pandas, polars and pyarrow tables, dicts of numpy arrays, a numpy array, or the path of a Parquet file"
 
 
 @contextmanager
 def parquet_file(data: Any, name: str, y: Any = None, ids: Any = None) -> Iterator[Path]:
-    """A Parquet file with these rows: the file itself where ``data`` is a path, else a temporary one."""
-    if isinstance(data, str | os.PathLike):
-        if y is not None or ids is not None:
-            raise InvalidArgument.of("y and ids", "go with a numpy array; a Parquet file has its own columns")
-        file = _checked_file(Path(data))
-        if "id" in _column_names(file):
-            yield file
-            return
-        data = pq.read_table(file)  # read whole: ids have to be written into it
-    table = as_table(data, name, y, ids)
-    with NamedTemporaryFile(prefix="kdaif-", suffix=".parquet", delete=False) as handle:
-        file = Path(handle.name)
-        try:
-            _write(table, handle)
+    """A Parquet file with these rows: the file itself where ``data`` is the path of one that has ids, else a new one.
+
+    Files are read and written batch by batch. The new file is the same, byte for byte, whatever kind of file or table
+    the rows came in, and is removed at the end.
+    """
+    if not isinstance(data, str | os.PathLike):
+        with _temporary() as handle:
+            _write(as_table(data, name, y, ids), handle)
             handle.close()
+            yield Path(handle.name)
+        return
+    if y is not None or ids is not None:
+        raise InvalidArgument.of("y and ids", "go with a numpy array; a file has its own columns")
+    path = Path(data)
+    check_there(path)
+    if kind_of(path) == "npz":
+        with parquet_file(arrays_of(path), name) as file:
             yield file
+    elif kind_of(path) == "parquet" and "id" in column_names(path):
+        yield path
+    else:
+        with _temporary() as handle:
+            _stream(path, name, handle)
+            handle.close()
+            yield Path(handle.name)
+
+
+@contextmanager
+def _temporary() -> Iterator[Any]:
+    with NamedTemporaryFile(prefix="kdaif-", suffix=".parquet", delete=False) as handle:
+        try:
+            yield handle
         finally:
-            file.unlink(missing_ok=True)
+            Path(handle.name).unlink(missing_ok=True)
 
 
 def as_table(data: Any, name: str, y: Any = None, ids: Any = None) -> pa.Table:
@@ -58,7 +74,7 @@ def as_table(data: Any, name: str, y: Any = None, ids: Any = None) -> pa.Table:
     elif hasattr(data, "__arrow_c_stream__"):  # polars, and whatever else speaks Arrow
         table = pa.table(data)
     else:
-        raise InvalidArgument.of("data", f"is a {type(data).__name__}; upload_dataset takes {_TAKEN}")
+        raise InvalidArgument.of("data", f"is a {type(data).__name__}; upload_dataset takes {TAKEN}")
     for column, values in (("label", y), ("id", ids)):
         if values is not None:
             made = _column(column, values)
@@ -66,40 +82,53 @@ def as_table(data: Any, name: str, y: Any = None, ids: Any = None) -> pa.Table:
                 raise InvalidArgument.of(column, f"has {len(made)} values beside {table.num_rows} rows")
             table = table.append_column(column, made)
     if "id" not in table.column_names:
-        table = table.add_column(0, "id", _made_ids(name, table.num_rows))
+        table = table.add_column(0, "id", _made_ids(name, table.num_rows, 0, table.num_rows))
     return _plain(table)
 
 
-def _checked_file(path: Path) -> Path:
-    if not path.is_file():
-        raise NotFound(f"There is no file {path}. upload_dataset takes {_TAKEN}.")
-    with path.open("rb") as handle:
-        head = handle.read(4)
-        handle.seek(-min(4, path.stat().st_size), os.SEEK_END)
-        tail = handle.read(4)
-    if head != b"PAR1" or tail != b"PAR1":
-        raise _not_whole(path)
-    return path
-
-
-def _column_names(file: Path) -> list[str]:
-    try:
-        return list(pq.read_schema(file).names)
-    except (pa.ArrowException, OSError):
-        raise _not_whole(file) from None
-
-
-def _not_whole(path: Path) -> InvalidArgument:
-    return InvalidArgument(
-        f"{path} is not a whole Parquet file. Read it with pandas or polars and upload that, or write it again."
-    )
-
-
 def _write(table: pa.Table, handle: Any) -> None:
-    # Always the same options and group size: same rows, same bytes, same data set.
-    with pq.ParquetWriter(handle, table.schema, compression="zstd", version="2.6") as writer:
+    with _writer(table.schema, handle) as writer:
         for start in range(0, max(table.num_rows, 1), _ROW_GROUP_ROWS):
             writer.write_table(table.slice(start, _ROW_GROUP_ROWS).combine_chunks())
+
+
+def _stream(path: Path, name: str, handle: Any) -> None:
+    """Writes the rows of a file as `_write` would write them."""
+    with batches_of(path) as read:
+        has_ids = "id" in read.schema.names
+        total = 0 if has_ids else sum(batch.num_rows for batch in read.batches)
+    with batches_of(path) as read:
+        empty = read.schema.empty_table()
+        schema = _plain(empty if has_ids else empty.add_column(0, "id", pa.array([], pa.string()))).schema
+        start = 0
+        with _writer(schema, handle) as writer:
+            for group in _row_groups(read):
+                if not has_ids:
+                    group = group.add_column(0, "id", _made_ids(name, total, start, start + group.num_rows))
+                start += group.num_rows
+                writer.write_table(_plain(group).combine_chunks())
+
+
+def _row_groups(read: Batches) -> Iterator[pa.Table]:
+    """Tables of as many rows as a row group; the last has fewer, and where there are no rows it has none."""
+    held: list[pa.RecordBatch] = []
+    rows = written = 0
+    for batch in read.batches:
+        held.append(batch)
+        rows += batch.num_rows
+        while rows >= _ROW_GROUP_ROWS:
+            table = pa.Table.from_batches(held, read.schema)
+            yield table.slice(0, _ROW_GROUP_ROWS)
+            written += _ROW_GROUP_ROWS
+            rows -= _ROW_GROUP_ROWS
+            held = table.slice(_ROW_GROUP_ROWS).to_batches()
+    if rows or not written:
+        yield pa.Table.from_batches(held, read.schema)
+
+
+def _writer(schema: pa.Schema, handle: Any) -> pq.ParquetWriter:
+    # Always the same options and group size: same rows, same bytes, same data set.
+    return pq.ParquetWriter(handle, schema, compression="zstd", version="2.6")
 
 
 def _is_pandas(data: Any) -> bool:
@@ -174,10 +203,10 @@ def _matrix(name: str, values: Any) -> Any:
     return pa.FixedShapeTensorArray.from_numpy_ndarray(numpy.ascontiguousarray(values))
 
 
-def _made_ids(name: str, rows: int) -> pa.Array:
+def _made_ids(name: str, total: int, start: int, stop: int) -> pa.Array:
     # The name is in the id, for the row numbers of two sets would collide.
-    width = max(6, len(str(rows)))
-    return pa.array([f"{name or 'row'}-{row:0{width}d}" for row in range(1, rows + 1)], pa.string())
+    width = max(6, len(str(total)))
+    return pa.array([f"{name or 'row'}-{row:0{width}d}" for row in range(start + 1, stop + 1)], pa.string())
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -187,7 +216,7 @@ def _plain(table: pa.Table) -> pa.Table:
         wanted = _plain_type(field.name, field.type)
         if wanted != field.type:
             try:
-                column = column.cast(wanted)
+                column = _decoded(column, wanted) if pa.types.is_dictionary(field.type) else column.cast(wanted)
             except pa.ArrowException as error:
                 raise InvalidArgument.of(field.name, f"cannot become {wanted}: {error}") from None
         if field.name in ("label", "truth") and pa.types.is_floating(wanted):
@@ -197,11 +226,21 @@ def _plain(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=pa.schema(schema))
 
 
+def _decoded(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    # The values first: Arrow casts no dictionary of string views, which is what polars makes.
+    return pa.chunked_array([each.dictionary.cast(wanted).take(each.indices) for each in column.chunks], wanted)
+
+
 def _plain_type(name: str, type_: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
+        is_input = name not in ("id", "label", "truth") and not name.startswith("group_")
+        if is_input and pa.types.is_integer(type_):
+            return pa.string()  # a categorical of numbers is one of names, and Parquet keeps no dictionary of numbers
     if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         return pa.string()
+    if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
+        return pa.binary()
     if pa.types.is_large_list(type_):
         return pa.list_(type_.value_type)
     if name == "id" and pa.types.is_integer(type_):

@@ -73,8 +73,8 @@ def upload(
         str,
         typer.Argument(
             metavar="FILE|URI",
-            help="A Parquet, .onnx or .safetensors file, a Hugging Face folder; or file:///... or s3://..., which the "
-            "server reads where it is.",
+            help="Rows: Parquet, .csv, .jsonl, .ndjson, .arrow, .feather or .npz. A model: .onnx, .safetensors, or a "
+            "Hugging Face folder. Or file:///... or s3://..., which the server reads where it is.",
             show_default=False,
         ),
     ],
@@ -143,7 +143,7 @@ def submit(
 ) -> None:
     """Check the data and queue a distillation job.
 
-    Data sets are given by display name, id, resource name, or as a Parquet file, which is uploaded.
+    Data sets are given by display name, id, resource name, or as a file of rows, which is uploaded.
     """
     with connection(target, tenant) as client:
         whole = spec_of(client, given_of(context.params), note, command="submit", progress=bars_shown(as_json))

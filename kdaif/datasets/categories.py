@@ -33,7 +33,8 @@ def with_categories(layout: Layout, tables: Sequence[pa.Table], inputs: Inputs, 
         findings: receives what cannot be, and which columns have more categories than are kept.
     """
     signature = layout.signature
-    nullable = tuple(name in set(inputs.nullable_columns) for name in signature.columns)
+    named = set(inputs.nullable_columns)
+    nullable = tuple(name in named for name in signature.columns)
     if any(nullable):
         signature = replace(signature, nullable=nullable)
     if all(family == "number" for family in layout.families):

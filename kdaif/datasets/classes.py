@@ -40,9 +40,10 @@ def bind_class_names(spec: DistillationSpec, labeled: pa.Array, findings: Findin
 
 
 def _compare_teacher(teacher: tuple[str, ...], names: tuple[str, ...], field: str, findings: Findings) -> None:
-    if missing := [name for name in names if name not in set(teacher)]:
+    known, wanted = set(teacher), set(names)
+    if missing := [name for name in names if name not in known]:
         findings.refuse("TEACHER_LACKS_CLASS", field, f"the teacher has no output for {listed(missing)}; add it")
-    if extra := [name for name in teacher if name not in set(names)]:
+    if extra := [name for name in teacher if name not in wanted]:
         findings.refuse(
             "TEACHER_KNOWS_OTHER_CLASS",
             field,

@@ -123,8 +123,7 @@ def _family(type_: pa.DataType, named: bool) -> Family | None:
         return "string"
     if pa.types.is_boolean(value):
         return "boolean"
-    # Dictionaries of numbers are what pandas makes of a categorical column of numbers.
-    if pa.types.is_integer(value) and (named or pa.types.is_dictionary(type_)):
+    if named and pa.types.is_integer(value):
         return "integer"
     return "number" if is_number(type_) else None
 

@@ -40,11 +40,12 @@ def match_layout(found: Layout, wanted: Layout, field: str, findings: Findings) 
     """Whether a data set can be read as the labelled set is: same kind and shape, columns found by name."""
     own, labeled = found.signature, wanted.signature
     if _is_table(own) and _is_table(labeled):
-        if missing := [name for name in labeled.columns if name not in set(own.columns)]:
+        there, here = set(own.columns), set(labeled.columns)
+        if missing := [name for name in labeled.columns if name not in there]:
             findings.refuse(
                 "MISSING_COLUMNS", field, f"lacks {quoted(missing)}, which the labelled set has; add or rename them"
             )
-        if extra := [name for name in own.columns if name not in set(labeled.columns)]:
+        if extra := [name for name in own.columns if name not in here]:
             findings.warn("EXTRA_COLUMNS", field, f"{quoted(extra)} not in the labelled set and therefore not used")
         return _same_families(found, wanted, field, findings) and not missing
     same_storage = (found.pictures is None) == (wanted.pictures is None)

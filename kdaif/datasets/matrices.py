@@ -42,8 +42,11 @@ def plain(type_: pa.DataType) -> pa.DataType:
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Strings, integers or booleans as large strings: 1 is "1", True is "true". Null stays null."""
-    # Two steps, for Arrow casts no dictionary to another type than its own. Large, since 2 GiB of text may be one set.
-    return column.cast(plain(column.type)).cast(pa.large_string())
+    text = pa.large_string()  # 2 GiB of text may be one set
+    if not pa.types.is_dictionary(column.type):
+        return column.cast(text)
+    # The values first: Arrow casts no dictionary to another type than its own.
+    return pa.chunked_array([each.dictionary.cast(text).take(each.indices) for each in column.chunks], text)
 
 
 def list_length(column: pa.ChunkedArray) -> int:

@@ -57,6 +57,9 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
+        if "Exceeded size limit" in str(error):  # Thrift's words for _MOST_FOOTER_ITEMS
+            what = f"over {_MOST_FOOTER_ITEMS:,} columns or row groups"
+            raise InvalidInputError.of("dataset", _too_many_columns(what)) from error
         raise InvalidInputError.of(
             "dataset", f"no readable Parquet file: {error}; write it again and re-upload"
         ) from error
@@ -70,7 +73,7 @@ def _refuse_long_footer(file: Path) -> None:
     if _MOST_FOOTER_BYTES < length < file.stat().st_size:
         raise InvalidInputError.of(
             "dataset",
-            _too_many_columns(f"the Parquet footer takes {length:,} bytes, as of too many columns or row groups,"),
+            _too_many_columns(f"the Parquet footer takes {length:,} bytes, as that of too many columns does,"),
         )
 
 
@@ -91,10 +94,7 @@ def _refuse_too_much(file: Path, metadata: pq.FileMetaData) -> None:
 
 
 def _too_many_columns(what: str) -> str:
-    return (
-        f"{what} where at most {MOST_COLUMNS:,} columns are read; store numbers as one 'features' list, or remove "
-        "columns"
-    )
+    return f"{what} where at most {MOST_COLUMNS:,} are read; store numbers as one 'features' list, or remove columns"
 
 
 def _footer_bytes(metadata: pq.FileMetaData) -> tuple[int, dict[str, int]]:

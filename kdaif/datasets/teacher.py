@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ SUM_TOLERANCE = 1e-3
 SMALLEST_PROBABILITY = 1e-12
 # The chance that teacher rows in random order would agree as well as these do must be below this.
 CHANCE = 1e-3
+_CHUNK_NUMBERS = 2**24
 
 
 def teacher_logits(
@@ -67,12 +69,16 @@ def teacher_logits(
     rows = _rows_by_id(part, ids, field, findings)
     if rows is None:
         return None
-    order = [source.class_names.index(name) for name in class_names]
+    position = {name: place for place, name in enumerate(source.class_names)}
+    order = [position[name] for name in class_names]
     absent = np.asarray((rows < 0) | missing[rows])
-    joined = matrix[rows][:, order]
+    joined = np.empty((len(rows), len(order)), dtype=np.float32)
+    for chunk in _chunks(joined):
+        joined[chunk] = matrix[rows[chunk]][:, order]
+    del matrix, outputs
     part.reject(absent, "TEACHER_ROW_MISSING", f"no {source.column!r} for this id in {field}", findings)
     part.reject(
-        ~np.asarray(np.isfinite(joined).all(axis=1)),
+        ~_are_finite(joined),
         "TEACHER_ROW_NOT_FINITE",
         f"NaN or infinity in {source.column!r}",
         findings,
@@ -113,7 +119,7 @@ def warn_if_no_better_than_chance(
     if not rows:
         return
     classes = logits.shape[1]
-    said = logits[checked].argmax(axis=1)
+    said = logits.argmax(axis=1)[checked]
     agreement = float((said == known[checked]).mean())
     chance = float(
         (np.bincount(said, minlength=classes) / rows) @ (np.bincount(known[checked], minlength=classes) / rows)
@@ -157,8 +163,10 @@ def _from_votes(
 
 
 def _logarithm(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """In place, since [N, C] is large where classes are many."""
     with np.errstate(invalid="ignore"):
-        return np.log(np.maximum(probabilities, np.float32(SMALLEST_PROBABILITY)))
+        np.maximum(probabilities, np.float32(SMALLEST_PROBABILITY), out=probabilities)
+        return np.asarray(np.log(probabilities, out=probabilities))
 
 
 def _has_column(source: ColumnTeacher, table: pa.Table, field: str, source_field: str, findings: Findings) -> bool:
@@ -209,15 +217,32 @@ def _rows_by_id(part: Part, ids: pa.Array, field: str, findings: Findings) -> ND
     return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
+def _chunks(matrix: NDArray[np.float32]) -> Iterator[slice]:
+    """Runs of rows of some 64 MB. With thousands of classes, what is made of all rows at once fills the memory."""
+    step = max(1, _CHUNK_NUMBERS // max(1, matrix.shape[1]))
+    for start in range(0, len(matrix), step):
+        yield slice(start, start + step)
+
+
+def _are_finite(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+    finite = np.empty(len(matrix), dtype=np.bool_)
+    for chunk in _chunks(matrix):
+        finite[chunk] = np.isfinite(matrix[chunk]).all(axis=1)
+    return finite
+
+
 def _are_probabilities(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+    fitting = np.empty(len(matrix), dtype=np.bool_)
     with np.errstate(invalid="ignore"):
-        total = matrix.sum(axis=1, dtype=np.float64)
-    return np.asarray((matrix >= 0).all(axis=1) & (np.abs(total - 1) <= SUM_TOLERANCE))
+        for chunk in _chunks(matrix):
+            total = matrix[chunk].sum(axis=1, dtype=np.float64)
+            fitting[chunk] = (matrix[chunk] >= 0).all(axis=1) & (np.abs(total - 1) <= SUM_TOLERANCE)
+    return fitting
 
 
 def _looks_like_probabilities(matrix: NDArray[np.float32], missing: NDArray[np.bool_]) -> bool:
-    finite = ~missing & np.isfinite(matrix).all(axis=1)
-    return bool(finite.any() and _are_probabilities(matrix[finite]).all())
+    finite = ~missing & _are_finite(matrix)
+    return bool(finite.any() and _are_probabilities(matrix)[finite].all())
 
 
 def _divergence(share: float, chance: float) -> float:

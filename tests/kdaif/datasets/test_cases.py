@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from kdaif.datasets import teacher
 from kdaif.errors import InvalidInputError
 from kdaif.records import Severity
 from tests.kdaif.datasets.conftest import MakeJob, column_teacher, numbers, pair
@@ -265,3 +266,18 @@ def test_repeats_and_contradictions_are_told(job: MakeJob) -> None:
     made = job(tables)
     assert made.finding("REPEATED_ROWS").ids == ("t0", "t1")
     assert made.finding("CONTRADICTING_LABELS").ids == ("l0", "other")
+
+
+@pytest.mark.parametrize("outputs", ["logits", "probabilities"])
+def test_d19_teacher_rows_are_the_same_however_few_are_checked_at_a_time(
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch, outputs: str
+) -> None:
+    rows: list[Any] = logits() if outputs == "logits" else np.eye(3)[RIGHT].tolist()
+    rows[41] = [float("nan"), 0.0, 0.0]
+    made = job(pair(**{f"teacher_{outputs}": rows}), teacher=column_teacher(outputs, names=("c2", "c0", "c1")))
+    whole = made.prepare()
+    monkeypatch.setattr(teacher, "_CHUNK_NUMBERS", 3 * 7)
+    chunked = made.prepare()
+    assert chunked.report == whole.report
+    assert len(chunked.unlabeled) == ROWS - 1
+    np.testing.assert_array_equal(chunked.unlabeled.teacher_logits, whole.unlabeled.teacher_logits)
