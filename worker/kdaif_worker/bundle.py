@@ -17,7 +17,7 @@ import torch
 
 from kdaif.datasets import DistillationData, InputSignature
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
-from kdaif.export import Certificate, certify, export_onnx, write_manifest
+from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
 from kdaif.report import ClassRow, Report, most_harmful, write_report
 from kdaif.rounds import student_of
@@ -89,6 +89,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         **({} if check is None else check.metrics()),
     )
     write_report(folder, replace(_report(trained, result, certificate, blobs), calibration=calibration))
+    write_tokenizer(folder, data.signature)
     write_manifest(
         folder,
         job=f"tenants/{assignment.tenant}/distillationJobs/{assignment.job_id}",
