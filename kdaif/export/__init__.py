@@ -1,5 +1,6 @@
 """The student as one ONNX file, the certificate that it computes what torch computed, and the bundle's manifest."""
 
+from kdaif.export.budget import Fitted, largest_within
 from kdaif.export.certificate import Certificate, Parity, certify
 from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES, TOKENIZER_NAME, input_spec
 from kdaif.export.manifest import MANIFEST_NAME, write_manifest, write_tokenizer
@@ -13,10 +14,12 @@ __all__ = [
     "OUTPUT_NAMES",
     "TOKENIZER_NAME",
     "Certificate",
+    "Fitted",
     "Parity",
     "certify",
     "export_onnx",
     "input_spec",
+    "largest_within",
     "write_manifest",
     "write_tokenizer",
 ]

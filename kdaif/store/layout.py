@@ -92,6 +92,11 @@ def soft_targets(tenant: str, job: str, attempt: int) -> str:
     return f"{_attempt(tenant, job, attempt)}/soft-targets.safetensors"
 
 
+def network(tenant: str, job: str, attempt: int) -> str:
+    """The student's network, as the first attempt that had to choose it kept it."""
+    return f"{_attempt(tenant, job, attempt)}/network.json"
+
+
 def bundle_file(tenant: str, job: str, attempt: int, file: str) -> str:
     """One file of the bundle; ``file`` is relative to the bundle."""
     wanted = "a relative path of letters, digits, dots, hyphens and underscores, no part starting with a dot"

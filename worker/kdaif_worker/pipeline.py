@@ -21,6 +21,7 @@ from kdaif.students import build_student
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
 from kdaif_worker.messages import Assignment, ProgressMessage, SucceededMessage
+from kdaif_worker.network import with_network
 from kdaif_worker.targets import soft_targets
 
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
@@ -45,6 +46,8 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
     data = datasets.prepare(spec, files)
+    assignment = with_network(assignment, data, blobs)
+    spec = assignment.spec
     torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
     targets, teacher_cost = soft_targets(assignment, data, device, blobs)
