@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
@@ -20,7 +20,7 @@ from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.evaluation import auroc
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
-from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, present_beliefs, smoothed
+from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, present_beliefs, smoothed
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
@@ -250,10 +250,10 @@ def _train_round(
         )
 
 
-def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]:
+def _held_out_metrics(student: Student, held_out: HeldOut) -> dict[str, float]:
     student.eval()
     with torch.no_grad():
-        logits = student(held_out.features).float()
+        logits = logits_of(student, held_out.features)
         loss = float(functional.cross_entropy(logits, held_out.labels))
     right = (logits.argmax(dim=1) == held_out.labels).float().mean()
     return {"validation_loss": loss, "validation_accuracy": float(right)}
