@@ -1,4 +1,4 @@
-"""A downloaded student: verified, then run by plain onnxruntime. Needs numpy and onnxruntime, the ``edge`` extra.
+"""A downloaded student: verified, then run by plain onnxruntime. Needs the ``edge`` extra.
 
 Verifying alone needs neither::
 
@@ -13,12 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kdaif_client._cpu import usable_cpus
-from kdaif_client.errors import CorruptDownload, InvalidArgument, MissingDependency, NotFound, ServerError
+from kdaif_client._edge_inputs import EdgeInputs, need
+from kdaif_client.errors import CorruptDownload, InvalidArgument, NotFound, ServerError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,13 +107,12 @@ class Student:
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        onnxruntime = _need("onnxruntime", folder)
-        _need("numpy", folder)
+        onnxruntime = need("onnxruntime", folder)
+        need("numpy", folder)
         self.folder = folder
         self.manifest = manifest
         self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
-        self._input = manifest["input"]
-        self._shape = tuple(size for size in self._input["shape"] if isinstance(size, int))
+        self._inputs = EdgeInputs(folder, manifest["input"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_cpus()
         options.inter_op_num_threads = 1
@@ -136,12 +135,12 @@ class Student:
         Raises:
             NotFound: there is no bundle in ``folder``.
             CorruptDownload: a file is missing or differs from what was published.
-            MissingDependency: numpy or onnxruntime is not installed.
+            MissingDependency: numpy, onnxruntime or, for text, tokenizers is not installed.
         """
         return cls(Path(folder), verify(folder))
 
     def __repr__(self) -> str:
-        return f"Student({str(self.folder)!r}, {len(self.class_names)} classes, input {self._wanted()})"
+        return f"Student({str(self.folder)!r}, {len(self.class_names)} classes, input {self._inputs.wanted()})"
 
     def predict(self, X: Any) -> NDArray[np.str_]:
         """The most probable class of each row, by name: [N] strings. ``X`` as in ``predict_proba``."""
@@ -156,16 +155,18 @@ class Student:
         Args:
             X: raw rows; preprocessing is inside the model. Images: uint8 [N, H, W, C], or [N, H, W] where there is one
                 channel. Numbers: [N, D] of any integer or float type, or a data frame or dict that has the columns
-                named in the manifest.
+                named in the manifest. Where some hold categories these come by name, as str, int or bool, and an
+                unknown one will do; None, NaN and the like are taken in the columns that the manifest calls nullable.
+                Text: a list or array of str, or a data frame or dict that has the column.
 
         Raises:
-            InvalidArgument: wrong type, shape or column, or a value that is NaN or infinite.
+            InvalidArgument: wrong type, shape or column, or a value that is infinite, or null where none may be.
         """
         import numpy as np
 
-        rows = self._images(X) if self._input["kind"] == "image" else self._numbers(X)
+        rows, name = self._inputs.rows(X), self.manifest["input"]["name"]
         batches = [
-            self._session.run(["probabilities"], {self._input["name"]: rows[start : start + _BATCH_ROWS]})[0]
+            self._session.run(["probabilities"], {name: rows[start : start + _BATCH_ROWS]})[0]
             for start in range(0, len(rows), _BATCH_ROWS)
         ]
         result: NDArray[np.float32] = (
@@ -175,77 +176,3 @@ class Student:
             bad = np.flatnonzero(~np.isfinite(result).all(axis=1))
             raise InvalidArgument.of("X", f"makes the model overflow in {len(bad)} rows, first {bad[:10].tolist()}")
         return result
-
-    def _images(self, X: Any) -> Any:
-        import numpy as np
-
-        rows = np.asarray(X)
-        if rows.dtype != np.uint8:
-            raise InvalidArgument.of(
-                "X",
-                f"is {rows.dtype}, and this student takes {self._wanted()}; for values of 0 to 1 send "
-                "(X * 255).round().astype(numpy.uint8)",
-            )
-        if rows.ndim == 3 and self._shape[-1] == 1:
-            rows = rows[..., np.newaxis]
-        self._check_shape(rows)
-        return np.ascontiguousarray(rows)
-
-    def _numbers(self, X: Any) -> Any:
-        import numpy as np
-
-        rows = self._named_columns(X) if isinstance(X, Mapping) or hasattr(X, "columns") else np.asarray(X)
-        if rows.dtype.kind not in "fiub":
-            raise InvalidArgument.of("X", f"is {rows.dtype}, and this student takes {self._wanted()}")
-        self._check_shape(rows)
-        with np.errstate(over="ignore"):
-            numbers = np.ascontiguousarray(rows, dtype=np.float32)
-        finite = np.isfinite(numbers).all(axis=1)
-        if not finite.all():
-            bad = np.flatnonzero(~finite)
-            raise InvalidArgument.of(
-                "X",
-                f"is NaN, infinite or beyond float32 in {len(bad)} rows, first {bad[:10].tolist()}; drop or fill them",
-            )
-        return numbers
-
-    def _named_columns(self, X: Any) -> Any:
-        import numpy as np
-
-        names = self._input["columns"]
-        present = list(X) if isinstance(X, Mapping) else list(X.columns)
-        missing = [name for name in names if name not in present]
-        if missing:
-            raise InvalidArgument.of(
-                "X", f"lacks the columns {', '.join(missing)}; this student takes {self._wanted()}"
-            )
-        try:
-            columns = [np.asarray(X[name]) for name in names]
-            # One column may hold a whole row of numbers: `features` as lists.
-            columns = [np.stack(list(c)) if c.dtype == object and len(c) and np.ndim(c[0]) else c for c in columns]
-            return columns[0] if len(columns) == 1 and columns[0].ndim == 2 else np.stack(columns, axis=1)
-        except ValueError as error:
-            raise InvalidArgument.of("X", f"has columns of different lengths: {error}") from None
-
-    def _check_shape(self, rows: Any) -> None:
-        if rows.shape[1:] != self._shape:
-            one = " (a single row needs a leading axis: X[None])" if rows.shape == self._shape else ""
-            raise InvalidArgument.of("X", f"has shape {list(rows.shape)}, and this student takes {self._wanted()}{one}")
-
-    def _wanted(self) -> str:
-        shape = ", ".join(["N", *map(str, self._shape)])
-        if self._input["kind"] == "image":
-            return f"uint8 images [{shape}]"
-        names = self._input["columns"]
-        named = f" with columns {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if len(names) > 1 else ""
-        return f"numbers [{shape}]{named}"
-
-
-def _need(package: str, folder: Path) -> Any:
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise MissingDependency(
-            f"{package} is not installed here, so the student in {folder} cannot run (its files are there, verified). "
-            "Install it with: pip install 'kdaif-client[edge]'"
-        ) from error

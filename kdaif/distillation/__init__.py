@@ -1,5 +1,6 @@
 """The distillation objective and the steps that lower it."""
 
+from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.averaging import moving_average
 from kdaif.distillation.beliefs import BeliefRecord, label_logits
 from kdaif.distillation.losses import (
@@ -24,6 +25,7 @@ __all__ = [
     "LabeledRows",
     "SoftRows",
     "Step",
+    "augmented",
     "blended_log_targets",
     "decoupled_loss",
     "distillation_loss",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.beliefs import BeliefRecord
 from kdaif.distillation.losses import objective
 from kdaif.distillation.schedule import Step
@@ -64,7 +65,7 @@ def train_steps(
         labeled: L.
         soft: U; None trains on L alone (the supervised arm), with as many steps.
         steps: from `round_schedule`.
-        training: loss weights and temperature.
+        training: loss weights, temperature, and whether rows are varied on the way (`augmented`).
         record: takes what the student says of the pseudo-labels in each step.
         rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
         average: takes the weights after each step.
@@ -82,6 +83,8 @@ def train_steps(
         features = labeled.features[labeled_rows]
         if soft is not None:
             features = torch.cat([features, soft.features[soft_rows]])
+        if training.augment:
+            features = augmented(features)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             logits = student(features)
         logits = logits.float()

@@ -150,6 +150,12 @@ def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: fl
     )
 
 
+def ms_per_row(file: Path, one_row: NDArray[Any]) -> float:
+    """Median milliseconds of one raw row `[1, ...]` at batch 1, on one thread of onnxruntime."""
+    session, row = open_session(file), np.ascontiguousarray(one_row)
+    return _median_ms(lambda: session.run(None, {INPUT_NAME: row}))
+
+
 def open_session(file: Path) -> onnxruntime.InferenceSession:
     """A session on one CPU thread that sleeps instead of spinning while it waits."""
     options = onnxruntime.SessionOptions()

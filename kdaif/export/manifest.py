@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.export.interface import OUTPUT_NAMES, input_spec
+from kdaif.export.interface import OUTPUT_NAMES, TOKENIZER_NAME, input_spec
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "kdaif-bundle"
@@ -68,6 +68,12 @@ def write_manifest(
     half = folder / f".{MANIFEST_NAME}.half"
     half.write_text(text + "\n", encoding="utf-8")
     half.replace(folder / MANIFEST_NAME)
+
+
+def write_tokenizer(folder: Path, signature: InputSignature) -> None:
+    """Writes ``tokenizer.json`` for a student of text, as the ids that it learned from were made; else nothing."""
+    if signature.kind == "text":
+        (folder / TOKENIZER_NAME).write_text(signature.tokenizer, encoding="utf-8")
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -75,7 +75,7 @@ class Report:
     uniform_rounds: Sequence[Mapping[str, float]] = ()
     weights: pa.Table | None = None
     images: Mapping[str | int, NDArray[np.uint8]] = field(default_factory=dict)
-    features: Mapping[str | int, Mapping[str, float]] = field(default_factory=dict)
+    features: Mapping[str | int, Mapping[str, float | str]] = field(default_factory=dict)
     classes: Sequence[ClassRow] = ()
     certificate: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)

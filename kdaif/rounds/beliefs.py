@@ -12,6 +12,8 @@ from kdaif.distillation import BeliefRecord, label_logits
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.students import Student
 
+_TEXTS_PER_PASS = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
@@ -37,11 +39,17 @@ class Beliefs:
         return cls(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
+def logits_of(student: Student, features: Tensor) -> Tensor:
+    """Float32 `[N, C]` of raw rows, a part at a time for text, whose rows are a hundred times as large inside."""
+    parts = torch.split(features, _TEXTS_PER_PASS) if student.signature.kind == "text" else (features,)
+    return torch.cat([student(part) for part in parts]).float()
+
+
 def present_beliefs(student: Student, rows: ArmRows) -> Beliefs:
     """Of the student as it is, which is honest of one that was never taught the pseudo-labels."""
     student.eval()
     with torch.no_grad():
-        logits = student(rows.features).float()
+        logits = logits_of(student, rows.features)
     said = label_logits(logits, rows.pseudo_label_codes)
     return Beliefs(said, _of_known_labels(student, rows), torch.softmax(logits, dim=1))
 
@@ -62,4 +70,4 @@ def smoothed(previous: Beliefs | None, new: Beliefs, smoothing: float) -> Belief
 def _of_known_labels(student: Student, rows: ArmRows) -> Tensor:
     student.eval()
     with torch.no_grad():
-        return label_logits(student(rows.validation.features).float(), rows.validation.labels)
+        return label_logits(logits_of(student, rows.validation.features), rows.validation.labels)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
@@ -20,12 +20,12 @@ from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.evaluation import auroc
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
-from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, present_beliefs, smoothed
+from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, present_beliefs, smoothed
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.weights_rows import weights_table
-from kdaif.students import Student, build_student
+from kdaif.students import Student, build_student, load_initial_weights
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import with_overrides
 
@@ -58,6 +58,7 @@ def train_arm(
     seed: int,
     device: torch.device,
     resume: ArmState | None = None,
+    initial_weights: Mapping[str, Tensor] | None = None,
 ) -> Iterator[RoundOutcome]:
     """Trains one arm and yields after every round.
 
@@ -77,6 +78,8 @@ def train_arm(
         seed: of the arm; fixes parameters and order.
         device: where to train.
         resume: the state after some round; goes on as if never interrupted.
+        initial_weights: that every arm, and the scout, starts from, as `read_initial_weights` checked them; None draws
+            them by the seed.
 
     Raises:
         InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture or a loss that does not fit
@@ -87,7 +90,7 @@ def train_arm(
     _refuse_misfits(spec, len(data.class_names))
     rows = arm_rows(data, targets, spec.training, device)
     weighting = _initial_weighting(arm, rows)
-    student = _new_student(spec, data, seed).to(device)
+    student = _new_student(spec, data, seed, initial_weights).to(device)
     optimizer = _optimizer(student, spec)
     average = None if spec.training.ema_decay is None else moving_average(student, spec.training.ema_decay)
     finished, beliefs, best = 0, None, None
@@ -107,7 +110,7 @@ def train_arm(
             started = time.perf_counter()
             judge = shown
             if beliefs is None:
-                judge = _scout(spec, data, rows, seed)
+                judge = _scout(spec, data, rows, seed, initial_weights)
                 beliefs = present_beliefs(judge, rows)
             reweighted = reweigh(judge, rows, weighting, beliefs, spec, seed)
             weighting = reweighted.weighting
@@ -159,9 +162,17 @@ def _is_over(finished: int, best: BestRound | None, spec: DistillationSpec) -> b
     return finished >= spec.training.rounds
 
 
-def _new_student(spec: DistillationSpec, data: DistillationData, seed: int) -> Student:
+def _new_student(
+    spec: DistillationSpec,
+    data: DistillationData,
+    seed: int,
+    initial_weights: Mapping[str, Tensor] | None = None,
+) -> Student:
     reference = np.concatenate([data.labeled.features, data.unlabeled.features])
-    return build_student(spec.student, data.signature, len(data.class_names), reference, seed)
+    student = build_student(spec.student, data.signature, len(data.class_names), reference, seed)
+    if initial_weights is not None:
+        load_initial_weights(student, initial_weights)
+    return student
 
 
 def _optimizer(student: Student, spec: DistillationSpec) -> torch.optim.Optimizer:
@@ -191,9 +202,15 @@ def is_scored(round_number: int, spec: DistillationSpec) -> bool:
     return round_number % spec.weighting.rounds_per_scoring == 0
 
 
-def _scout(spec: DistillationSpec, data: DistillationData, rows: ArmRows, seed: int) -> Student:
+def _scout(
+    spec: DistillationSpec,
+    data: DistillationData,
+    rows: ArmRows,
+    seed: int,
+    initial_weights: Mapping[str, Tensor] | None,
+) -> Student:
     """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
-    scout = _new_student(spec, data, seed).to(rows.features.device)
+    scout = _new_student(spec, data, seed, initial_weights).to(rows.features.device)
     _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None, None)
     return scout
 
@@ -233,10 +250,10 @@ def _train_round(
         )
 
 
-def _held_out_metrics(student: nn.Module, held_out: HeldOut) -> dict[str, float]:
+def _held_out_metrics(student: Student, held_out: HeldOut) -> dict[str, float]:
     student.eval()
     with torch.no_grad():
-        logits = student(held_out.features).float()
+        logits = logits_of(student, held_out.features)
         loss = float(functional.cross_entropy(logits, held_out.labels))
     right = (logits.argmax(dim=1) == held_out.labels).float().mean()
     return {"validation_loss": loss, "validation_accuracy": float(right)}

@@ -98,6 +98,11 @@ def model_outputs(tenant: str, sha256: str) -> str:
     return f"tenants/{tenant_id(tenant)}/model-outputs/{sha256_hex(sha256)}.safetensors"
 
 
+def network(tenant: str, job: str, attempt: int) -> str:
+    """The student's network, as the first attempt that had to choose it kept it."""
+    return f"{_attempt(tenant, job, attempt)}/network.json"
+
+
 def bundle_file(tenant: str, job: str, attempt: int, file: str) -> str:
     """One file of the bundle; ``file`` is relative to the bundle."""
     wanted = "a relative path of letters, digits, dots, hyphens and underscores, no part starting with a dot"

@@ -2,7 +2,16 @@
 
 from kdaif.students.auto import ladder, network_of
 from kdaif.students.build import build_student
+from kdaif.students.initial import load_initial_weights, read_initial_weights
 from kdaif.students.student import Student
 from kdaif.students.texts import vocabulary_size
 
-__all__ = ["Student", "build_student", "ladder", "network_of", "vocabulary_size"]
+__all__ = [
+    "Student",
+    "build_student",
+    "ladder",
+    "load_initial_weights",
+    "network_of",
+    "read_initial_weights",
+    "vocabulary_size",
+]

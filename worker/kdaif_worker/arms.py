@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,6 +50,8 @@ def train_all(
     device: torch.device,
     blobs: BlobStore,
     emit: Callable[[ProgressMessage], None],
+    *,
+    initial_weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """The checkpoint at which every arm is finished, going on from the furthest one there is.
 
@@ -59,7 +61,9 @@ def train_all(
     """
     spec = assignment.spec
     point = checkpoints.read_latest(blobs, assignment.tenant, assignment.job_id, assignment.attempt)
-    point = checked(assignment, data, targets, device, blobs, emit, point, fraction=_BEFORE)
+    point = checked(
+        assignment, data, targets, device, blobs, emit, point, fraction=_BEFORE, initial_weights=initial_weights
+    )
     arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
     first_seed = spec.training.seed
     keys: list[ArmKey] = [(arm, first_seed + offset) for offset in range(spec.training.seeds) for arm in arms]
@@ -69,7 +73,9 @@ def train_all(
             continue
         weighs = (arm, seed) == (primary_arm(spec), first_seed)
         ships = (arm, seed) == (shipped, first_seed)
-        for outcome in train_arm(arm, spec, data, targets, seed=seed, device=device, resume=point.current):
+        for outcome in train_arm(
+            arm, spec, data, targets, seed=seed, device=device, resume=point.current, initial_weights=initial_weights
+        ):
             shards = point.shards
             if weighs and outcome.weights is not None:
                 shards += (_publish_weights(assignment, blobs, outcome),)

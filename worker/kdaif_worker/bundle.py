@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import torch
 
 from kdaif.datasets import DistillationData, InputSignature
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
-from kdaif.export import Certificate, certify, export_onnx, write_manifest
+from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
 from kdaif.report import ClassRow, Report, most_harmful, write_report
 from kdaif.rounds import student_of
@@ -89,6 +90,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         **({} if check is None else check.metrics()),
     )
     write_report(folder, replace(_report(trained, result, certificate, blobs), calibration=calibration))
+    write_tokenizer(folder, data.signature)
     write_manifest(
         folder,
         job=f"tenants/{assignment.tenant}/distillationJobs/{assignment.job_id}",
@@ -180,12 +182,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         uniform_rounds=curves.get("uniform", ()),
         weights=weights,
         images={row_id: features[place] for row_id, place in shown.items()} if is_image else {},
-        features={}
-        if is_image
-        else {
-            row_id: dict(zip(_input_names(data.signature), features[place].tolist(), strict=True))
-            for row_id, place in shown.items()
-        },
+        features={} if is_image else {row_id: shown_values(data, place) for row_id, place in shown.items()},
         classes=_classes(trained),
         certificate=certificate.to_json(),
         seconds=trained.stage_seconds,
@@ -227,6 +224,22 @@ def _classes(trained: Trained) -> list[ClassRow]:
 
 def _curve(curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     return [{**metrics, "round": number} for number, metrics in enumerate(curve, start=1)]
+
+
+def shown_values(data: DistillationData, place: int) -> dict[str, float | str]:
+    """One unlabelled row, no image, as a person reads it: its text, or its numbers and the names of its categories."""
+    signature, rows = data.signature, data.unlabeled
+    if signature.kind == "text":
+        return {} if rows.texts is None else {signature.columns[0]: str(rows.texts[place])}
+    names, values = _input_names(signature), rows.features[place].tolist()
+    categories = signature.categories or ((),) * len(names)
+    return {name: _value(value, known) for name, value, known in zip(names, values, categories, strict=True)}
+
+
+def _value(value: float, categories: tuple[str, ...]) -> float | str:
+    if categories:
+        return categories[int(value) - 1] if value > 0 else "unknown or none"
+    return "none" if math.isnan(value) else value
 
 
 def _input_names(signature: InputSignature) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ def checked(
     point: Checkpoint,
     *,
     fraction: float,
+    initial_weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """The checkpoint with the check's outcome, going on from where a former attempt left it.
 
@@ -59,6 +60,7 @@ def checked(
         emit: takes the progress.
         point: the furthest checkpoint.
         fraction: of the job that is done before the check.
+        initial_weights: that the side arm starts from, as every arm.
     """
     spec = assignment.spec
     if spec.weighting.method != "influence" or spec.weighting.canary_bar == 0 or point.canary is not None:
@@ -80,7 +82,14 @@ def checked(
         return dataclasses.replace(point, canary=check)
     rounds = side_spec.training.rounds
     side_arm = train_arm(
-        "influence", side_spec, canaries.data, canaries.targets, seed=seed, device=device, resume=point.current
+        "influence",
+        side_spec,
+        canaries.data,
+        canaries.targets,
+        seed=seed,
+        device=device,
+        resume=point.current,
+        initial_weights=initial_weights,
     )
     for outcome in side_arm:
         point = dataclasses.replace(point, step=point.step + 1, current=outcome.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.records import DistillationSpec, Progress
 from kdaif.store import BlobStore, DatasetStore
-from kdaif.students import build_student
+from kdaif.students import build_student, read_initial_weights
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
 from kdaif_worker.messages import Assignment, ProgressMessage, SucceededMessage
+from kdaif_worker.network import with_network
 from kdaif_worker.targets import soft_targets
 
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
@@ -45,11 +46,14 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
     data = datasets.prepare(spec, files)
+    assignment = with_network(assignment, data, blobs)
+    spec = assignment.spec
+    initial_weights = _initial_weights(spec, data, files)
     torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
     targets, teacher_cost = soft_targets(assignment, data, device, blobs, files)
     clock.stage("distil", 0.05)
-    point = train_all(assignment, data, targets, device, blobs, emit)
+    point = train_all(assignment, data, targets, device, blobs, emit, initial_weights=initial_weights)
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
     trained = Trained(
         assignment=assignment,
@@ -81,6 +85,16 @@ class _StageClock:
         """Of each stage that is over."""
         ends = [start for _, start in self._starts[1:]]
         return {name: end - start for (name, start), end in zip(self._starts, ends, strict=False)}
+
+
+def _initial_weights(
+    spec: DistillationSpec, data: DistillationData, files: Mapping[str, Path]
+) -> dict[str, torch.Tensor] | None:
+    if "initial_weights" not in files:
+        return None
+    rows = data.unlabeled.features[:1]
+    student = build_student(spec.student, data.signature, len(data.class_names), rows, spec.training.seed)
+    return read_initial_weights(files["initial_weights"], student)
 
 
 def _threads(spec: DistillationSpec, data: DistillationData) -> int:

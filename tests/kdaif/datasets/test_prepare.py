@@ -236,6 +236,35 @@ def test_a_cnn_on_numbers_and_an_oracle_without_truth_are_refused(job: MakeJob) 
     job(pair(truth=["c0"] * 90), control_arms=["oracle"]).prepare()
 
 
+@pytest.mark.parametrize(
+    ("chosen", "field"),
+    [
+        ({"student": {"kind": "bag"}}, "spec.student"),
+        (
+            {
+                "student": {
+                    "kind": "layers",
+                    "layers": [{"kind": "linear", "width": 4}, {"kind": "conv", "channels": 2}],
+                }
+            },
+            "spec.student.layers.layers[1]",
+        ),
+        (
+            {"teacher": {"source": {"kind": "train", "architecture": {"kind": "resnet"}}}},
+            "spec.teacher.train.architecture",
+        ),
+    ],
+)
+def test_a_network_that_is_not_for_numbers_is_refused_where_it_stands(
+    job: MakeJob, chosen: dict[str, Any], field: str
+) -> None:
+    assert job(pair(), **chosen).finding("WRONG_ARCHITECTURE").field == field
+
+
+def test_numbers_cannot_be_augmented(job: MakeJob) -> None:
+    assert job(pair(), training={"augment": True}).finding("AUGMENT_NUMBERS").field == "spec.training.augment"
+
+
 @pytest.mark.parametrize(("setting", "value"), [("loss", "dkd"), ("standardise_logits", True)])
 def test_settings_that_need_three_classes_are_refused_for_two(job: MakeJob, setting: str, value: Any) -> None:
     tables = pair()

@@ -1,0 +1,45 @@
+"""The network of a student that was left to us, chosen once per job: a later attempt, maybe elsewhere, keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from kdaif.datasets import DistillationData
+from kdaif.export import largest_within
+from kdaif.records import Architecture, Auto
+from kdaif.store import BlobStore, layout
+from kdaif.students import network_of
+from kdaif_worker.messages import Assignment
+
+_NETWORK: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+
+
+def with_network(assignment: Assignment, data: DistillationData, blobs: BlobStore) -> Assignment:
+    """The assignment whose spec names the network in place of `Auto`; one that names it already as it is.
+
+    With a budget in milliseconds the choice depends on the machine, so it is kept for later attempts.
+
+    Raises:
+        InvalidInputError: no network is within the budget.
+    """
+    if not isinstance(assignment.spec.student, Auto):
+        return assignment
+    network = _chosen(assignment, assignment.spec.student, data, blobs)
+    return replace(assignment, spec=assignment.spec.model_copy(update={"student": network}))
+
+
+def _chosen(assignment: Assignment, wanted: Auto, data: DistillationData, blobs: BlobStore) -> Architecture:
+    if wanted.max_kb is None and wanted.max_ms is None:
+        return network_of(wanted, data.signature)
+    job = (assignment.tenant, assignment.job_id)
+    for attempt in range(1, assignment.attempt):
+        path = layout.network(*job, attempt)
+        if blobs.exists(path):
+            return _NETWORK.validate_json(blobs.get_bytes(path))
+    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    network = largest_within(wanted, data.signature, len(data.class_names), reference).network
+    blobs.put_bytes(layout.network(*job, assignment.attempt), _NETWORK.dump_json(network))
+    return network
