@@ -16,7 +16,7 @@ from kdaif_proto.v1 import jobs_pb2_grpc
 from kdaif import datasets
 from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
 from kdaif.queue import JobQueue
-from kdaif.records import TERMINAL_STATES, DistillationSpec, Job, JobState, PreflightReport
+from kdaif.records import TERMINAL_STATES, DatasetKind, DistillationSpec, Job, JobState, PreflightReport
 from kdaif.store import DatasetStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server.names import parse_name, parse_parent
@@ -144,16 +144,21 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             waiting.cancel()
 
     def _check(self, tenant: str, spec: DistillationSpec) -> datasets.Checked:
+        """Raises InvalidInputError for data sets that are not there, or are not what their roles need."""
         files: dict[str, Path] = {}
-        missing: list[FieldViolation] = []
-        for role, dataset_id in spec.dataset_ids().items():
-            field = "spec.teacher.column.dataset" if role == "teacher" else f"spec.{role}"
+        wrong: list[FieldViolation] = []
+        ids = spec.dataset_ids()
+        for role, (kind, field) in spec.dataset_kinds().items():
             try:
-                files[role] = self._datasets.fetch(tenant, dataset_id, self._cache_dir)
+                found = self._datasets.get(tenant, ids[role])
+                if found.kind is not kind:
+                    wrong.append(FieldViolation(field, f"names {found.id}, which is {found.kind}; it must be {kind}"))
+                elif kind is DatasetKind.TABLE:
+                    files[role] = self._datasets.fetch(tenant, ids[role], self._cache_dir)
             except NotFoundError as error:
-                missing.append(FieldViolation(field, str(error)))
-        if missing:
-            raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in missing), tuple(missing))
+                wrong.append(FieldViolation(field, str(error)))
+        if wrong:
+            raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in wrong), tuple(wrong))
         return datasets.check(spec, files)
 
 
