@@ -19,6 +19,7 @@ from kdaif.datasets.classes import (
     truth_codes,
 )
 from kdaif.datasets.columns import LABEL, TEACHER, TRUTH, WEIGHT_OVERRIDE, match_signature, read_layout
+from kdaif.datasets.estimate import estimate
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.hashing import content_hashes
 from kdaif.datasets.overlaps import labels_of_twins, report_contradictions, report_repeats, separate
@@ -56,13 +57,13 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
 
 def check(spec: DistillationSpec, files: Mapping[str, Path]) -> Checked:
     """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then."""
-    findings = Findings()
+    findings, cost = Findings(), None
     try:
-        _examine(spec, files, findings)
+        cost = estimate(spec, _examine(spec, files, findings))
     except InvalidInputError:
         if not findings.refused:
             raise
-    return Checked(findings.report(), findings.rejected())
+    return Checked(findings.report(), findings.rejected(), cost)
 
 
 def prepare(spec: DistillationSpec, files: Mapping[str, Path]) -> DistillationData:

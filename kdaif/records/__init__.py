@@ -30,7 +30,7 @@ from kdaif.records.job import (
     Progress,
 )
 from kdaif.records.manifest import AttemptManifest, StoredFile, WeightsShard
-from kdaif.records.preflight import Finding, PreflightReport, Severity
+from kdaif.records.preflight import Estimate, Finding, PreflightReport, Severity
 from kdaif.records.report import ArmResult, Calibration, CanaryCheck, JobResult, Shift
 from kdaif.records.spec import (
     Checks,
@@ -74,6 +74,7 @@ __all__ = [
     "DistillationSpec",
     "Dropout",
     "EnsembleTeacher",
+    "Estimate",
     "Failure",
     "Finding",
     "Inputs",

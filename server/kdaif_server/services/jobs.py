@@ -51,14 +51,19 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             )
             if known is not None:
                 return pb.CreateDistillationJobResponse(job=job_to_proto(known))
-        report = (await asyncio.to_thread(self._check, tenant, spec)).report
+        checked = await asyncio.to_thread(self._check, tenant, spec)
         if request.validate_only:
-            job = _unqueued(tenant, spec, report, request.display_name)
+            job = _unqueued(tenant, spec, checked, request.display_name)
             return pb.CreateDistillationJobResponse(job=job_to_proto(job))
-        if report.errors:
-            raise _refusal(report)
+        if checked.report.errors:
+            raise _refusal(checked.report)
         job = await self._queue.submit(
-            tenant, spec, report, request_id=request.request_id, display_name=request.display_name
+            tenant,
+            spec,
+            checked.report,
+            request_id=request.request_id,
+            display_name=request.display_name,
+            estimate=checked.estimate,
         )
         return pb.CreateDistillationJobResponse(job=job_to_proto(job))
 
@@ -174,13 +179,14 @@ def _refusal(report: PreflightReport) -> InvalidInputError:
     return InvalidInputError(f"The data cannot be used: {listed}", violations)
 
 
-def _unqueued(tenant: str, spec: DistillationSpec, report: PreflightReport, display_name: str) -> Job:
+def _unqueued(tenant: str, spec: DistillationSpec, checked: datasets.Checked, display_name: str) -> Job:
     return Job(
         tenant=tenant,
         id="",
         state=JobState.QUEUED,
         spec=spec,
-        preflight=report,
+        preflight=checked.report,
+        estimate=checked.estimate,
         created_at_ms=0,
         max_attempts=spec.max_attempts,
         display_name=display_name,
