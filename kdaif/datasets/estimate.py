@@ -79,5 +79,7 @@ def _step_s(rows: int, size: NetworkSize) -> float:
 
 
 def _data_bytes(data: DistillationData) -> int:
+    # By the signature, since before a job runs texts and encoded pictures may be objects still.
     parts = (data.labeled, data.validation, data.gate, data.unlabeled, data.test, data.external)
-    return sum(part.features.nbytes for part in parts if part is not None)
+    rows = sum(len(part) for part in parts if part is not None)
+    return rows * math.prod(data.signature.shape) * (1 if data.signature.kind == "image" else 4)
