@@ -42,14 +42,15 @@ def show_datasets(datasets: Iterable[Dataset]) -> None:
             _id(d.name),
             d.display_name,
             str(d.state),
-            f"{d.row_count:,}",
+            str(d.kind),
+            f"{d.row_count:,}" if d.row_count else "",
             _size(d.size_bytes),
             _when(d.create_time),
         )
         for d in datasets
     ]
     _show(
-        ("ID", "NAME", "STATE", ">ROWS", ">SIZE", "CREATED"),
+        ("ID", "NAME", "STATE", "KIND", ">ROWS", ">SIZE", "CREATED"),
         rows,
         empty="No data sets yet. `kdaif upload FILE` makes one.",
     )
@@ -94,6 +95,7 @@ def show_job(job: JobInfo) -> None:
         else "",
         "failure": f"{job.failure.reason}: {job.failure.message}" if job.failure and not job.result else "",
         "created": _when(job.create_time),
+        "expected": _cost(job.estimate) if job.estimate and not job.result else "",
         "took": f"{job.result.seconds:.0f} s" if job.result else "",
     }
     for key, value in facts.items():
@@ -135,7 +137,7 @@ def show_check(found: Preflight, rejected: int, written: Path | None) -> None:
 def show_estimate(estimate: Estimate | None) -> None:
     """What a job is expected to cost, where the server says so."""
     if estimate is not None:
-        typer.echo(f"Of the order of {_duration(estimate.seconds)} and {_size(estimate.memory_bytes)} of memory")
+        typer.echo(f"Of the order of {_cost(estimate)}")
 
 
 def show_result(result: JobResult) -> None:
@@ -216,6 +218,10 @@ def _size(size: int) -> str:
         if size >= divisor:
             return f"{size / divisor:.1f} {unit}"
     return f"{size} B"
+
+
+def _cost(estimate: Estimate) -> str:
+    return f"{_duration(estimate.seconds)} and {_size(estimate.memory_bytes)} of memory"
 
 
 def _duration(seconds: float) -> str:

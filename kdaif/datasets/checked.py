@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from kdaif.records import PreflightReport
+from kdaif.records import Estimate, PreflightReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,9 @@ class Checked:
     Attributes:
         report: all findings, errors included.
         rejected: one row for each row that is not used: ``data_set``, ``id``, ``code``, ``field`` and ``reason``.
+        estimate: what the job would cost; None where it is refused.
     """
 
     report: PreflightReport
     rejected: pa.Table
+    estimate: Estimate | None

@@ -13,6 +13,7 @@ from kdaif.datasets.checked import Checked
 from kdaif.datasets.classes import bind_class_names, label_codes, single_labels, spare_label_codes, truth_codes
 from kdaif.datasets.columns import LABEL
 from kdaif.datasets.division import check_part, labeled_rows, rows_of
+from kdaif.datasets.estimate import estimate
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.hashing import content_hashes
 from kdaif.datasets.overlaps import labels_of_twins, report_contradictions, report_repeats, separate
@@ -42,13 +43,13 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
 
 def check(spec: DistillationSpec, files: Mapping[str, Path]) -> Checked:
     """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then."""
-    findings = Findings()
+    findings, cost = Findings(), None
     try:
-        _examine(spec, files, findings, decode_pictures=False)
+        cost = estimate(spec, _examine(spec, files, findings, decode_pictures=False))
     except InvalidInputError:
         if not findings.refused:
             raise
-    return Checked(findings.report(), findings.rejected())
+    return Checked(findings.report(), findings.rejected(), cost)
 
 
 def prepare(spec: DistillationSpec, files: Mapping[str, Path]) -> DistillationData:

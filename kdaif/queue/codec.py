@@ -9,9 +9,20 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from kdaif.records import DistillationSpec, Failure, Job, JobEvent, JobResult, JobState, PreflightReport, Progress
+from kdaif.records import (
+    DistillationSpec,
+    Estimate,
+    Failure,
+    Job,
+    JobEvent,
+    JobResult,
+    JobState,
+    PreflightReport,
+    Progress,
+)
 
 _PREFLIGHT = TypeAdapter(PreflightReport)
+_ESTIMATE = TypeAdapter(Estimate)
 _PROGRESS = TypeAdapter(Progress)
 _FAILURE = TypeAdapter(Failure)
 _RESULT = TypeAdapter(JobResult)
@@ -45,6 +56,7 @@ def job_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
         result=_optional(_RESULT, fields.get("result")),
         started_at_ms=int(fields["started_at_ms"]) if "started_at_ms" in fields else None,
         ended_at_ms=int(fields["ended_at_ms"]) if "ended_at_ms" in fields else None,
+        estimate=_optional(_ESTIMATE, fields.get("estimate")),  # jobs of old have none
     )
 
 

@@ -26,7 +26,17 @@ from kdaif.queue.event_log import EventLog
 from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_id
 from kdaif.queue.listing import read_page
 from kdaif.queue.scripts import Scripts
-from kdaif.records import DistillationSpec, Failure, Job, JobEvent, JobResult, JobState, PreflightReport, Progress
+from kdaif.records import (
+    DistillationSpec,
+    Estimate,
+    Failure,
+    Job,
+    JobEvent,
+    JobResult,
+    JobState,
+    PreflightReport,
+    Progress,
+)
 
 # Candidates for one claim: enough that workers who are too late for the first find another without asking again.
 _CANDIDATES = 16
@@ -126,6 +136,7 @@ class JobQueue:
         *,
         request_id: str,
         display_name: str = "",
+        estimate: Estimate | None = None,
     ) -> Job:
         """Queues a job, once per request id.
 
@@ -135,6 +146,7 @@ class JobQueue:
             preflight: what the check of the data found.
             request_id: the same id with the same spec and display name returns the job made first; empty: a new job.
             display_name: for people.
+            estimate: what the job is expected to cost.
 
         Raises:
             AlreadyExistsError: the request id was used for another spec or display name.
@@ -147,7 +159,7 @@ class JobQueue:
             "preflight": codec.encode(preflight),
             "display_name": display_name,
             "max_attempts": str(spec.max_attempts),
-        }
+        } | ({} if estimate is None else {"estimate": codec.encode(estimate)})
         flat = [text for pair in fields.items() for text in pair]
         with connection.translated(self._url, "submit a job"):
             seconds, micros = await self._redis.time()

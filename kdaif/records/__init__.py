@@ -32,7 +32,7 @@ from kdaif.records.job import (
     Progress,
 )
 from kdaif.records.manifest import AttemptManifest, StoredFile, WeightsShard
-from kdaif.records.preflight import Finding, PreflightReport, Severity
+from kdaif.records.preflight import Estimate, Finding, PreflightReport, Severity
 from kdaif.records.report import ArmResult, Calibration, CanaryCheck, JobResult, Shift
 from kdaif.records.spec import (
     Checks,
@@ -77,6 +77,7 @@ __all__ = [
     "DistillationSpec",
     "Dropout",
     "EnsembleTeacher",
+    "Estimate",
     "Failure",
     "Finding",
     "InputKind",

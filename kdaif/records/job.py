@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kdaif.errors import FailureReason
-from kdaif.records.preflight import PreflightReport
+from kdaif.records.preflight import Estimate, PreflightReport
 from kdaif.records.report import JobResult
 from kdaif.records.spec import DistillationSpec
 
@@ -79,6 +79,7 @@ class Job:
     result: JobResult | None = None
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a job is expected to cost: of the order of, not a promise. ``memory_bytes`` is the worker's most."""
+
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class PreflightReport:
     """All findings of one job's data."""
 

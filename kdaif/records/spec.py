@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from kdaif.records.architectures import Architecture, Auto
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
+from kdaif.records.dataset import DatasetKind
 from kdaif.records.teachers import Teacher
 
 ArmName = Literal["supervised", "uniform", "oracle"]
@@ -172,3 +173,10 @@ class DistillationSpec(SpecModel):
             "initial_weights": self.initial_weights,
         }
         return {role: dataset for role, dataset in roles.items() if dataset is not None} | self.teacher.dataset_ids()
+
+    def dataset_kinds(self) -> dict[str, tuple[DatasetKind, str]]:
+        """Of each role of `dataset_ids`: what its data set must be, and where it stands in the request."""
+        found = {role: (DatasetKind.TABLE, f"spec.{role}") for role in self.dataset_ids()}
+        if self.initial_weights is not None:
+            found["initial_weights"] = (DatasetKind.SAFETENSORS, "spec.initial_weights")
+        return found | self.teacher.dataset_kinds()

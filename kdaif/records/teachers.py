@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kdaif.records.architectures import Architecture, Auto, Bag, InputKind, Mlp
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
+from kdaif.records.dataset import DatasetKind
 
 
 class TrainedTeacher(SpecModel):
@@ -149,4 +150,18 @@ class Teacher(SpecModel):
                     pass
             if given is not None:
                 found["teacher" if single else f"teacher_{position}"] = given
+        return found
+
+    def dataset_kinds(self) -> dict[str, tuple[DatasetKind, str]]:
+        """Of each role of `dataset_ids`: what its data set must be, and where it stands in the request."""
+        kinds = {
+            "column": (DatasetKind.TABLE, "dataset"),
+            "onnx": (DatasetKind.ONNX, "model"),
+            "transformer": (DatasetKind.TRANSFORMER, "model"),
+        }
+        found = {}
+        for role in self.dataset_ids():
+            position = int(role.partition("_")[2] or 0)
+            kind, name = kinds[self.members[position].kind]
+            found[role] = (kind, f"{self.member_field(position)}.{name}")
         return found

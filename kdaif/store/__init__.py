@@ -3,6 +3,7 @@
 from kdaif.store import layout
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
+from kdaif.store.references import References
 from kdaif.store.uploads import UploadWriter
 
-__all__ = ["BlobStore", "DatasetStore", "UploadWriter", "layout"]
+__all__ = ["BlobStore", "DatasetStore", "References", "UploadWriter", "layout"]

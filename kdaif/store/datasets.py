@@ -6,7 +6,8 @@ import builtins
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from kdaif.errors import (
     NotFoundError,
     UnavailableError,
 )
-from kdaif.records import Column, Dataset, DatasetState
+from kdaif.records import Dataset, DatasetKind, DatasetState
 from kdaif.store import layout, local_files
 from kdaif.store.blobs import BlobStore
 from kdaif.store.failures import translated
+from kdaif.store.kinds import Inspect, InspectModel, Inspectors, copy_name, require_kind
+from kdaif.store.references import References
 from kdaif.store.uploads import RECORD, Spool, UploadWriter
 
-Inspect = Callable[[Path], tuple[int, tuple[Column, ...]]]
 _LONGEST_NAME = 256
 
 
@@ -38,14 +40,32 @@ class DatasetStore:
         blobs: where finished data sets go.
         spool_dir: where uploads in progress live; must outlast a restart.
         inspect: tells rows and columns of a file, and raises InvalidInputError when it is no readable Parquet file.
+        models: looks at files of other kinds; SAFETENSORS needs none, other kinds that are not here are refused.
+        references: what may be read where it is instead of being uploaded.
     """
 
-    def __init__(self, blobs: BlobStore, spool_dir: Path, inspect: Inspect) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        spool_dir: Path,
+        inspect: Inspect,
+        *,
+        models: Mapping[DatasetKind, InspectModel] | None = None,
+        references: References | None = None,
+    ) -> None:
         self._blobs = blobs
         self._spool = Spool(spool_dir)
-        self._inspect = inspect
+        self._inspectors = Inspectors(inspect, models or {})
+        self._references = references or References()
 
-    def create(self, tenant: str, display_name: str, sha256: str, size_bytes: int) -> tuple[Dataset, int]:
+    def create(
+        self,
+        tenant: str,
+        display_name: str,
+        sha256: str,
+        size_bytes: int,
+        kind: DatasetKind = DatasetKind.TABLE,
+    ) -> tuple[Dataset, int]:
         """Declares an upload, finds the one in progress, or finds the finished data set.
 
         Returns:
@@ -53,27 +73,73 @@ class DatasetStore:
 
         Raises:
             InvalidInputError: a wrong hash, size or name.
-            AlreadyExistsError: the same hash was declared with another size.
+            AlreadyExistsError: the same hash was declared with another size or kind.
             UnavailableError: the spool or the blob store is full or does not answer.
         """
         dataset_id = layout.sha256_hex(sha256)[:32]
         layout.tenant_id(tenant)
         if size_bytes < 1:
-            raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a Parquet file has at least one byte")
-        if len(display_name) > _LONGEST_NAME:
-            raise InvalidInputError.of("display_name", f"has {len(display_name)} characters; use {_LONGEST_NAME}")
+            raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a file has at least one byte")
+        self._check(display_name, kind)
         known = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
         if known is None:
-            now_ms = time.time_ns() // 1_000_000
             state = DatasetState.UPLOADING
-            fresh = Dataset(tenant, dataset_id, display_name, state, sha256, size_bytes, now_ms)
+            fresh = Dataset(tenant, dataset_id, display_name, state, sha256, size_bytes, _now_ms(), kind=kind)
             known = self._spool.create(fresh)
         if (known.sha256, known.size_bytes) != (sha256, size_bytes):
             raise AlreadyExistsError(
                 f"data set {dataset_id} is declared with {known.size_bytes} bytes and hash {known.sha256}, not "
                 f"{size_bytes} bytes and hash {sha256}; hash the file again, or delete the data set first"
             )
+        require_kind(known, kind)
         return known, self._committed(known)
+
+    def register(self, tenant: str, display_name: str, uri: str, kind: DatasetKind = DatasetKind.TABLE) -> Dataset:
+        """Makes a data set of a file that stays where it is: reads it once, hashes and checks it, keeps no byte.
+
+        The same bytes at another URI make the same data set, which then is read from there. Bytes that were uploaded
+        are not read from elsewhere.
+
+        Raises:
+            InvalidInputError: a URI that is not allowed, a wrong name, or no file of this kind.
+            NotFoundError: nothing is there.
+            AlreadyExistsError: these bytes are a data set of another kind.
+            UnavailableError: the place does not answer, or the spool is full.
+        """
+        self._check(display_name, kind)
+        digest, size = hashlib.sha256(), 0
+        with self._references.open(uri) as source, self._spool.staged(tenant) as file:
+            for chunk in source.chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                with translated(f"copy {uri} to look at it"):
+                    file.write(chunk)
+            with translated(f"copy {uri} to look at it"):
+                file.flush()
+            row_count, columns = self._inspectors.inspect(Path(file.name), kind)
+            etag = source.etag
+        sha256 = digest.hexdigest()
+        fresh = Dataset(
+            tenant=tenant,
+            id=sha256[:32],
+            display_name=display_name,
+            state=DatasetState.READY,
+            sha256=sha256,
+            size_bytes=size,
+            created_at_ms=_now_ms(),
+            row_count=row_count,
+            columns=columns,
+            kind=kind,
+            uri=uri,
+            etag=etag,
+        )
+        known = self._ready(tenant, fresh.id)
+        if known is not None:
+            require_kind(known, kind)
+            if not known.uri:
+                return known
+        self._blobs.replace_bytes(layout.dataset(tenant, fresh.id), RECORD.dump_json(fresh))
+        return fresh
 
     def open_writer(self, tenant: str, dataset_id: str, offset: int) -> UploadWriter:
         """Goes on with an upload at ``offset``. Only one writer may be open.
@@ -141,11 +207,16 @@ class DatasetStore:
                 "is discarded, so declare it again and send the file from the start"
             )
         try:
-            row_count, columns = self._inspect(part)
+            row_count, columns = self._inspectors.inspect(part, dataset.kind)
         except InvalidInputError:
             self._spool.remove(dataset.tenant, dataset.id)
             raise
         return replace(dataset, state=DatasetState.READY, row_count=row_count, columns=columns)
+
+    def _check(self, display_name: str, kind: DatasetKind) -> None:
+        if len(display_name) > _LONGEST_NAME:
+            raise InvalidInputError.of("display_name", f"has {len(display_name)} characters; use {_LONGEST_NAME}")
+        self._inspectors.require(kind)
 
     def _publish(self, dataset: Dataset) -> Dataset:
         # The blob first: a record must never name bytes that are not there. Either may be left from a former try.
@@ -208,7 +279,7 @@ class DatasetStore:
         return page, ids[limit - 1] if len(ids) > limit else ""
 
     def delete(self, tenant: str, dataset_id: str) -> None:
-        """Deletes a data set or gives up its upload.
+        """Deletes a data set or gives up its upload. A file that was registered is left alone.
 
         Raises:
             NotFoundError: no such data set.
@@ -217,7 +288,8 @@ class DatasetStore:
         dataset = self.get(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
             self._blobs.delete(layout.dataset(tenant, dataset_id))
-            self._blobs.delete(layout.blob(tenant, dataset.sha256))
+            if not dataset.uri:  # a user's own file is left alone
+                self._blobs.delete(layout.blob(tenant, dataset.sha256))
             self._spool.remove(tenant, dataset_id)
             return
         descriptor = self._spool.lock(dataset)
@@ -227,34 +299,43 @@ class DatasetStore:
             os.close(descriptor)
 
     def fetch(self, tenant: str, dataset_id: str, cache_dir: Path) -> Path:
-        """A local copy of a READY data set, downloaded once.
+        """A local copy of a READY data set, downloaded once; it stays what was meant, whatever its place holds later.
 
         Raises:
-            NotFoundError: no such data set.
+            NotFoundError: no such data set, or the file that was registered is gone.
             FailedPreconditionError: it is still uploading.
-            DataCorruptedError: the stored bytes do not have the recorded hash.
+            DataCorruptedError: the bytes do not have the recorded hash.
+            InvalidInputError: it was registered, and this machine does not allow its place.
             UnavailableError: the disk is full or the store does not answer.
         """
         dataset = self.get(tenant, dataset_id)
         if dataset.state is not DatasetState.READY:
             raise FailedPreconditionError(f"data set {dataset_id} is still uploading; finish it first")
-        target = cache_dir / f"{dataset.sha256}.parquet"
+        target = cache_dir / copy_name(dataset)
         if target.exists() and target.stat().st_size == dataset.size_bytes:
             return target
-        digest = hashlib.sha256()
+        digest, size = hashlib.sha256(), 0
         with translated(f"write a copy of data set {dataset_id} to {cache_dir}"):
             local_files.make_folder(cache_dir)
-            with local_files.staged(cache_dir) as file:
-                for chunk in self._blobs.iter_range(layout.blob(tenant, dataset.sha256)):
+            with self._bytes(dataset) as chunks, local_files.staged(cache_dir) as file:
+                for chunk in chunks:
                     digest.update(chunk)
+                    size += len(chunk)
+                    if size > dataset.size_bytes:
+                        break  # it has another hash, and may have no end
                     file.write(chunk)
                 if digest.hexdigest() != dataset.sha256:
-                    raise DataCorruptedError(
-                        f"the stored bytes of data set {dataset_id} have hash {digest.hexdigest()} instead of "
-                        f"{dataset.sha256}; delete it and upload it again"
-                    )
+                    raise _changed(dataset, digest.hexdigest(), size)
                 local_files.publish(file, target, overwrite=True)
         return target
+
+    @contextmanager
+    def _bytes(self, dataset: Dataset) -> Iterator[Iterator[bytes]]:
+        if dataset.uri:
+            with self._references.open(dataset.uri) as source:
+                yield source.chunks
+        else:
+            yield self._blobs.iter_range(layout.blob(dataset.tenant, dataset.sha256))
 
     def sweep(self, max_age_s: float) -> builtins.list[str]:
         """Gives up uploads that nobody has written to for ``max_age_s`` seconds; tells their ids."""
@@ -280,3 +361,20 @@ class DatasetStore:
 
     def _committed(self, dataset: Dataset) -> int:
         return dataset.size_bytes if dataset.state is DatasetState.READY else self._spool.durable_bytes(dataset)
+
+
+def _changed(dataset: Dataset, found: str, size: int) -> DataCorruptedError:
+    if dataset.uri:
+        return DataCorruptedError(
+            f"{dataset.uri} has changed since it was registered as data set {dataset.id}, with {dataset.size_bytes} "
+            f"bytes and hash {dataset.sha256}: its first {size} bytes now have hash {found}; register it again for a "
+            "new data set, or put the old file back"
+        )
+    return DataCorruptedError(
+        f"the stored bytes of data set {dataset.id} have hash {found} instead of {dataset.sha256}; delete it and "
+        "upload it again"
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from pydantic import TypeAdapter
 
@@ -139,6 +140,15 @@ class Spool:
         folder = self._folder / layout.tenant_id(tenant)
         with translated(f"list the uploads of tenant {tenant}"):
             return sorted(file.stem for file in folder.glob("[0-9a-f]*.json"))
+
+    @contextmanager
+    def staged(self, tenant: str) -> Iterator[IO[bytes]]:
+        """A file to look at, gone at the end of the block."""
+        folder = self._folder / layout.tenant_id(tenant)
+        with translated(f"write to {folder}"):
+            local_files.make_folder(folder)
+        with local_files.staged(folder) as file:
+            yield file
 
     def part(self, tenant: str, dataset_id: str) -> Path:
         """The file that holds the bytes."""

@@ -124,6 +124,11 @@ def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
         failure=_failure(job.failure),
         preflight=[_finding(finding) for finding in job.preflight.findings],
     )
+    if job.estimate is not None:
+        cost = job.estimate
+        message.estimate.CopyFrom(
+            jobs_pb2.DistillationJob.Estimate(seconds=cost.seconds, memory_bytes=cost.memory_bytes)
+        )
     if job.result is not None:
         message.result.CopyFrom(
             jobs_pb2.DistillationJob.Result(

@@ -61,5 +61,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
         command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
         command.add_argument("--lease-ttl-s", type=float, help="seconds after which a silent worker loses its job")
+        command.add_argument(
+            "--allowed-root",
+            dest="allowed_roots",
+            type=Path,
+            action="append",
+            metavar="DIR",
+            help="files in DIR and below may be data sets by reference, for every tenant; may be repeated",
+        )
+        command.add_argument(
+            "--allowed-bucket",
+            dest="allowed_buckets",
+            action="append",
+            metavar="s3://BUCKET/PREFIX",
+            help="the same for objects in an S3-compatible store; credentials from the environment; may be repeated",
+        )
+        command.add_argument("--s3-endpoint", help="URL of an S3-compatible store for references, default Amazon's")
         command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")
     return parser

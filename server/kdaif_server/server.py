@@ -25,7 +25,9 @@ from kdaif_proto.v1 import (
 
 from kdaif import datasets
 from kdaif.errors import KdaifError
+from kdaif.model_files import inspect_onnx, inspect_transformer
 from kdaif.queue import JobQueue
+from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.interceptors import ErrorInterceptor
@@ -117,7 +119,10 @@ def _build(
     settings: ServerSettings, queue: JobQueue, stopping: asyncio.Event
 ) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
     blobs = BlobStore.open(settings.blob_url)
-    dataset_store = DatasetStore(blobs, settings.spool_dir, datasets.inspect)
+    models = {DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer}
+    dataset_store = DatasetStore(
+        blobs, settings.spool_dir, datasets.inspect, models=models, references=settings.references
+    )
     dataset_store.sweep(max_age_s=_SWEEP_AGE_S)
     artifacts = Artifacts(queue, blobs, settings.cache_dir)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from kdaif.store import References
+
+
+def _listed(given: object) -> object:
+    """Folders and buckets are separated by commas in the environment."""
+    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
 
 
 class ServerSettings(BaseSettings):
@@ -22,6 +30,9 @@ class ServerSettings(BaseSettings):
     require_durable_redis: bool = True
     reflection: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    s3_endpoint: str = ""
 
     @property
     def root(self) -> Path:
@@ -42,3 +53,8 @@ class ServerSettings(BaseSettings):
     def cache_dir(self) -> Path:
         """Local copies of blobs; may be deleted at any time."""
         return self.root / "cache"
+
+    @property
+    def references(self) -> References:
+        """What data sets may name instead of being uploaded. Workers need the same."""
+        return References(self.allowed_roots, self.allowed_buckets, self.s3_endpoint)

@@ -43,7 +43,7 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path, *, data_dir: Path | None = None) -> Iterator[Stack]:
+def running_stack(folder: Path, *, data_dir: Path | None = None, options: tuple[str, ...] = ()) -> Iterator[Stack]:
     ready = folder / "ready.json"
     log = (folder / "stack.log").open("wb")
     process = subprocess.Popen(
@@ -58,7 +58,7 @@ def running_stack(folder: Path, *, data_dir: Path | None = None) -> Iterator[Sta
                 "--data-dir",
                 str(data_dir or folder / "data"),
             ),
-            *("--ready-file", str(ready), "--lease-ttl-s", str(LEASE_TTL_S), "--reflection"),
+            *("--ready-file", str(ready), "--lease-ttl-s", str(LEASE_TTL_S), "--reflection", *options),
         ],
         stdout=log,
         stderr=log,

@@ -39,6 +39,7 @@ def test_findings_are_a_table_and_the_rejected_rows_a_file(stack: Stack, files: 
     assert header == ["SEVERITY", "CODE", "FIELD", "ROWS", "MESSAGE", "IDS"]
     (bad,) = [row for row in rows if row[1] == "NON_FINITE_FEATURE"]
     assert (bad[0], bad[2], bad[3], bad[5]) == ("WARNING", "spec.unlabeled", "1", "7")
+    assert "Of the order of" in result.stdout
     assert "1 rows rejected; --rejected FILE writes them" in result.stdout
     result = check(stack, *files, "--rejected", str(tmp_path / "bad.parquet"))
     assert "written to" in result.stdout
@@ -59,8 +60,9 @@ def test_json_and_the_exit_code_of_a_refusal(stack: Stack, files: list[str], tmp
 
 
 def test_nothing_is_queued_and_a_slip_names_the_command(stack: Stack, files: list[str]) -> None:
+    listed = CliRunner().invoke(cli.app, ["jobs", "--json"], env={"KDAIF_TARGET": stack.target}).stdout
+    assert check(stack, *files).exit_code == 0
     assert check(stack, *files[:2]).exit_code == 2
     assert "kdaif check --labeled" in check(stack, *files[:2]).stderr
     assert "auto:max_kb=200" in check(stack, *files, "--student", "rnn:3").stderr
-    listed = CliRunner().invoke(cli.app, ["jobs", "--json"], env={"KDAIF_TARGET": stack.target})
-    assert listed.stdout == ""
+    assert CliRunner().invoke(cli.app, ["jobs", "--json"], env={"KDAIF_TARGET": stack.target}).stdout == listed

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from kdaif.records import DistillationSpec, Failure, JobResult, Progress
+from kdaif.store import References
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Assignment:
     blob_url: str
     cache_dir: Path
     threads: int | None
+    references: References = field(default_factory=References)
 
     def to_json(self) -> bytes:
         """One line."""

@@ -40,7 +40,8 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     clock = _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
-    store = DatasetStore(blobs, assignment.cache_dir / "spool", datasets.inspect)
+    spool = assignment.cache_dir / "spool"
+    store = DatasetStore(blobs, spool, datasets.inspect, references=assignment.references)
     roles = spec.dataset_ids()
     files = {
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()

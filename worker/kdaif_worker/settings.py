@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from kdaif.store import References
+
+
+def _listed(given: object) -> object:
+    """Folders and buckets are separated by commas in the environment."""
+    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
 
 
 class WorkerSettings(BaseSettings):
@@ -23,6 +31,9 @@ class WorkerSettings(BaseSettings):
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
     require_durable_redis: bool = True
     threads: int | None = Field(default=None, ge=1)
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    s3_endpoint: str = ""
 
     @property
     def blob_url(self) -> str:
@@ -33,3 +44,8 @@ class WorkerSettings(BaseSettings):
     def local_cache(self) -> Path:
         """Local copies of data sets; may be deleted at any time."""
         return self.cache_dir or self.data_dir.expanduser().resolve() / "cache" / "worker"
+
+    @property
+    def references(self) -> References:
+        """What data sets may name instead of being uploaded; the same as the server's."""
+        return References(self.allowed_roots, self.allowed_buckets, self.s3_endpoint)

@@ -88,6 +88,7 @@ class Supervisor:
             blob_url=settings.blob_url,
             cache_dir=settings.local_cache,
             threads=settings.threads,
+            references=settings.references,
         )
         async with Child.started(assignment) as child:
             ends = {

@@ -76,6 +76,9 @@ async def _keep_worker(settings: ServerSettings) -> None:
         "KDAIF_STORE_URL": settings.blob_url,
         "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
         "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
+        "KDAIF_ALLOWED_ROOTS": ",".join(str(root) for root in settings.allowed_roots),
+        "KDAIF_ALLOWED_BUCKETS": ",".join(settings.allowed_buckets),
+        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
     }
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
     while True:

@@ -1,4 +1,4 @@
-"""DatasetService: resumable uploads of Parquet files."""
+"""DatasetService: resumable uploads, and files that stay where they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdaif_proto.v1 import datasets_pb2_grpc
 
 from kdaif.errors import InvalidInputError
 from kdaif.store import DatasetStore
-from kdaif_server._convert import dataset_to_proto
+from kdaif_server._convert import dataset_kind_from_proto, dataset_to_proto
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
 
@@ -25,10 +25,15 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
         self._datasets = datasets
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Any) -> pb.CreateDatasetResponse:
-        """Declares an upload, or answers READY when the bytes are known."""
-        tenant = parse_parent(request.parent)
+        """Declares an upload, or answers READY when the bytes are known or were registered where they are."""
+        tenant, kind = parse_parent(request.parent), dataset_kind_from_proto(request.kind)
+        if request.uri:
+            if request.sha256 or request.size_bytes:
+                raise InvalidInputError.of("uri", "goes without sha256 and size_bytes: the server finds them out")
+            found = await asyncio.to_thread(self._datasets.register, tenant, request.display_name, request.uri, kind)
+            return pb.CreateDatasetResponse(dataset=dataset_to_proto(found), committed_size=found.size_bytes)
         dataset, committed_size = await asyncio.to_thread(
-            self._datasets.create, tenant, request.display_name, request.sha256, request.size_bytes
+            self._datasets.create, tenant, request.display_name, request.sha256, request.size_bytes, kind
         )
         return pb.CreateDatasetResponse(dataset=dataset_to_proto(dataset), committed_size=committed_size)
 

@@ -16,7 +16,7 @@ from kdaif_proto.v1 import jobs_pb2_grpc
 from kdaif import datasets
 from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
 from kdaif.queue import JobQueue
-from kdaif.records import TERMINAL_STATES, DistillationSpec, Job, JobState, PreflightReport
+from kdaif.records import TERMINAL_STATES, DatasetKind, DistillationSpec, Job, JobState, PreflightReport
 from kdaif.store import DatasetStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server.names import parse_name, parse_parent
@@ -51,14 +51,19 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             )
             if known is not None:
                 return pb.CreateDistillationJobResponse(job=job_to_proto(known))
-        report = (await asyncio.to_thread(self._check, tenant, spec)).report
+        checked = await asyncio.to_thread(self._check, tenant, spec)
         if request.validate_only:
-            job = _unqueued(tenant, spec, report, request.display_name)
+            job = _unqueued(tenant, spec, checked, request.display_name)
             return pb.CreateDistillationJobResponse(job=job_to_proto(job))
-        if report.errors:
-            raise _refusal(report)
+        if checked.report.errors:
+            raise _refusal(checked.report)
         job = await self._queue.submit(
-            tenant, spec, report, request_id=request.request_id, display_name=request.display_name
+            tenant,
+            spec,
+            checked.report,
+            request_id=request.request_id,
+            display_name=request.display_name,
+            estimate=checked.estimate,
         )
         return pb.CreateDistillationJobResponse(job=job_to_proto(job))
 
@@ -144,16 +149,21 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             waiting.cancel()
 
     def _check(self, tenant: str, spec: DistillationSpec) -> datasets.Checked:
+        """Raises InvalidInputError for data sets that are not there, or are not what their roles need."""
         files: dict[str, Path] = {}
-        missing: list[FieldViolation] = []
-        for role, dataset_id in spec.dataset_ids().items():
-            field = "spec.teacher.column.dataset" if role == "teacher" else f"spec.{role}"
+        wrong: list[FieldViolation] = []
+        ids = spec.dataset_ids()
+        for role, (kind, field) in spec.dataset_kinds().items():
             try:
-                files[role] = self._datasets.fetch(tenant, dataset_id, self._cache_dir)
+                found = self._datasets.get(tenant, ids[role])
+                if found.kind is not kind:
+                    wrong.append(FieldViolation(field, f"names {found.id}, which is {found.kind}; it must be {kind}"))
+                elif kind is DatasetKind.TABLE:
+                    files[role] = self._datasets.fetch(tenant, ids[role], self._cache_dir)
             except NotFoundError as error:
-                missing.append(FieldViolation(field, str(error)))
-        if missing:
-            raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in missing), tuple(missing))
+                wrong.append(FieldViolation(field, str(error)))
+        if wrong:
+            raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in wrong), tuple(wrong))
         return datasets.check(spec, files)
 
 
@@ -169,13 +179,14 @@ def _refusal(report: PreflightReport) -> InvalidInputError:
     return InvalidInputError(f"The data cannot be used: {listed}", violations)
 
 
-def _unqueued(tenant: str, spec: DistillationSpec, report: PreflightReport, display_name: str) -> Job:
+def _unqueued(tenant: str, spec: DistillationSpec, checked: datasets.Checked, display_name: str) -> Job:
     return Job(
         tenant=tenant,
         id="",
         state=JobState.QUEUED,
         spec=spec,
-        preflight=report,
+        preflight=checked.report,
+        estimate=checked.estimate,
         created_at_ms=0,
         max_attempts=spec.max_attempts,
         display_name=display_name,

@@ -11,7 +11,7 @@ import pytest
 from kdaif.errors import AlreadyExistsError, InvalidInputError
 from kdaif.queue import JobQueue
 from kdaif.queue.ids import is_job_id, new_job_id
-from kdaif.records import DistillationSpec, JobState, PreflightReport
+from kdaif.records import DistillationSpec, Estimate, JobState, PreflightReport
 
 Play: TypeAlias = Callable[..., Any]
 Submit: TypeAlias = Callable[..., Any]
@@ -48,6 +48,21 @@ def test_an_empty_request_id_makes_a_job_each_time(play: Play, submit: Submit) -
         for request_id in ("a b", "x" * 129, "é"):
             with pytest.raises(InvalidInputError, match="request_id"):
                 await submit(queue, request_id=request_id)
+
+    play(scenario)
+
+
+def test_the_estimate_stays_with_the_job_and_jobs_of_old_have_none(
+    play: Play, submit: Submit, spec: DistillationSpec
+) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        cost = Estimate(seconds=12.5, memory_bytes=3 << 30)
+        made = await queue.submit("acme", spec, PreflightReport(), request_id="r1", estimate=cost)
+        assert made.estimate == (await queue.get("acme", made.id)).estimate == cost
+        again = await queue.submit("acme", spec, PreflightReport(), request_id="r1", estimate=Estimate(1.0, 1))
+        assert again == made  # the estimate is no part of the request
+        old = await submit(queue)  # written as before: without the field
+        assert (await queue.get("acme", old.id)).estimate is None
 
     play(scenario)
 
