@@ -18,7 +18,7 @@ import math
 
 from kdaif.datasets.network_size import NetworkSize, network_size
 from kdaif.datasets.rows import DistillationData
-from kdaif.records import DistillationSpec, Estimate, TrainedTeacher
+from kdaif.records import DistillationSpec, Estimate, TrainedTeacher, teacher_network_of
 
 _START_AND_EXPORT_S = 22.0
 _STEP_S = 4e-3
@@ -39,7 +39,8 @@ def estimate(spec: DistillationSpec, data: DistillationData) -> Estimate:
     parameters = student.parameters
     for member in spec.teacher.members:
         if isinstance(member, TrainedTeacher):
-            size = network_size(member.architecture, data.signature, len(data.class_names), spec.inputs.vocabulary_size)
+            network = teacher_network_of(member, data.signature.kind)
+            size = network_size(network, data.signature, len(data.class_names), spec.inputs.vocabulary_size)
             seconds += max(member.networks, member.folds) * _teaching_s(member, spec, data, size)
             parameters = max(parameters, size.parameters)
     memory = _WORKER_BYTES + _COPIES_OF_DATA * _data_bytes(data) + _BYTES_PER_PARAMETER * parameters
