@@ -171,7 +171,7 @@ def test_the_share_of_bad_rows_is_the_spec_s(job: MakeJob) -> None:
     tables = with_columns({}, {"x": pa.array([None] * 30 + [1.0] * 60, pa.float64())})
     assert "TOO_MANY_REJECTED" not in job(tables).codes()
     assert (
-        "max_rejected_share = 0.25"
+        "max_rejected_share allows 0.25"
         in job(tables, checks={"max_rejected_share": 0.25}).finding("TOO_MANY_REJECTED").message
     )
 
