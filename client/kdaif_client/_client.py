@@ -131,7 +131,7 @@ class Client:
     def register_dataset(self, uri: str, name: str, *, kind: DatasetKind | str | None = None) -> Dataset:
         """Makes a data set of a file that stays where it is. The server reads it once, to hash and check it.
 
-        Should the file change later, jobs that name the data set fail rather than train on other bytes. Deleting the
+        Jobs train on those bytes alone: should the file change, a worker without a copy of them fails. Deleting the
         data set leaves the file alone.
 
         Args:

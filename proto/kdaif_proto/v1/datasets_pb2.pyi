@@ -157,7 +157,8 @@ class CreateDatasetRequest(google.protobuf.message.Message):
     """Default KIND_TABLE."""
     uri: builtins.str
     """Instead of an upload: "file:///path" below a folder that the server allows, or "s3://bucket/key". The server reads
-    it once to hash and check it; should it change later, jobs that name it fail rather than train on other bytes.
+    it once to hash and check it. Jobs train on those bytes alone: should the file change later, a worker that has no
+    copy of them fails the job.
     """
     def __init__(
         self,

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from kdaif.datasets.texts import encode, read_texts, train_tokenizer
-from kdaif.records import Inputs, Severity
+from kdaif.records import Cnn, Inputs, Severity, Teacher, TrainedTeacher
 from tests.kdaif.datasets.conftest import MakeJob, column_teacher
 from tests.kdaif.datasets.real_data import banking, youtube
 
@@ -156,7 +156,10 @@ def test_students_that_read_no_text_are_refused(job: MakeJob, student: str) -> N
 
 
 def test_a_teacher_that_reads_no_text_is_refused(job: MakeJob) -> None:
-    finding = job(sets(sentences(60), sentences(30, 100)), inputs=SMALL).finding("MLP_WITH_TEXT")
+    tables = sets(sentences(60), sentences(30, 100))
+    assert not job(tables, inputs=SMALL).preflight().errors  # one that is not named reads text where the data are texts
+    pictures = Teacher(source=TrainedTeacher(architecture=Cnn()))
+    finding = job(tables, inputs=SMALL, teacher=pictures).finding("WRONG_ARCHITECTURE")
     assert finding.field == "spec.teacher.train.architecture"
 
 
