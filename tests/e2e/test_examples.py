@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 NOT_EXAMPLES = {"demo", "local_stack", "example_data"}  # the demo has a test of its own
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - NOT_EXAMPLES)
 NEED_DATA = set(EXAMPLES) - {"embeddings"}
-# Of 77, 2, 2 and 4 classes: far above chance, and under what was measured when the example was written.
-LEAST_ACCURACY = {"texts": 40.0, "tables": 70.0, "rules": 70.0, "embeddings": 80.0}
+# Of 77, 10, 2, 2 and 4 classes: far above chance, and under what was measured when the example was written.
+LEAST_ACCURACY = {"texts": 40.0, "images": 30.0, "tables": 70.0, "rules": 70.0, "embeddings": 80.0}
 
 
 def test_examples_are_short_and_all_known() -> None:
