@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from kdaif_client import Auto, OnnxTeacher, Training
+from kdaif_client import Cnn, OnnxTeacher, Training
 
 from examples.example_data import connected, data_folder, tell
 
@@ -18,7 +18,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 def main() -> None:
     """Entry point."""
-    stored = pq.read_table(data_folder() / "cifar10" / "test.parquet").slice(0, 3000)
+    stored = pq.read_table(data_folder() / "cifar10" / "test.parquet").slice(0, 2500)
     pictures = pa.table(
         {
             "id": [f"picture-{row}" for row in range(len(stored))],
@@ -30,11 +30,11 @@ def main() -> None:
         resnet = kdaif.upload_model(data_folder() / "models_cifar10_onnx" / "resnet20_cifar10.onnx", name="ResNet-20")
         job = kdaif.submit(
             labeled=kdaif.upload_dataset(pictures.slice(0, 600), name="pictures with a label"),
-            unlabeled=kdaif.upload_dataset(pictures.slice(600, 1600).drop_columns(["label"]), name="pictures"),
-            test=kdaif.upload_dataset(pictures.slice(2200), name="pictures to test on"),
+            unlabeled=kdaif.upload_dataset(pictures.slice(600, 1400).drop_columns(["label"]), name="pictures"),
+            test=kdaif.upload_dataset(pictures.slice(2000), name="pictures to test on"),
             teacher=OnnxTeacher(resnet, "logits", CLASSES),
-            student=Auto(max_kb=200),
-            training=Training(rounds=4, epochs_per_round=3, seeds=1, augment=True),
+            student=Cnn(),
+            training=Training(rounds=4, epochs_per_round=2, seeds=1, augment=True),
         ).wait()
         tell(job)
 

@@ -37,7 +37,7 @@ def main() -> None:
             test=kdaif.upload_dataset(test, name="comments to test on"),
             teacher=ColumnTeacher("label"),
             student=Bag(embedding_size=32),
-            training=Training(learning_rate=0.005),
+            training=Training(learning_rate=0.005, seeds=1),
         ).wait()
         tell(job)
         for weight in job.weights(order_by="val_loss_change_if_upweighted desc", limit=5):

@@ -27,8 +27,8 @@ def main() -> None:
     questions = pd.DataFrame({"text": questions["text"], "label": questions["label_name"]})
     labelled = questions.groupby("label").sample(2 * LABELS_PER_CLASS, random_state=0)
     validation = labelled.groupby("label").tail(LABELS_PER_CLASS)
-    pool = questions.drop(labelled.index).sample(3000, random_state=0)
-    test = pd.read_parquet(folder / "test.parquet")
+    pool = questions.drop(labelled.index).sample(1500, random_state=0)
+    test = pd.read_parquet(folder / "test.parquet").sample(1000, random_state=0)
     test = pd.DataFrame({"text": test["text"], "label": test["label_name"]})
 
     with connected() as kdaif, tempfile.TemporaryDirectory() as target:
