@@ -97,7 +97,7 @@ def train_rival(
 ) -> Trained:
     """Same initial parameters, rows, order and steps as `train_arm` gives every arm of the seed."""
     rows = arm_rows(data, targets, spec.training, _CPU)
-    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    reference = data.training_features
     student = build_student(spec.student, data.signature, len(data.class_names), reference, seed)
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=spec.training.learning_rate, weight_decay=spec.training.weight_decay, fused=True

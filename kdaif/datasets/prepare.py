@@ -68,7 +68,7 @@ def prepare(spec: DistillationSpec, files: Mapping[str, Path]) -> DistillationDa
 
 def _with_word_pieces(data: DistillationData, spec: DistillationSpec) -> DistillationData:
     """Word pieces in place of texts. The tokenizer sees the rows that are trained on, and none that are held out."""
-    seen = np.concatenate([data.labeled.features, data.unlabeled.features])
+    seen = data.training_features
     tokenizer = train_tokenizer(seen.tolist(), spec.inputs)
 
     def encoded(rows: Rows) -> Rows:

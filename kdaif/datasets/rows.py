@@ -95,3 +95,8 @@ class DistillationData:
     report: PreflightReport
     test_is_given: bool
     external: Rows | None = None
+
+    @property
+    def training_features(self) -> NDArray[Any]:
+        """The rows that are trained on, those of L before those of U: a copy, by which inputs are standardised."""
+        return np.concatenate([self.labeled.features, self.unlabeled.features])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from kdaif.errors import InvalidInputError, TrainingError
 from kdaif.export.interface import BATCH_SYMBOL, INPUT_NAME, OUTPUT_NAMES, input_dtype, input_spec
+from kdaif.model_files import graphs_of, nodes_of, trains
 from kdaif.students import Student
 
 OPSET = 18
@@ -72,7 +73,7 @@ def refuse_training_operators(proto: onnx.ModelProto) -> None:
         TrainingError: a Dropout with a training input, a BatchNormalization with ``training_mode=1``, or an operator of
             a training domain; the message names the nodes.
     """
-    bad = [f"{node.op_type} {node.name!r}" for node in _nodes(proto.graph) if _trains(node)]
+    bad = [f"{node.op_type} {node.name!r}" for node in nodes_of(proto) if trains(node)]
     if bad:
         raise TrainingError(
             f"the exported student holds training operators: {', '.join(bad[:10])}; it must behave the same on every "
@@ -141,7 +142,7 @@ def _quiet_exporter() -> Iterator[None]:
 def _strip(proto: onnx.ModelProto) -> None:
     """Removes all that tells where and how the file was made; none of it changes what the file computes."""
     parts: list[Any] = [proto]
-    for graph in _graphs(proto.graph):
+    for graph in graphs_of(proto):
         # Shapes of intermediate values: every runtime infers them again.
         graph.ClearField("value_info")
         parts += [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]
@@ -155,27 +156,3 @@ def _check_valid(proto: onnx.ModelProto) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except onnx.checker.ValidationError as error:
         raise TrainingError(f"the exported student is not valid ONNX: {error}") from error
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for inner in _graphs(graph):
-        yield from inner.node
-
-
-def _trains(node: onnx.NodeProto) -> bool:
-    if "training" in node.domain:
-        return True
-    if node.op_type == "Dropout":
-        # The third input switches it on. In eval mode the exporter leaves Dropout out altogether.
-        return len(node.input) > 2 and node.input[2] != ""
-    if node.op_type == "BatchNormalization":
-        return any(attribute.name == "training_mode" and attribute.i == 1 for attribute in node.attribute)
-    return False

@@ -6,7 +6,7 @@ wherever a tensor can stand: initializers, attributes, subgraphs and functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from kdaif.errors import InvalidInputError
+from kdaif.model_files.onnx_graph import graphs_of, nodes_of, trains
 
 MAX_BYTES = 1 << 30
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -98,9 +99,9 @@ def _refuse_external_data(model: onnx.ModelProto) -> None:
 def _refuse_operators(model: onnx.ModelProto) -> None:
     functions = {(function.domain, function.name) for function in model.functions}
     foreign, training = [], []
-    for node in _nodes(model):
+    for node in nodes_of(model):
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        if _trains(node):
+        if trains(node):
             training.append(name)
         elif (node.domain, node.op_type) in functions:
             continue
@@ -115,25 +116,8 @@ def _refuse_operators(model: onnx.ModelProto) -> None:
         )
 
 
-def _trains(node: onnx.NodeProto) -> bool:
-    if "training" in node.domain:
-        return True
-    if node.op_type == "Dropout":
-        return len(node.input) > 2 and node.input[2] != ""
-    if node.op_type == "BatchNormalization":
-        return any(attribute.name == "training_mode" and attribute.i == 1 for attribute in node.attribute)
-    return False
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for graph in _graphs(model):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
-
-
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    for graph in _graphs(model):
+    for graph in graphs_of(model):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
@@ -147,31 +131,10 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
-    for node in _nodes(model):
+    for node in nodes_of(model):
         yield from node.attribute
     for function in model.functions:
         yield from function.attribute_proto
-
-
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    """The main graph and every subgraph, those of functions too."""
-    yield from _with_subgraphs(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _inside(node.attribute)
-        yield from _inside(function.attribute_proto)
-
-
-def _with_subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        yield from _inside(node.attribute)
-
-
-def _inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
-    for attribute in attributes:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from _with_subgraphs(graph)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> OnnxTensor:

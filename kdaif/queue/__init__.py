@@ -1,5 +1,6 @@
 """The queue of jobs: every Redis key and every Lua function, and nothing of either elsewhere."""
 
-from kdaif.queue.job_queue import Claim, JobQueue
+from kdaif.queue.claim import Claim
+from kdaif.queue.job_queue import JobQueue
 
 __all__ = ["Claim", "JobQueue"]

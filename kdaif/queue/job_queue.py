@@ -7,7 +7,6 @@ import math
 import random
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
@@ -22,6 +21,7 @@ from kdaif.errors import (
     NotFoundError,
 )
 from kdaif.queue import codec, connection, keys
+from kdaif.queue.claim import Claim
 from kdaif.queue.event_log import EventLog
 from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_id
 from kdaif.queue.listing import read_page
@@ -48,15 +48,6 @@ _Texts: TypeAlias = list[str]
 _Jobs: TypeAlias = list[Job]
 _Events: TypeAlias = list[JobEvent]
 _Answer: TypeAlias = list[Any]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to work on a job until the lease runs out. ``token`` is the attempt, and fences off older ones."""
-
-    job: Job
-    token: int
-    lease_expires_ms: int
 
 
 class JobQueue:

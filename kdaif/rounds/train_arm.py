@@ -168,7 +168,7 @@ def _new_student(
     seed: int,
     initial_weights: Mapping[str, Tensor] | None = None,
 ) -> Student:
-    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    reference = data.training_features
     student = build_student(spec.student, data.signature, len(data.class_names), reference, seed)
     if initial_weights is not None:
         load_initial_weights(student, initial_weights)

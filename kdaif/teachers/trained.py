@@ -100,7 +100,7 @@ def train_teacher(
         NonFiniteError: the loss became NaN or infinite.
         InvalidInputError: an architecture that is not for such rows.
     """
-    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    reference = data.training_features
     network = build_student(
         teacher_network_of(source, data.signature.kind),
         data.signature,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from kdaif.datasets import DistillationData
@@ -39,7 +38,7 @@ def _chosen(assignment: Assignment, wanted: Auto, data: DistillationData, blobs:
         path = layout.network(*job, attempt)
         if blobs.exists(path):
             return _NETWORK.validate_json(blobs.get_bytes(path))
-    reference = np.concatenate([data.labeled.features, data.unlabeled.features])
+    reference = data.training_features
     network = largest_within(wanted, data.signature, len(data.class_names), reference).network
     blobs.put_bytes(layout.network(*job, assignment.attempt), _NETWORK.dump_json(network))
     return network

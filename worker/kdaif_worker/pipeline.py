@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -108,7 +107,8 @@ def _threads(spec: DistillationSpec, data: DistillationData) -> int:
     student = build_student(spec.student, data.signature, len(data.class_names), batch, spec.training.seed)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         student.eval()(torch.from_numpy(np.array(batch)))
-    return 1 if counter.get_total_flops() < _FLOPS_WORTH_THREADS else len(os.sched_getaffinity(0))
+    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows.
+    return 1 if counter.get_total_flops() < _FLOPS_WORTH_THREADS else torch.get_num_threads()
 
 
 def _device(wanted: str) -> torch.device:

@@ -1,11 +1,11 @@
-"""Objects by reference, against a real S3 server. Name its program in KDAIF_MOTO_SERVER to run these."""
+"""Objects by reference, against moto's S3 server."""
 
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from kdaif.store import BlobStore, DatasetStore, References
 from tests.kdaif.store.conftest import parquet, sha256
 from tests.waiting import wait_for
 
-SERVER = os.environ.get("KDAIF_MOTO_SERVER")
-pytestmark = pytest.mark.skipif(SERVER is None, reason="KDAIF_MOTO_SERVER names no moto_server")
+SERVER = "import sys; from moto.server import main; main(sys.argv[1:])"
 DATA = parquet()
 
 
@@ -29,7 +28,9 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a port of its own choice, which it tells in its log."""
     log = tmp_path_factory.mktemp("moto") / "log"
     with log.open("wb") as sink:
-        process = subprocess.Popen([str(SERVER), "-H", "127.0.0.1", "-p", "0"], stdout=sink, stderr=sink)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, "-H", "127.0.0.1", "-p", "0"], stdout=sink, stderr=sink
+        )
     try:
         found = wait_for(lambda: re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text()), timeout_s=60)
         yield found[1]

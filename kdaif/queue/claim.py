@@ -1,0 +1,16 @@
+"""What a worker holds while it works on a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdaif.records import Job
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job until the lease runs out. ``token`` is the attempt, and fences off older ones."""
+
+    job: Job
+    token: int
+    lease_expires_ms: int
