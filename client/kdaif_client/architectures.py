@@ -167,7 +167,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout of ``Layers``, 0 to 0.9."""
+    """Dropout of ``Layers``, above 0 and at most 0.9."""
 
     share: float
 

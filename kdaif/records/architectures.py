@@ -121,7 +121,7 @@ class Dropout(SpecModel):
     """In training alone."""
 
     kind: Literal["dropout"] = "dropout"
-    share: DropoutShare
+    share: float = Field(gt=0.0, le=0.9)
 
 
 Layer = Annotated[Linear | Conv | BatchNorm | Activation | Pool | Dropout, Field(discriminator="kind")]

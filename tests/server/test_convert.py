@@ -69,7 +69,7 @@ layers = st.one_of(
     st.builds(BatchNorm),
     st.builds(Activation, function=st.sampled_from(["relu", "gelu", "silu"])),
     st.builds(Pool, function=st.sampled_from(["max", "mean"]), size=st.integers(2, 4)),
-    st.builds(Dropout, share=st.floats(0, 0.5)),
+    st.builds(Dropout, share=st.floats(0.01, 0.5)),
 )
 architectures = st.one_of(
     st.builds(Mlp, hidden_sizes=st.lists(st.integers(1, 64), min_size=1, max_size=3).map(tuple)),
@@ -168,6 +168,12 @@ def test_d10_temperature_zero_names_its_field() -> None:
 
 def test_d10_temperature_300_names_its_field() -> None:
     assert list(violations(message(training=spec_pb2.Training(temperature=300.0)))) == ["spec.training.temperature"]
+
+
+def test_a_dropout_that_drops_nothing_is_refused() -> None:
+    nothing = spec_pb2.Layers(layers=[spec_pb2.Layers.Layer(dropout=spec_pb2.Layers.Dropout(share=0.0))])
+    found = violations(message(student=spec_pb2.Architecture(layers=nothing)))
+    assert "spec.student.layers.layers[0].dropout.share" in found
 
 
 def test_all_wrong_fields_are_named_at_once_in_the_proto_s_words() -> None:

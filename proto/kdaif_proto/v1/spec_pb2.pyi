@@ -1008,7 +1008,7 @@ class Layers(google.protobuf.message.Message):
 
         SHARE_FIELD_NUMBER: builtins.int
         share: builtins.float
-        """0 to 0.9."""
+        """Above 0, at most 0.9."""
         def __init__(
             self,
             *,

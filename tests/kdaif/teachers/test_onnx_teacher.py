@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,14 @@ def refusal(model: Path, data: DistillationData, **more: Any) -> tuple[str, str]
         ask(model, data, **more)
     violation = refused.value.violations[0]
     return violation.field, violation.description
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Whatever a test does. A server that all tests share may have been there before."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert not set(psutil.Process().children(recursive=True)) - before
 
 
 @pytest.mark.parametrize("batch", ["n", 64])
@@ -174,13 +183,11 @@ def endless(path: Path) -> Path:
 def test_a_model_that_wants_too_much_memory_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemoryError, match=r"spec\.teacher\.onnx\.max_memory_mib.*256 MiB"):
         ask(hungry(tmp_path / "m.onnx"), data_of(numbers(), TABLE), max_memory_mib=256)
-    assert not psutil.Process().children(recursive=True)
 
 
 def test_a_model_that_takes_too_long_is_stopped_and_reaped(tmp_path: Path) -> None:
     field, why = refusal(endless(tmp_path / "m.onnx"), data_of(numbers(), TABLE), max_seconds=1)
     assert (field, "within 1 s" in why) == (f"{FIELD}.max_seconds", True)
-    assert not psutil.Process().children(recursive=True)
 
 
 def test_the_process_can_do_little_and_sees_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +220,6 @@ def test_the_process_can_do_little_and_sees_nothing_of_ours(tmp_path: Path, monk
     child.kill()  # as the kernel would
     asking.join()
     assert len(ended) == 1
-    assert not psutil.Process().children(recursive=True)
 
 
 def test_a_model_that_fails_tells_why(tmp_path: Path) -> None:
