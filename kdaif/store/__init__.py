@@ -4,6 +4,7 @@ from kdaif.store import layout
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
 from kdaif.store.references import References
+from kdaif.store.room import UploadLimits
 from kdaif.store.uploads import UploadWriter
 
-__all__ = ["BlobStore", "DatasetStore", "References", "UploadWriter", "layout"]
+__all__ = ["BlobStore", "DatasetStore", "References", "UploadLimits", "UploadWriter", "layout"]
