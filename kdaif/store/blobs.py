@@ -224,8 +224,18 @@ class BlobStore:
             UnavailableError: the store does not answer.
         """
         with translated(f"list {prefix}"):
-            found = obstore.list_with_delimiter(self._store, prefix)
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+            found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def files(self, prefix: str) -> builtins.list[str]:
+        """The paths of the blobs that lie directly in the folder ``prefix``, in ascending order.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with translated(f"list {prefix}"):
+            found = [entry["path"] for entry in obstore.list_with_delimiter(self._store, prefix)["objects"]]
+        return sorted(path for path in found if not local_files.is_staged(path))
 
     def _paths(self, prefix: str, after: str) -> Iterator[str]:
         for page in obstore.list(self._store, prefix, offset=after or None):
@@ -244,6 +254,11 @@ class BlobStore:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 return
+
+    def prune(self, prefix: str) -> None:
+        """Removes the empty folders below ``prefix``, and itself; a disk has such, an object store has none."""
+        if self._root is not None:
+            local_files.remove_empty_folders(self._root / prefix)
 
     def sweep(self, max_age_s: float) -> builtins.list[str]:
         """Removes what crashed writers left half written on a local disk longer than ``max_age_s`` ago; tells what.

@@ -27,6 +27,7 @@ _DATASET = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"[0-9A-Za-z]{1,64}")
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]{0,127}){0,7}")
 _RECORD = re.compile(r"(?:.*/)?job-([0-9]{10,})\.json")
+_CHECKPOINT = re.compile(r"tenants/[^/]+/jobs/[^/]+/attempt-[0-9]+/checkpoints/.+")
 _STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
 
 
@@ -99,6 +100,11 @@ def checkpoints(tenant: str, job: str, attempt: int) -> str:
 def checkpoint(tenant: str, job: str, attempt: int, step: int) -> str:
     """One checkpoint."""
     return f"{checkpoints(tenant, job, attempt)}/step-{_counted('step', step):06d}.safetensors"
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a path lies in a folder that `checkpoints` names."""
+    return _CHECKPOINT.fullmatch(path) is not None
 
 
 def checkpoint_step(path: str) -> int:

@@ -99,6 +99,13 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def remove_empty_folders(folder: Path) -> None:
+    """Removes a folder and those below it, as far as no file is in them."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # it holds something
+            Path(place).rmdir()
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -103,7 +103,7 @@ class Spool:
 
     The record is written last and removed first, so an upload exists exactly while its record does. Two locks
     hold, also among processes that share the folder: `locked` of a tenant, for the short steps that begin or end an
-    upload, and `lock` of one upload, for as long as somebody writes it. Who wants both takes the second without waiting.
+    upload, and `lock` of one upload, for as long as somebody writes it. Who wants both does not wait for the second.
 
     Args:
         folder: where the files lie.

@@ -193,13 +193,13 @@ def test_a_deletion_never_takes_the_bytes_of_an_upload_that_is_published_meanwhi
     dataset_id, path = sha256(data)[:32], layout.blob("acme", sha256(data))
 
     def publish_again_and_again(store: DatasetStore) -> None:
-        for _ in range(100):
+        for _ in range(40):
             # Another may be a step ahead, or give the upload up.
             with suppress(NotFoundError, UnavailableError, FailedPreconditionError):
                 publish(store, data)
 
     def delete_again_and_again(store: DatasetStore) -> None:
-        for _ in range(100):
+        for _ in range(40):
             with suppress(NotFoundError, UnavailableError):
                 store.delete("acme", dataset_id)
                 # Now and then it is there again already; then so are its bytes.
