@@ -36,6 +36,7 @@ class FailureReason(StrEnum):
     CRASHED = "CRASHED"
     STORAGE = "STORAGE"
     INTERNAL = "INTERNAL"
+    REVIEW = "REVIEW"
 
 
 @dataclass(frozen=True)
