@@ -6,7 +6,6 @@ version, and readers go by the newest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -59,12 +58,6 @@ class JobArchive:
         for version, path in self._versions(job.tenant, job.id):
             if version < snapshot.version:
                 self._blobs.delete(path)
-
-    def names(self) -> Iterator[tuple[str, str]]:
-        """Tenant and id of every job that left something in the store, the oldest job of each tenant first."""
-        for tenant in self._blobs.folders(layout.TENANTS):
-            for job_id in self._blobs.folders(layout.jobs(tenant)):
-                yield tenant, job_id
 
     def load(self, tenant: str, job_id: str) -> JobSnapshot:
         """The newest snapshot of a job.
