@@ -494,7 +494,7 @@ class JobQueue:
     async def unsaved(self, limit: int) -> _Snapshots:
         """Jobs, at most ``limit``, that have changed since the archive wrote them.
 
-        A job is due when it was submitted, ended, queued again by a person, or began or ended to await a review.
+        A job is due when it was submitted, ended, began or ended to await a review, or a person asked something of it.
         """
         return await self._archive.unsaved(await self._known_tenants(), limit)
 
