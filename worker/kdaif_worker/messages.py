@@ -41,10 +41,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class ProgressMessage:
-    """The attempt is this far; a finished round brings its metrics."""
+    """The attempt is this far; a finished round brings its metrics. A warning is told in the progress's message."""
 
     progress: Progress
     metrics: dict[str, float] = field(default_factory=dict)
+    warning: bool = False
     type: Literal["progress"] = "progress"
 
 
