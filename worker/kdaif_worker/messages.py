@@ -65,7 +65,15 @@ class FailedMessage:
     type: Literal["failed"] = "failed"
 
 
-Message = ProgressMessage | SucceededMessage | FailedMessage
+@dataclass(frozen=True)
+class ReviewMessage:
+    """A person has to look before the job may go on; its checkpoints stay."""
+
+    why: str
+    type: Literal["review"] = "review"
+
+
+Message = ProgressMessage | SucceededMessage | FailedMessage | ReviewMessage
 
 _ASSIGNMENT = TypeAdapter(Assignment)
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
