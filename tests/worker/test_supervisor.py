@@ -17,7 +17,7 @@ from kdaif_worker.crash_loop import CrashLoop
 
 from kdaif.errors import FailureReason
 from kdaif.queue import JobQueue, connection, event_log
-from kdaif.records import JobState, Scheduling
+from kdaif.records import JobResult, JobState, Scheduling, WorkerOffer
 from tests.worker.swallowing_proxy import SwallowingProxy
 from tests.worker.workplace import (
     child_pid,
@@ -31,7 +31,7 @@ from tests.worker.workplace import (
     workplace,
 )
 
-NO_PAUSE = 0.0
+RESULT = JobResult(2, (), "no difference", 1.0)
 
 
 def gone(pid: int) -> bool:
