@@ -1,4 +1,4 @@
-"""A training child that does what its job's display name says, in place of training: real process, real pipe, no torch."""
+"""A training child that does what its job's display name says: a real process with a real pipe, and no training."""
 
 from __future__ import annotations
 
