@@ -84,7 +84,7 @@ class ArchiveIndex:
         with connection.translated(self._url, f"restore job {job.id}"):
             ended_at_ms = job.ended_at_ms
             if job.state is JobState.CANCELLING:
-                ended_at_ms = await connection.now_ms(self._redis, keys.ended(job.tenant))
+                ended_at_ms = await self._scripts.now([keys.ended(job.tenant)])
             await self._redis.sadd(keys.TENANTS, job.tenant)
             answer = await self._scripts.restore(
                 [
