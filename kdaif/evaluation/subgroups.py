@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def group_weights(
         own = weights[chosen].astype(np.float64)
         rows, mean = len(own), float(own.mean())
         half = _Z * float(own.std(ddof=1)) / rows**0.5 if rows > 1 else 0.0
-        verdict: Literal[ok, low, few] = "low" if mean + half < monitoring.group_floor else "ok"
+        verdict: Literal["ok", "low", "few"] = "low" if mean + half < monitoring.group_floor else "ok"
         if rows < monitoring.fewest_group_rows:
             verdict = "few"
         error, elsewhere = None, None
