@@ -14,13 +14,15 @@ from kdaif_proto.v1 import jobs_pb2
 from kdaif_server.cli import main
 from kdaif_server.rebuild import Rebuilt, rebuild_index
 from kdaif_server.settings import ServerSettings
+from kdaif_server.upkeep import Upkeep
 from redis import Redis
 
+from kdaif.datasets import inspect
 from kdaif.errors import FencedError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import JobResult, WorkerOffer
+from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
 from kdaif.records import JobState as QueueState
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, DatasetStore, layout
 from tests.client.conftest import make_bundle
 from tests.server.serving import serving, submit, succeed_next, weights, with_queue
 from tests.waiting import wait_for
@@ -222,3 +224,21 @@ def test_the_documented_backup_restores_into_another_store(valkey_url: str, tmp_
         assert {job.name for job in client.list_jobs()} == {done.name, queued.name}
         assert list(client.list_datasets()) == datasets
         assert client.get_job(done.name).download_bundle(tmp_path / "student").is_dir()
+
+
+def test_a_record_that_was_written_while_its_job_was_deleted_goes_too(valkey_url: str, tmp_path: Path) -> None:
+    settings = ServerSettings(redis_url=valkey_url, data_dir=tmp_path)
+    blobs = BlobStore.open(settings.blob_url)
+
+    async def scenario(queue: JobQueue) -> None:
+        spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32)
+        job = await queue.submit("acme", spec, PreflightReport(), request_id="")
+        await queue.cancel("acme", job.id)
+        upkeep = Upkeep(settings, queue, blobs, DatasetStore(blobs, tmp_path / "spool", inspect))
+        [snapshot] = await queue.unsaved(10)
+        await queue.delete("acme", job.id)
+        await upkeep.archive()  # of another server: it erases what the job left
+        await upkeep.save(snapshot)  # of a server that was slow
+        assert list(blobs.entries(layout.job_folder("acme", job.id))) == []
+
+    with_queue(valkey_url, scenario)
