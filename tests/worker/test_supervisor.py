@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import glob
 import os
+import re
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,6 +218,9 @@ def test_a_child_has_no_secrets_to_leak_and_those_that_it_knows_are_blanked(
             assert failure.log_tail.endswith("}; ***")
             assert "KDAIF_" not in failure.log_tail
             assert "AWS_" not in failure.log_tail  # the store is a local folder
+            # What a killed child left in its temporary folder is gone with it.
+            (folder,) = re.findall(r"'TMPDIR': '([^']*kdaif-child-[^']*)'", failure.log_tail)
+            assert folder not in glob.glob(f"{tempfile.gettempdir()}/kdaif-child-*")
 
     asyncio.run(scenario())
 
