@@ -125,10 +125,8 @@ class Child:
             await asyncio.sleep(_MEMORY_CHECK_S)
             held = await asyncio.to_thread(held_bytes, self._process.pid, most_mib << 20)
             if held > most_mib << 20:
-                message = (
-                    f"The training process and its helpers held {math.ceil(held / 2**20)} MiB, and this worker's max_memory_mib is "
-                    f"{most_mib}. {_LESS_MEMORY}"
-                )
+                figures = f"held {math.ceil(held / 2**20)} MiB, and this worker's max_memory_mib is {most_mib}"
+                message = f"The training process and its helpers {figures}. {_LESS_MEMORY}"
                 return Failure(FailureReason.OUT_OF_MEMORY, message, retryable=False, log_tail=self.log_tail())
 
     def kill(self) -> None:
