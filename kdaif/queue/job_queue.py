@@ -496,7 +496,8 @@ class JobQueue:
         """Puts a job of the archive back; False where the job or its request id is here already.
 
         A job under way comes back as QUEUED and one being cancelled as CANCELLED; the line is in the order of these
-        calls. The next attempt counts on from a full thousand, which no worker that the archive did not see can hold.
+        calls. The next attempt counts on from a full thousand, which no worker that the archive did not see can hold;
+        the archive must write the job anew for that, so it is due.
         """
         with connection.translated(self._url, f"restore job {snapshot.job.id}"):
             await self._tenants.touch(snapshot.job.tenant, may_be_new=True)
