@@ -26,13 +26,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kdaif_proto.v1 import jobs_pb2 as kdaif__proto_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkdaif_proto/v1/students.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kdaif_proto/v1/jobs.proto\"\xc7\x01\n\x07Student\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12#\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x14.kdaif.v1.BundleFile\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12!\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x13.kdaif.v1.ArmResult\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bshipped_arm\x18\x07 \x01(\t\">\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"!\n\x11GetStudentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetStudentResponse\x12\"\n\x07student\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Student\"L\n\x13ListStudentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListStudentsResponse\x12#\n\x08students\x18\x01 \x03(\x0b\x32\x11.kdaif.v1.Student\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x11ReadBundleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0bread_offset\x18\x03 \x01(\x03\x12\x12\n\nread_limit\x18\x04 \x01(\x03\"\"\n\x12ReadBundleResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xf3\x01\n\x0eStudentService\x12G\n\nGetStudent\x12\x1b.kdaif.v1.GetStudentRequest\x1a\x1c.kdaif.v1.GetStudentResponse\x12M\n\x0cListStudents\x12\x1d.kdaif.v1.ListStudentsRequest\x1a\x1e.kdaif.v1.ListStudentsResponse\x12I\n\nReadBundle\x12\x1b.kdaif.v1.ReadBundleRequest\x1a\x1c.kdaif.v1.ReadBundleResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkdaif_proto/v1/students.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kdaif_proto/v1/jobs.proto\"\xc7\x01\n\x07Student\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12#\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x14.kdaif.v1.BundleFile\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12!\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x13.kdaif.v1.ArmResult\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bshipped_arm\x18\x07 \x01(\t\">\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"!\n\x11GetStudentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetStudentResponse\x12\"\n\x07student\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Student\"L\n\x13ListStudentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListStudentsResponse\x12#\n\x08students\x18\x01 \x03(\x0b\x32\x11.kdaif.v1.Student\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x11ReadBundleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0bread_offset\x18\x03 \x01(\x03\x12\x12\n\nread_limit\x18\x04 \x01(\x03\"\"\n\x12ReadBundleResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xa5\x01\n\x04Line\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x10\n\x08\x63hampion\x18\x03 \x01(\t\x12\x18\n\x10\x66ormer_champions\x18\x04 \x03(\t\x12 \n\x06\x63\x61nary\x18\x05 \x01(\x0b\x32\x10.kdaif.v1.Canary\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x06\x43\x61nary\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\x01\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tautomatic\x18\x04 \x01(\x08\x12\x0e\n\x06\x66orced\x18\x05 \x01(\x08\"\xf0\x01\n\x0cLineRevision\x12\x10\n\x08revision\x18\x01 \x01(\x05\x12$\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x14.kdaif.v1.LineAction\x12\x0f\n\x07student\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tautomatic\x18\x07 \x01(\x08\x12\x0e\n\x06\x66orced\x18\x08 \x01(\x08\x12\x0c\n\x04gate\x18\t \x01(\t\x12\x1c\n\x04line\x18\n \x01(\x0b\x32\x0e.kdaif.v1.Line\"a\n\x04Gate\x12\x13\n\x06margin\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cgroup_margin\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x42\t\n\x07_marginB\x0f\n\r_group_margin\"\xf6\x01\n\x0fSetAliasRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x1e\n\x05\x61lias\x18\x03 \x01(\x0e\x32\x0f.kdaif.v1.Alias\x12\x0f\n\x07student\x18\x04 \x01(\t\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tautomatic\x18\t \x01(\x08\x12\x1c\n\x04gate\x18\n \x01(\x0b\x32\x0e.kdaif.v1.GateB\x14\n\x12_expected_revision\">\n\x10SetAliasResponse\x12\x1c\n\x04line\x18\x01 \x01(\x0b\x32\x0e.kdaif.v1.Line\x12\x0c\n\x04gate\x18\x02 \x01(\t\"\xa8\x01\n\x14PromoteCanaryRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x04gate\x18\x06 \x01(\x0b\x32\x0e.kdaif.v1.GateB\x14\n\x12_expected_revision\"C\n\x15PromoteCanaryResponse\x12\x1c\n\x04line\x18\x01 \x01(\x0b\x32\x0e.kdaif.v1.Line\x12\x0c\n\x04gate\x18\x02 \x01(\t\"\xa5\x01\n\x0fRollBackRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x1e\n\x05\x61lias\x18\x03 \x01(\x0e\x32\x0f.kdaif.v1.Alias\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"0\n\x10RollBackResponse\x12\x1c\n\x04line\x18\x01 \x01(\x0b\x32\x0e.kdaif.v1.Line\"1\n\x11GetAliasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\"2\n\x12GetAliasesResponse\x12\x1c\n\x04line\x18\x01 \x01(\x0b\x32\x0e.kdaif.v1.Line\"I\n\x10ListLinesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x11ListLinesResponse\x12\x1d\n\x05lines\x18\x01 \x03(\x0b\x32\x0e.kdaif.v1.Line\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x19ListAliasRevisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x1aListAliasRevisionsResponse\x12)\n\trevisions\x18\x01 \x03(\x0b\x32\x16.kdaif.v1.LineRevision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x13ResolveAliasRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x12\n\ndevice_key\x18\x03 \x01(\t\"]\n\x14ResolveAliasResponse\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\x11\n\tis_canary\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x0f\n\x07rollout\x18\x04 \x01(\t\"\x9e\x01\n\x15ReportOutcomesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x0f\n\x07student\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x13\n\x0bpredictions\x18\x06 \x01(\x03\x12\r\n\x05right\x18\x07 \x01(\x03\x12\r\n\x05total\x18\x08 \x01(\x03\"<\n\x16ReportOutcomesResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Rollout\"B\n\x11GetRolloutRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x0f\n\x07rollout\x18\x03 \x01(\t\"8\n\x12GetRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Rollout\"\xc1\x01\n\x07Rollout\x12\x0f\n\x07rollout\x18\x01 \x01(\t\x12$\n\x08\x63hampion\x18\x02 \x01(\x0b\x32\x12.kdaif.v1.Outcomes\x12\"\n\x06\x63\x61nary\x18\x03 \x01(\x0b\x32\x12.kdaif.v1.Outcomes\x12+\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x19.kdaif.v1.RolloutDecision\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\x13\n\x0bis_going_on\x18\x07 \x01(\x08\"N\n\x08Outcomes\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\x13\n\x0bpredictions\x18\x02 \x01(\x03\x12\r\n\x05right\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03*D\n\x05\x41lias\x12\x15\n\x11\x41LIAS_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41LIAS_CHAMPION\x10\x01\x12\x10\n\x0c\x41LIAS_CANARY\x10\x02*\xb4\x01\n\nLineAction\x12\x1b\n\x17LINE_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18LINE_ACTION_SET_CHAMPION\x10\x01\x12\x1c\n\x18LINE_ACTION_START_CANARY\x10\x02\x12\x19\n\x15LINE_ACTION_SET_SHARE\x10\x03\x12\x17\n\x13LINE_ACTION_PROMOTE\x10\x04\x12\x19\n\x15LINE_ACTION_ROLL_BACK\x10\x05*\x8d\x01\n\x0fRolloutDecision\x12 \n\x1cROLLOUT_DECISION_UNSPECIFIED\x10\x00\x12\x1c\n\x18ROLLOUT_DECISION_PROMOTE\x10\x01\x12\x1e\n\x1aROLLOUT_DECISION_ROLL_BACK\x10\x02\x12\x1a\n\x16ROLLOUT_DECISION_GO_ON\x10\x03\x32\xa8\x07\n\x0eStudentService\x12G\n\nGetStudent\x12\x1b.kdaif.v1.GetStudentRequest\x1a\x1c.kdaif.v1.GetStudentResponse\x12M\n\x0cListStudents\x12\x1d.kdaif.v1.ListStudentsRequest\x1a\x1e.kdaif.v1.ListStudentsResponse\x12I\n\nReadBundle\x12\x1b.kdaif.v1.ReadBundleRequest\x1a\x1c.kdaif.v1.ReadBundleResponse0\x01\x12\x41\n\x08SetAlias\x12\x19.kdaif.v1.SetAliasRequest\x1a\x1a.kdaif.v1.SetAliasResponse\x12P\n\rPromoteCanary\x12\x1e.kdaif.v1.PromoteCanaryRequest\x1a\x1f.kdaif.v1.PromoteCanaryResponse\x12\x41\n\x08RollBack\x12\x19.kdaif.v1.RollBackRequest\x1a\x1a.kdaif.v1.RollBackResponse\x12G\n\nGetAliases\x12\x1b.kdaif.v1.GetAliasesRequest\x1a\x1c.kdaif.v1.GetAliasesResponse\x12\x44\n\tListLines\x12\x1a.kdaif.v1.ListLinesRequest\x1a\x1b.kdaif.v1.ListLinesResponse\x12_\n\x12ListAliasRevisions\x12#.kdaif.v1.ListAliasRevisionsRequest\x1a$.kdaif.v1.ListAliasRevisionsResponse\x12M\n\x0cResolveAlias\x12\x1d.kdaif.v1.ResolveAliasRequest\x1a\x1e.kdaif.v1.ResolveAliasResponse\x12S\n\x0eReportOutcomes\x12\x1f.kdaif.v1.ReportOutcomesRequest\x1a .kdaif.v1.ReportOutcomesResponse\x12G\n\nGetRollout\x12\x1b.kdaif.v1.GetRolloutRequest\x1a\x1c.kdaif.v1.GetRolloutResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kdaif_proto.v1.students_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ALIAS']._serialized_start=3371
+  _globals['_ALIAS']._serialized_end=3439
+  _globals['_LINEACTION']._serialized_start=3442
+  _globals['_LINEACTION']._serialized_end=3622
+  _globals['_ROLLOUTDECISION']._serialized_start=3625
+  _globals['_ROLLOUTDECISION']._serialized_end=3766
   _globals['_STUDENT']._serialized_start=104
   _globals['_STUDENT']._serialized_end=303
   _globals['_BUNDLEFILE']._serialized_start=305
@@ -49,6 +55,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READBUNDLEREQUEST']._serialized_end=714
   _globals['_READBUNDLERESPONSE']._serialized_start=716
   _globals['_READBUNDLERESPONSE']._serialized_end=750
-  _globals['_STUDENTSERVICE']._serialized_start=753
-  _globals['_STUDENTSERVICE']._serialized_end=996
+  _globals['_LINE']._serialized_start=753
+  _globals['_LINE']._serialized_end=918
+  _globals['_CANARY']._serialized_start=920
+  _globals['_CANARY']._serialized_end=1012
+  _globals['_LINEREVISION']._serialized_start=1015
+  _globals['_LINEREVISION']._serialized_end=1255
+  _globals['_GATE']._serialized_start=1257
+  _globals['_GATE']._serialized_end=1354
+  _globals['_SETALIASREQUEST']._serialized_start=1357
+  _globals['_SETALIASREQUEST']._serialized_end=1603
+  _globals['_SETALIASRESPONSE']._serialized_start=1605
+  _globals['_SETALIASRESPONSE']._serialized_end=1667
+  _globals['_PROMOTECANARYREQUEST']._serialized_start=1670
+  _globals['_PROMOTECANARYREQUEST']._serialized_end=1838
+  _globals['_PROMOTECANARYRESPONSE']._serialized_start=1840
+  _globals['_PROMOTECANARYRESPONSE']._serialized_end=1907
+  _globals['_ROLLBACKREQUEST']._serialized_start=1910
+  _globals['_ROLLBACKREQUEST']._serialized_end=2075
+  _globals['_ROLLBACKRESPONSE']._serialized_start=2077
+  _globals['_ROLLBACKRESPONSE']._serialized_end=2125
+  _globals['_GETALIASESREQUEST']._serialized_start=2127
+  _globals['_GETALIASESREQUEST']._serialized_end=2176
+  _globals['_GETALIASESRESPONSE']._serialized_start=2178
+  _globals['_GETALIASESRESPONSE']._serialized_end=2228
+  _globals['_LISTLINESREQUEST']._serialized_start=2230
+  _globals['_LISTLINESREQUEST']._serialized_end=2303
+  _globals['_LISTLINESRESPONSE']._serialized_start=2305
+  _globals['_LISTLINESRESPONSE']._serialized_end=2380
+  _globals['_LISTALIASREVISIONSREQUEST']._serialized_start=2382
+  _globals['_LISTALIASREVISIONSREQUEST']._serialized_end=2478
+  _globals['_LISTALIASREVISIONSRESPONSE']._serialized_start=2480
+  _globals['_LISTALIASREVISIONSRESPONSE']._serialized_end=2576
+  _globals['_RESOLVEALIASREQUEST']._serialized_start=2578
+  _globals['_RESOLVEALIASREQUEST']._serialized_end=2649
+  _globals['_RESOLVEALIASRESPONSE']._serialized_start=2651
+  _globals['_RESOLVEALIASRESPONSE']._serialized_end=2744
+  _globals['_REPORTOUTCOMESREQUEST']._serialized_start=2747
+  _globals['_REPORTOUTCOMESREQUEST']._serialized_end=2905
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_start=2907
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=2967
+  _globals['_GETROLLOUTREQUEST']._serialized_start=2969
+  _globals['_GETROLLOUTREQUEST']._serialized_end=3035
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=3037
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=3093
+  _globals['_ROLLOUT']._serialized_start=3096
+  _globals['_ROLLOUT']._serialized_end=3289
+  _globals['_OUTCOMES']._serialized_start=3291
+  _globals['_OUTCOMES']._serialized_end=3369
+  _globals['_STUDENTSERVICE']._serialized_start=3769
+  _globals['_STUDENTSERVICE']._serialized_end=4705
 # @@protoc_insertion_point(module_scope)

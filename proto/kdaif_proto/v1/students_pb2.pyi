@@ -7,12 +7,78 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import kdaif_proto.v1.jobs_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _Alias:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AliasEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Alias.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ALIAS_UNSPECIFIED: _Alias.ValueType  # 0
+    ALIAS_CHAMPION: _Alias.ValueType  # 1
+    ALIAS_CANARY: _Alias.ValueType  # 2
+
+class Alias(_Alias, metaclass=_AliasEnumTypeWrapper): ...
+
+ALIAS_UNSPECIFIED: Alias.ValueType  # 0
+ALIAS_CHAMPION: Alias.ValueType  # 1
+ALIAS_CANARY: Alias.ValueType  # 2
+global___Alias = Alias
+
+class _LineAction:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LineActionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LineAction.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LINE_ACTION_UNSPECIFIED: _LineAction.ValueType  # 0
+    LINE_ACTION_SET_CHAMPION: _LineAction.ValueType  # 1
+    LINE_ACTION_START_CANARY: _LineAction.ValueType  # 2
+    LINE_ACTION_SET_SHARE: _LineAction.ValueType  # 3
+    LINE_ACTION_PROMOTE: _LineAction.ValueType  # 4
+    LINE_ACTION_ROLL_BACK: _LineAction.ValueType  # 5
+
+class LineAction(_LineAction, metaclass=_LineActionEnumTypeWrapper): ...
+
+LINE_ACTION_UNSPECIFIED: LineAction.ValueType  # 0
+LINE_ACTION_SET_CHAMPION: LineAction.ValueType  # 1
+LINE_ACTION_START_CANARY: LineAction.ValueType  # 2
+LINE_ACTION_SET_SHARE: LineAction.ValueType  # 3
+LINE_ACTION_PROMOTE: LineAction.ValueType  # 4
+LINE_ACTION_ROLL_BACK: LineAction.ValueType  # 5
+global___LineAction = LineAction
+
+class _RolloutDecision:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RolloutDecisionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RolloutDecision.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ROLLOUT_DECISION_UNSPECIFIED: _RolloutDecision.ValueType  # 0
+    ROLLOUT_DECISION_PROMOTE: _RolloutDecision.ValueType  # 1
+    ROLLOUT_DECISION_ROLL_BACK: _RolloutDecision.ValueType  # 2
+    ROLLOUT_DECISION_GO_ON: _RolloutDecision.ValueType  # 3
+
+class RolloutDecision(_RolloutDecision, metaclass=_RolloutDecisionEnumTypeWrapper): ...
+
+ROLLOUT_DECISION_UNSPECIFIED: RolloutDecision.ValueType  # 0
+ROLLOUT_DECISION_PROMOTE: RolloutDecision.ValueType  # 1
+ROLLOUT_DECISION_ROLL_BACK: RolloutDecision.ValueType  # 2
+ROLLOUT_DECISION_GO_ON: RolloutDecision.ValueType  # 3
+global___RolloutDecision = RolloutDecision
 
 @typing.final
 class Student(google.protobuf.message.Message):
@@ -189,3 +255,663 @@ class ReadBundleResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
 
 global___ReadBundleResponse = ReadBundleResponse
+
+@typing.final
+class Line(google.protobuf.message.Message):
+    """Students that follow one another on the same devices."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    CHAMPION_FIELD_NUMBER: builtins.int
+    FORMER_CHAMPIONS_FIELD_NUMBER: builtins.int
+    CANARY_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """"tenants/{tenant}/lines/{line}"."""
+    revision: builtins.int
+    """Counts the changes, from 1."""
+    champion: builtins.str
+    """"tenants/{tenant}/students/{student}"."""
+    @property
+    def former_champions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Newest first; what RollBack goes back to."""
+
+    @property
+    def canary(self) -> global___Canary:
+        """Unset while no rollout is going on."""
+
+    @property
+    def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Of the last change."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        revision: builtins.int = ...,
+        champion: builtins.str = ...,
+        former_champions: collections.abc.Iterable[builtins.str] | None = ...,
+        canary: global___Canary | None = ...,
+        update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["canary", b"canary", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["canary", b"canary", "champion", b"champion", "former_champions", b"former_champions", "name", b"name", "revision", b"revision", "update_time", b"update_time"]) -> None: ...
+
+global___Line = Line
+
+@typing.final
+class Canary(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STUDENT_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    AUTOMATIC_FIELD_NUMBER: builtins.int
+    FORCED_FIELD_NUMBER: builtins.int
+    student: builtins.str
+    share: builtins.float
+    """Of the devices, 0 to 1."""
+    rollout: builtins.str
+    """Names the rollout; the same however the share changes."""
+    automatic: builtins.bool
+    """The server itself promotes the canary or rolls it back once outcomes have decided."""
+    forced: builtins.bool
+    """It may be promoted whatever the promotion gate says."""
+    def __init__(
+        self,
+        *,
+        student: builtins.str = ...,
+        share: builtins.float = ...,
+        rollout: builtins.str = ...,
+        automatic: builtins.bool = ...,
+        forced: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["automatic", b"automatic", "forced", b"forced", "rollout", b"rollout", "share", b"share", "student", b"student"]) -> None: ...
+
+global___Canary = Canary
+
+@typing.final
+class LineRevision(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    STUDENT_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    AUTOMATIC_FIELD_NUMBER: builtins.int
+    FORCED_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    action: global___LineAction.ValueType
+    student: builtins.str
+    """The student that it was about: for ROLL_BACK the one that was dropped."""
+    author: builtins.str
+    reason: builtins.str
+    automatic: builtins.bool
+    """Made by the server, since outcomes had decided."""
+    forced: builtins.bool
+    """The promotion gate was overruled."""
+    gate: builtins.str
+    """What the promotion gate found; empty where there was nothing to compare."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def line(self) -> global___Line:
+        """As it was from then on."""
+
+    def __init__(
+        self,
+        *,
+        revision: builtins.int = ...,
+        action: global___LineAction.ValueType = ...,
+        student: builtins.str = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        automatic: builtins.bool = ...,
+        forced: builtins.bool = ...,
+        gate: builtins.str = ...,
+        line: global___Line | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["line", b"line", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "author", b"author", "automatic", b"automatic", "forced", b"forced", "gate", b"gate", "line", b"line", "reason", b"reason", "revision", b"revision", "student", b"student", "time", b"time"]) -> None: ...
+
+global___LineRevision = LineRevision
+
+@typing.final
+class Gate(google.protobuf.message.Message):
+    """What a changed student may lose on the test rows of both."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MARGIN_FIELD_NUMBER: builtins.int
+    GROUP_MARGIN_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    margin: builtins.float
+    """Accuracy, 0 to 1; default 0.01."""
+    group_margin: builtins.float
+    """The same of the worst group, where both students' test rows have groups; default `margin`."""
+    force: builtins.bool
+    """Go on whatever is found, or where nothing can be compared. It is recorded."""
+    def __init__(
+        self,
+        *,
+        margin: builtins.float | None = ...,
+        group_margin: builtins.float | None = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_margin", b"_group_margin", "_margin", b"_margin", "group_margin", b"group_margin", "margin", b"margin"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_margin", b"_group_margin", "_margin", b"_margin", "force", b"force", "group_margin", b"group_margin", "margin", b"margin"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_margin", b"_group_margin"]) -> typing.Literal["group_margin"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_margin", b"_margin"]) -> typing.Literal["margin"] | None: ...
+
+global___Gate = Gate
+
+@typing.final
+class SetAliasRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
+    STUDENT_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    AUTOMATIC_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """"tenants/{tenant}"."""
+    line: builtins.str
+    """Lower-case letters, digits and hyphens; empty for "default"."""
+    alias: global___Alias.ValueType
+    student: builtins.str
+    share: builtins.float
+    """Of the devices, 0 to 1; of a canary alone."""
+    author: builtins.str
+    """Who decides. Required."""
+    reason: builtins.str
+    expected_revision: builtins.int
+    """Refuses when the line is at another revision; 0 for a line that is not there yet."""
+    automatic: builtins.bool
+    """Of a canary: the server promotes it or rolls it back once outcomes have decided. It has to pass the gate first."""
+    @property
+    def gate(self) -> global___Gate:
+        """For a champion that replaces another, and for an automatic canary."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        alias: global___Alias.ValueType = ...,
+        student: builtins.str = ...,
+        share: builtins.float = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        expected_revision: builtins.int | None = ...,
+        automatic: builtins.bool = ...,
+        gate: global___Gate | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision", "gate", b"gate"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_revision", b"_expected_revision", "alias", b"alias", "author", b"author", "automatic", b"automatic", "expected_revision", b"expected_revision", "gate", b"gate", "line", b"line", "parent", b"parent", "reason", b"reason", "share", b"share", "student", b"student"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_expected_revision", b"_expected_revision"]) -> typing.Literal["expected_revision"] | None: ...
+
+global___SetAliasRequest = SetAliasRequest
+
+@typing.final
+class SetAliasResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
+    gate: builtins.str
+    """What the promotion gate found."""
+    @property
+    def line(self) -> global___Line: ...
+    def __init__(
+        self,
+        *,
+        line: global___Line | None = ...,
+        gate: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["line", b"line"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["gate", b"gate", "line", b"line"]) -> None: ...
+
+global___SetAliasResponse = SetAliasResponse
+
+@typing.final
+class PromoteCanaryRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    author: builtins.str
+    reason: builtins.str
+    expected_revision: builtins.int
+    @property
+    def gate(self) -> global___Gate: ...
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        expected_revision: builtins.int | None = ...,
+        gate: global___Gate | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision", "gate", b"gate"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_revision", b"_expected_revision", "author", b"author", "expected_revision", b"expected_revision", "gate", b"gate", "line", b"line", "parent", b"parent", "reason", b"reason"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_expected_revision", b"_expected_revision"]) -> typing.Literal["expected_revision"] | None: ...
+
+global___PromoteCanaryRequest = PromoteCanaryRequest
+
+@typing.final
+class PromoteCanaryResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
+    gate: builtins.str
+    @property
+    def line(self) -> global___Line: ...
+    def __init__(
+        self,
+        *,
+        line: global___Line | None = ...,
+        gate: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["line", b"line"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["gate", b"gate", "line", b"line"]) -> None: ...
+
+global___PromoteCanaryResponse = PromoteCanaryResponse
+
+@typing.final
+class RollBackRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    alias: global___Alias.ValueType
+    """ALIAS_CANARY, the default, drops it; ALIAS_CHAMPION goes back to the one before, and drops the canary too."""
+    author: builtins.str
+    reason: builtins.str
+    expected_revision: builtins.int
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        alias: global___Alias.ValueType = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        expected_revision: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_revision", b"_expected_revision", "alias", b"alias", "author", b"author", "expected_revision", b"expected_revision", "line", b"line", "parent", b"parent", "reason", b"reason"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_expected_revision", b"_expected_revision"]) -> typing.Literal["expected_revision"] | None: ...
+
+global___RollBackRequest = RollBackRequest
+
+@typing.final
+class RollBackResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: builtins.int
+    @property
+    def line(self) -> global___Line: ...
+    def __init__(
+        self,
+        *,
+        line: global___Line | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["line", b"line"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line"]) -> None: ...
+
+global___RollBackResponse = RollBackResponse
+
+@typing.final
+class GetAliasesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line", "parent", b"parent"]) -> None: ...
+
+global___GetAliasesRequest = GetAliasesRequest
+
+@typing.final
+class GetAliasesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: builtins.int
+    @property
+    def line(self) -> global___Line: ...
+    def __init__(
+        self,
+        *,
+        line: global___Line | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["line", b"line"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line"]) -> None: ...
+
+global___GetAliasesResponse = GetAliasesResponse
+
+@typing.final
+class ListLinesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]) -> None: ...
+
+global___ListLinesRequest = ListLinesRequest
+
+@typing.final
+class ListLinesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Line]: ...
+    def __init__(
+        self,
+        *,
+        lines: collections.abc.Iterable[global___Line] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListLinesResponse = ListLinesResponse
+
+@typing.final
+class ListAliasRevisionsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]) -> None: ...
+
+global___ListAliasRevisionsRequest = ListAliasRevisionsRequest
+
+@typing.final
+class ListAliasRevisionsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def revisions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LineRevision]: ...
+    def __init__(
+        self,
+        *,
+        revisions: collections.abc.Iterable[global___LineRevision] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]) -> None: ...
+
+global___ListAliasRevisionsResponse = ListAliasRevisionsResponse
+
+@typing.final
+class ResolveAliasRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    DEVICE_KEY_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    device_key: builtins.str
+    """Any text of up to 256 characters that stays that of the device."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        device_key: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device_key", b"device_key", "line", b"line", "parent", b"parent"]) -> None: ...
+
+global___ResolveAliasRequest = ResolveAliasRequest
+
+@typing.final
+class ResolveAliasResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STUDENT_FIELD_NUMBER: builtins.int
+    IS_CANARY_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    student: builtins.str
+    is_canary: builtins.bool
+    revision: builtins.int
+    rollout: builtins.str
+    """For ReportOutcomes; empty while no rollout is going on."""
+    def __init__(
+        self,
+        *,
+        student: builtins.str = ...,
+        is_canary: builtins.bool = ...,
+        revision: builtins.int = ...,
+        rollout: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["is_canary", b"is_canary", "revision", b"revision", "rollout", b"rollout", "student", b"student"]) -> None: ...
+
+global___ResolveAliasResponse = ResolveAliasResponse
+
+@typing.final
+class ReportOutcomesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    STUDENT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    RIGHT_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    rollout: builtins.str
+    """As ResolveAlias gave it."""
+    student: builtins.str
+    request_id: builtins.str
+    """The same id and numbers count once, for a day; the same id with other numbers is ALREADY_EXISTS."""
+    predictions: builtins.int
+    """Made since the last report."""
+    right: builtins.int
+    """Of those whose truth became known since the last report: how many were right, and how many there were."""
+    total: builtins.int
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        rollout: builtins.str = ...,
+        student: builtins.str = ...,
+        request_id: builtins.str = ...,
+        predictions: builtins.int = ...,
+        right: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line", "parent", b"parent", "predictions", b"predictions", "request_id", b"request_id", "right", b"right", "rollout", b"rollout", "student", b"student", "total", b"total"]) -> None: ...
+
+global___ReportOutcomesRequest = ReportOutcomesRequest
+
+@typing.final
+class ReportOutcomesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    @property
+    def rollout(self) -> global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: global___Rollout | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["rollout", b"rollout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["rollout", b"rollout"]) -> None: ...
+
+global___ReportOutcomesResponse = ReportOutcomesResponse
+
+@typing.final
+class GetRolloutRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    line: builtins.str
+    rollout: builtins.str
+    """Empty for the one that is going on."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        line: builtins.str = ...,
+        rollout: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line", "parent", b"parent", "rollout", b"rollout"]) -> None: ...
+
+global___GetRolloutRequest = GetRolloutRequest
+
+@typing.final
+class GetRolloutResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    @property
+    def rollout(self) -> global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: global___Rollout | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["rollout", b"rollout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["rollout", b"rollout"]) -> None: ...
+
+global___GetRolloutResponse = GetRolloutResponse
+
+@typing.final
+class Rollout(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: builtins.int
+    CHAMPION_FIELD_NUMBER: builtins.int
+    CANARY_FIELD_NUMBER: builtins.int
+    DECISION_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    IS_GOING_ON_FIELD_NUMBER: builtins.int
+    rollout: builtins.str
+    decision: global___RolloutDecision.ValueType
+    low: builtins.float
+    """Accuracy of the canary less that of the champion lies between these with a probability of 95 % at all times at
+    once, however often somebody looks.
+    """
+    high: builtins.float
+    is_going_on: builtins.bool
+    """Whether the canary still gets its share."""
+    @property
+    def champion(self) -> global___Outcomes: ...
+    @property
+    def canary(self) -> global___Outcomes: ...
+    def __init__(
+        self,
+        *,
+        rollout: builtins.str = ...,
+        champion: global___Outcomes | None = ...,
+        canary: global___Outcomes | None = ...,
+        decision: global___RolloutDecision.ValueType = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        is_going_on: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["canary", b"canary", "champion", b"champion"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["canary", b"canary", "champion", b"champion", "decision", b"decision", "high", b"high", "is_going_on", b"is_going_on", "low", b"low", "rollout", b"rollout"]) -> None: ...
+
+global___Rollout = Rollout
+
+@typing.final
+class Outcomes(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STUDENT_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    RIGHT_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    student: builtins.str
+    predictions: builtins.int
+    right: builtins.int
+    total: builtins.int
+    def __init__(
+        self,
+        *,
+        student: builtins.str = ...,
+        predictions: builtins.int = ...,
+        right: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["predictions", b"predictions", "right", b"right", "student", b"student", "total", b"total"]) -> None: ...
+
+global___Outcomes = Outcomes

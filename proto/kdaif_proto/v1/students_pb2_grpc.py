@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StudentServiceStub(object):
-    """Hands out trained students.
+    """Hands out trained students, and says which of them a device should run.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,55 @@ class StudentServiceStub(object):
                 request_serializer=kdaif__proto_dot_v1_dot_students__pb2.ReadBundleRequest.SerializeToString,
                 response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ReadBundleResponse.FromString,
                 _registered_method=True)
+        self.SetAlias = channel.unary_unary(
+                '/kdaif.v1.StudentService/SetAlias',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.SetAliasRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.SetAliasResponse.FromString,
+                _registered_method=True)
+        self.PromoteCanary = channel.unary_unary(
+                '/kdaif.v1.StudentService/PromoteCanary',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.PromoteCanaryRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.PromoteCanaryResponse.FromString,
+                _registered_method=True)
+        self.RollBack = channel.unary_unary(
+                '/kdaif.v1.StudentService/RollBack',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.RollBackRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.RollBackResponse.FromString,
+                _registered_method=True)
+        self.GetAliases = channel.unary_unary(
+                '/kdaif.v1.StudentService/GetAliases',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.GetAliasesRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.GetAliasesResponse.FromString,
+                _registered_method=True)
+        self.ListLines = channel.unary_unary(
+                '/kdaif.v1.StudentService/ListLines',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.ListLinesRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ListLinesResponse.FromString,
+                _registered_method=True)
+        self.ListAliasRevisions = channel.unary_unary(
+                '/kdaif.v1.StudentService/ListAliasRevisions',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.ListAliasRevisionsRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ListAliasRevisionsResponse.FromString,
+                _registered_method=True)
+        self.ResolveAlias = channel.unary_unary(
+                '/kdaif.v1.StudentService/ResolveAlias',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.ResolveAliasRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ResolveAliasResponse.FromString,
+                _registered_method=True)
+        self.ReportOutcomes = channel.unary_unary(
+                '/kdaif.v1.StudentService/ReportOutcomes',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.ReportOutcomesRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ReportOutcomesResponse.FromString,
+                _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/kdaif.v1.StudentService/GetRollout',
+                request_serializer=kdaif__proto_dot_v1_dot_students__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_students__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
 
 
 class StudentServiceServicer(object):
-    """Hands out trained students.
+    """Hands out trained students, and says which of them a device should run.
     """
 
     def GetStudent(self, request, context):
@@ -71,6 +116,69 @@ class StudentServiceServicer(object):
 
     def ReadBundle(self, request, context):
         """The bytes of one file of the bundle, from an offset on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAlias(self, request, context):
+        """Makes a student the champion of a line, or its canary with a share of the devices, or changes the share.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteCanary(self, request, context):
+        """The canary becomes the champion.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBack(self, request, context):
+        """Drops the canary, or goes back to the champion before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAliases(self, request, context):
+        """A line as it is: champion, canary, share.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLines(self, request, context):
+        """Every line of a tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliasRevisions(self, request, context):
+        """Every change of a line, newest first: who, when, why and what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveAlias(self, request, context):
+        """What a device should run. The same device gets the same answer until the line changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportOutcomes(self, request, context):
+        """Adds to what devices saw of a student during a rollout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRollout(self, request, context):
+        """What devices saw of champion and canary, and what that says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +202,51 @@ def add_StudentServiceServicer_to_server(servicer, server):
                     request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ReadBundleRequest.FromString,
                     response_serializer=kdaif__proto_dot_v1_dot_students__pb2.ReadBundleResponse.SerializeToString,
             ),
+            'SetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAlias,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.SetAliasRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'PromoteCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteCanary,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.PromoteCanaryRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.PromoteCanaryResponse.SerializeToString,
+            ),
+            'RollBack': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBack,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.RollBackRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.RollBackResponse.SerializeToString,
+            ),
+            'GetAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAliases,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.GetAliasesRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.GetAliasesResponse.SerializeToString,
+            ),
+            'ListLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLines,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ListLinesRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.ListLinesResponse.SerializeToString,
+            ),
+            'ListAliasRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliasRevisions,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ListAliasRevisionsRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.ListAliasRevisionsResponse.SerializeToString,
+            ),
+            'ResolveAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveAlias,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ResolveAliasRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.ResolveAliasResponse.SerializeToString,
+            ),
+            'ReportOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportOutcomes,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.ReportOutcomesRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.ReportOutcomesResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=kdaif__proto_dot_v1_dot_students__pb2.GetRolloutRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_students__pb2.GetRolloutResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kdaif.v1.StudentService', rpc_method_handlers)
@@ -103,7 +256,7 @@ def add_StudentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StudentService(object):
-    """Hands out trained students.
+    """Hands out trained students, and says which of them a device should run.
     """
 
     @staticmethod
@@ -177,6 +330,249 @@ class StudentService(object):
             '/kdaif.v1.StudentService/ReadBundle',
             kdaif__proto_dot_v1_dot_students__pb2.ReadBundleRequest.SerializeToString,
             kdaif__proto_dot_v1_dot_students__pb2.ReadBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/SetAlias',
+            kdaif__proto_dot_v1_dot_students__pb2.SetAliasRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/PromoteCanary',
+            kdaif__proto_dot_v1_dot_students__pb2.PromoteCanaryRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.PromoteCanaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/RollBack',
+            kdaif__proto_dot_v1_dot_students__pb2.RollBackRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.RollBackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/GetAliases',
+            kdaif__proto_dot_v1_dot_students__pb2.GetAliasesRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.GetAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/ListLines',
+            kdaif__proto_dot_v1_dot_students__pb2.ListLinesRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.ListLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliasRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/ListAliasRevisions',
+            kdaif__proto_dot_v1_dot_students__pb2.ListAliasRevisionsRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.ListAliasRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/ResolveAlias',
+            kdaif__proto_dot_v1_dot_students__pb2.ResolveAliasRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.ResolveAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/ReportOutcomes',
+            kdaif__proto_dot_v1_dot_students__pb2.ReportOutcomesRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.ReportOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.StudentService/GetRollout',
+            kdaif__proto_dot_v1_dot_students__pb2.GetRolloutRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_students__pb2.GetRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class StudentServiceStub:
-    """Hands out trained students."""
+    """Hands out trained students, and says which of them a device should run."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     GetStudent: grpc.UnaryUnaryMultiCallable[
@@ -38,8 +38,62 @@ class StudentServiceStub:
     ]
     """The bytes of one file of the bundle, from an offset on."""
 
+    SetAlias: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.SetAliasRequest,
+        kdaif_proto.v1.students_pb2.SetAliasResponse,
+    ]
+    """Makes a student the champion of a line, or its canary with a share of the devices, or changes the share."""
+
+    PromoteCanary: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.PromoteCanaryRequest,
+        kdaif_proto.v1.students_pb2.PromoteCanaryResponse,
+    ]
+    """The canary becomes the champion."""
+
+    RollBack: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.RollBackRequest,
+        kdaif_proto.v1.students_pb2.RollBackResponse,
+    ]
+    """Drops the canary, or goes back to the champion before."""
+
+    GetAliases: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.GetAliasesRequest,
+        kdaif_proto.v1.students_pb2.GetAliasesResponse,
+    ]
+    """A line as it is: champion, canary, share."""
+
+    ListLines: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ListLinesRequest,
+        kdaif_proto.v1.students_pb2.ListLinesResponse,
+    ]
+    """Every line of a tenant."""
+
+    ListAliasRevisions: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ListAliasRevisionsRequest,
+        kdaif_proto.v1.students_pb2.ListAliasRevisionsResponse,
+    ]
+    """Every change of a line, newest first: who, when, why and what."""
+
+    ResolveAlias: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ResolveAliasRequest,
+        kdaif_proto.v1.students_pb2.ResolveAliasResponse,
+    ]
+    """What a device should run. The same device gets the same answer until the line changes."""
+
+    ReportOutcomes: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ReportOutcomesRequest,
+        kdaif_proto.v1.students_pb2.ReportOutcomesResponse,
+    ]
+    """Adds to what devices saw of a student during a rollout."""
+
+    GetRollout: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.GetRolloutRequest,
+        kdaif_proto.v1.students_pb2.GetRolloutResponse,
+    ]
+    """What devices saw of champion and canary, and what that says."""
+
 class StudentServiceAsyncStub:
-    """Hands out trained students."""
+    """Hands out trained students, and says which of them a device should run."""
 
     GetStudent: grpc.aio.UnaryUnaryMultiCallable[
         kdaif_proto.v1.students_pb2.GetStudentRequest,
@@ -58,8 +112,62 @@ class StudentServiceAsyncStub:
     ]
     """The bytes of one file of the bundle, from an offset on."""
 
+    SetAlias: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.SetAliasRequest,
+        kdaif_proto.v1.students_pb2.SetAliasResponse,
+    ]
+    """Makes a student the champion of a line, or its canary with a share of the devices, or changes the share."""
+
+    PromoteCanary: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.PromoteCanaryRequest,
+        kdaif_proto.v1.students_pb2.PromoteCanaryResponse,
+    ]
+    """The canary becomes the champion."""
+
+    RollBack: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.RollBackRequest,
+        kdaif_proto.v1.students_pb2.RollBackResponse,
+    ]
+    """Drops the canary, or goes back to the champion before."""
+
+    GetAliases: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.GetAliasesRequest,
+        kdaif_proto.v1.students_pb2.GetAliasesResponse,
+    ]
+    """A line as it is: champion, canary, share."""
+
+    ListLines: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ListLinesRequest,
+        kdaif_proto.v1.students_pb2.ListLinesResponse,
+    ]
+    """Every line of a tenant."""
+
+    ListAliasRevisions: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ListAliasRevisionsRequest,
+        kdaif_proto.v1.students_pb2.ListAliasRevisionsResponse,
+    ]
+    """Every change of a line, newest first: who, when, why and what."""
+
+    ResolveAlias: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ResolveAliasRequest,
+        kdaif_proto.v1.students_pb2.ResolveAliasResponse,
+    ]
+    """What a device should run. The same device gets the same answer until the line changes."""
+
+    ReportOutcomes: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.ReportOutcomesRequest,
+        kdaif_proto.v1.students_pb2.ReportOutcomesResponse,
+    ]
+    """Adds to what devices saw of a student during a rollout."""
+
+    GetRollout: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.students_pb2.GetRolloutRequest,
+        kdaif_proto.v1.students_pb2.GetRolloutResponse,
+    ]
+    """What devices saw of champion and canary, and what that says."""
+
 class StudentServiceServicer(metaclass=abc.ABCMeta):
-    """Hands out trained students."""
+    """Hands out trained students, and says which of them a device should run."""
 
     @abc.abstractmethod
     def GetStudent(
@@ -83,5 +191,77 @@ class StudentServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[kdaif_proto.v1.students_pb2.ReadBundleResponse], collections.abc.AsyncIterator[kdaif_proto.v1.students_pb2.ReadBundleResponse]]:
         """The bytes of one file of the bundle, from an offset on."""
+
+    @abc.abstractmethod
+    def SetAlias(
+        self,
+        request: kdaif_proto.v1.students_pb2.SetAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.SetAliasResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.SetAliasResponse]]:
+        """Makes a student the champion of a line, or its canary with a share of the devices, or changes the share."""
+
+    @abc.abstractmethod
+    def PromoteCanary(
+        self,
+        request: kdaif_proto.v1.students_pb2.PromoteCanaryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.PromoteCanaryResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.PromoteCanaryResponse]]:
+        """The canary becomes the champion."""
+
+    @abc.abstractmethod
+    def RollBack(
+        self,
+        request: kdaif_proto.v1.students_pb2.RollBackRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.RollBackResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.RollBackResponse]]:
+        """Drops the canary, or goes back to the champion before."""
+
+    @abc.abstractmethod
+    def GetAliases(
+        self,
+        request: kdaif_proto.v1.students_pb2.GetAliasesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.GetAliasesResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.GetAliasesResponse]]:
+        """A line as it is: champion, canary, share."""
+
+    @abc.abstractmethod
+    def ListLines(
+        self,
+        request: kdaif_proto.v1.students_pb2.ListLinesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.ListLinesResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.ListLinesResponse]]:
+        """Every line of a tenant."""
+
+    @abc.abstractmethod
+    def ListAliasRevisions(
+        self,
+        request: kdaif_proto.v1.students_pb2.ListAliasRevisionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.ListAliasRevisionsResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.ListAliasRevisionsResponse]]:
+        """Every change of a line, newest first: who, when, why and what."""
+
+    @abc.abstractmethod
+    def ResolveAlias(
+        self,
+        request: kdaif_proto.v1.students_pb2.ResolveAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.ResolveAliasResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.ResolveAliasResponse]]:
+        """What a device should run. The same device gets the same answer until the line changes."""
+
+    @abc.abstractmethod
+    def ReportOutcomes(
+        self,
+        request: kdaif_proto.v1.students_pb2.ReportOutcomesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.ReportOutcomesResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.ReportOutcomesResponse]]:
+        """Adds to what devices saw of a student during a rollout."""
+
+    @abc.abstractmethod
+    def GetRollout(
+        self,
+        request: kdaif_proto.v1.students_pb2.GetRolloutRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.students_pb2.GetRolloutResponse, collections.abc.Awaitable[kdaif_proto.v1.students_pb2.GetRolloutResponse]]:
+        """What devices saw of champion and canary, and what that says."""
 
 def add_StudentServiceServicer_to_server(servicer: StudentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
