@@ -3,5 +3,6 @@
 from kdaif.queue.address import without_password
 from kdaif.queue.claim import Claim
 from kdaif.queue.job_queue import JobQueue
+from kdaif.queue.outcome_counts import OutcomeCount, OutcomeCounts
 
-__all__ = ["Claim", "JobQueue", "without_password"]
+__all__ = ["Claim", "JobQueue", "OutcomeCount", "OutcomeCounts", "without_password"]

@@ -18,6 +18,7 @@ from kdaif.queue.claim import Claim
 from kdaif.queue.event_log import EventLog
 from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_id
 from kdaif.queue.listing import read_page
+from kdaif.queue.outcome_counts import OutcomeCounts
 from kdaif.queue.registry import WorkerRegistry
 from kdaif.queue.scripts import Scripts
 from kdaif.queue.tenants import Tenants
@@ -70,6 +71,7 @@ class JobQueue:
         self._scripts = Scripts(redis)
         self._events = EventLog(url, redis)
         self._registry = WorkerRegistry(url, redis, self._scripts)
+        self.outcomes = OutcomeCounts(url, redis, self._scripts)
         self._archive = ArchiveIndex(url, redis, self._scripts)
         self._tenants = Tenants(redis, self._scripts)
         self._turns = Turns()

@@ -100,6 +100,16 @@ def reaped(tenant: str) -> str:
     return f"kdaif:{{{tenant}}}:reaped"
 
 
+def rollout(tenant: str, name: str) -> str:
+    """Hash: predictions, right and total outcomes of a rollout, by student."""
+    return f"kdaif:{{{tenant}}}:rollout:{name}"
+
+
+def report(tenant: str, rollout: str, request_id: str) -> str:
+    """String: what a report of outcomes said, for as long as its request id is remembered."""
+    return f"kdaif:{{{tenant}}}:report:{rollout}:{request_id}"
+
+
 def of_work(tenant: str) -> list[str]:
     """The keys of which at least one is there while the tenant has work for a worker, a reaper or the archive."""
     return [line(tenant), delayed(tenant), leases(tenant), deadlines(tenant), unsaved(tenant), deleted(tenant)]

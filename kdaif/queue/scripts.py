@@ -38,6 +38,7 @@ class Scripts:
         self.announce = _register(redis, "clock", "announce")
         self.set_mode = _register(redis, "set_mode")
         self.leave = _register(redis, "clock", "leave")
+        self.report = _register(redis, "report")
 
 
 def _job_script(redis: Redis, name: str) -> AsyncScript:

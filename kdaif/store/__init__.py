@@ -1,10 +1,11 @@
-"""Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs. Nothing else touches disks."""
+"""Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs, lines. Nothing else touches disks."""
 
 from kdaif.store import layout
 from kdaif.store.attempts import attempts_with_blobs
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
 from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job
+from kdaif.store.lines import LineStore
 from kdaif.store.references import References
 from kdaif.store.room import UploadLimits
 from kdaif.store.uploads import UploadWriter
@@ -13,6 +14,7 @@ __all__ = [
     "BlobStore",
     "DatasetStore",
     "JobArchive",
+    "LineStore",
     "References",
     "UploadLimits",
     "UploadWriter",

@@ -8,7 +8,9 @@
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
     tenants/{tenant}/jobs/{job}/attempt-{n}/bundle/{file}
+    tenants/{tenant}/jobs/{job}/attempt-{n}/test-predictions.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/manifest.json
+    tenants/{tenant}/lines/{line}/revision-{n:06d}.json
 
 Each function raises InvalidInputError for a part that is not of its form.
 """
@@ -26,10 +28,12 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATASET = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"[0-9A-Za-z]{1,64}")
+_LINE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]{0,127}){0,7}")
 _ATTEMPT = re.compile(r"attempt-([0-9]+)")
 _RECORD = re.compile(r"(?:.*/)?job-([0-9]{10,})\.json")
 _CHECKPOINT = re.compile(r"tenants/[^/]+/jobs/[^/]+/attempt-[0-9]+/checkpoints/.+")
+_LINE_REVISION = re.compile(r"(?:.*/)?revision-([0-9]{6,})\.json")
 _STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
 
 
@@ -158,9 +162,41 @@ def bundle_file(tenant: str, job: str, attempt: int, file: str) -> str:
     return f"{_attempt(tenant, job, attempt)}/bundle/{_checked('file', file, _FILE, wanted)}"
 
 
+def test_predictions(tenant: str, job: str, attempt: int) -> str:
+    """What the shipped student says of each test row. No file of the bundle: devices have no use for it."""
+    return f"{_attempt(tenant, job, attempt)}/test-predictions.parquet"
+
+
 def attempt_manifest(tenant: str, job: str, attempt: int) -> str:
     """What the attempt left; written last."""
     return f"{_attempt(tenant, job, attempt)}/manifest.json"
+
+
+def lines(tenant: str) -> str:
+    """The folder of the lines of students."""
+    return f"{TENANTS}/{tenant_id(tenant)}/lines"
+
+
+def line_revisions(tenant: str, line: str) -> str:
+    """The folder of every change of one line."""
+    return f"{lines(tenant)}/{_checked('line', line, _LINE, 'lower-case letters, digits and hyphens, at most 63')}"
+
+
+def line_revision(tenant: str, line: str, revision: int) -> str:
+    """One change of a line, with the line as it was from then on."""
+    return f"{line_revisions(tenant, line)}/revision-{_counted('revision', revision):06d}.json"
+
+
+def line_revision_number(path: str) -> int:
+    """The number of a path that `line_revision` made.
+
+    Raises:
+        ValueError: it made no such path.
+    """
+    match = _LINE_REVISION.fullmatch(path)
+    if match is None:
+        raise ValueError(f"{path!r} is no revision of a line; one ends in revision-000001.json")
+    return int(match[1])
 
 
 def _attempt(tenant: str, job: str, attempt: int) -> str:

@@ -25,6 +25,20 @@ def student_name(tenant: str, job_id: str) -> str:
     return f"tenants/{tenant}/students/{job_id}"
 
 
+def line_name(tenant: str, line: str) -> str:
+    """``tenants/{tenant}/lines/{line}``."""
+    return f"tenants/{tenant}/lines/{line}"
+
+
+def line_id(line: str) -> str:
+    """The line's own name, "default" where none was given. Raises InvalidInputError."""
+    if line and re.fullmatch(_TENANT, line) is None:
+        raise InvalidInputError.of(
+            "line", f"is {line[:100]!r}; write lower-case letters, digits and hyphens, at most 63, such as intents"
+        )
+    return line or "default"
+
+
 def parse_parent(parent: str) -> str:
     """Tenant of ``tenants/{tenant}``. Raises InvalidInputError."""
     match = re.fullmatch(rf"tenants/({_TENANT})", parent)

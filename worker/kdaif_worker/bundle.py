@@ -28,6 +28,7 @@ from kdaif_worker.canary import shipped_arm, told
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.external import external_results, shifts
 from kdaif_worker.messages import Assignment
+from kdaif_worker.predictions import publish_predictions
 from kdaif_worker.targets import TeacherCost
 
 _CPU = torch.device("cpu")
@@ -115,6 +116,8 @@ def publish_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> None:
     files.append(StoredFile("manifest.json", hashlib.sha256(own).hexdigest(), len(own)))
     for file in files:
         blobs.put_file(layout.bundle_file(*job, file.path), folder / file.path)
+    shipped = trained.point.finished[trained.shipped_arm, assignment.spec.training.seed]
+    publish_predictions(assignment, trained.data.test, shipped.test_logits, trained.data.class_names, blobs)
     manifest = AttemptManifest(
         job=assignment.job_id,
         attempt=assignment.attempt,
