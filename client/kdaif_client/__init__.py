@@ -13,6 +13,7 @@
 from kdaif_client import errors
 from kdaif_client._client import Client
 from kdaif_client._job import Job
+from kdaif_client._line import Line
 from kdaif_client.architectures import (
     Activation,
     Architecture,
@@ -32,6 +33,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
+from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
 from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
     ColumnTeacher,
@@ -78,6 +80,7 @@ __all__ = [
     "Bag",
     "BatchNorm",
     "BundleFile",
+    "Canary",
     "Checks",
     "Client",
     "Cnn",
@@ -102,11 +105,15 @@ __all__ = [
     "JobState",
     "KdaifClientError",
     "Layers",
+    "Line",
+    "LineInfo",
+    "LineRevision",
     "Linear",
     "Mlp",
     "Mobilenet",
     "NameSummary",
     "OnnxTeacher",
+    "Outcomes",
     "Override",
     "OverrideRevision",
     "PlantedNoise",
@@ -115,6 +122,8 @@ __all__ = [
     "Progress",
     "Provenance",
     "Resnet",
+    "Resolved",
+    "Rollout",
     "SampleWeight",
     "Scheduling",
     "Spec",

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
-from kdaif_client import _convert, _upload
+from kdaif_client import _convert, _convert_rollout, _upload
 from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._job import Job
+from kdaif_client._line import Line
 from kdaif_client._models import kind_by_name, model_file
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
@@ -25,6 +26,7 @@ from kdaif_client._rpc import Rpc
 from kdaif_client._tables import parquet_file
 from kdaif_client.architectures import Architecture
 from kdaif_client.errors import InvalidArgument, Unavailable
+from kdaif_client.rollout_types import LineInfo
 from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import Teacher
 from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
@@ -368,6 +370,21 @@ class Client:
         request = students_pb2.ListStudentsRequest(parent=self._parent, page_size=_page(limit))
         pages = self._pages(self._rpc.students.ListStudents, request)
         return islice((_convert.student(each) for page in pages for each in page.students), limit)
+
+    def line(self, name: str = "default") -> Line:
+        """A line of students: champion, canary, rollouts. It is there once it has a champion.
+
+        Args:
+            name: lower-case letters, digits and hyphens.
+        """
+        return Line(self._rpc, self.tenant, name, self._patience_s)
+
+    def list_lines(self) -> Iterator[LineInfo]:
+        """The tenant's lines, by name."""
+        pages = self._pages(
+            self._rpc.students.ListLines, students_pb2.ListLinesRequest(parent=self._parent, page_size=_PAGE)
+        )
+        return (_convert_rollout.line(each) for page in pages for each in page.lines)
 
     @property
     def _parent(self) -> str:

@@ -42,7 +42,16 @@ _IDEMPOTENT = {
         "SummarizeWeights",
         "ListOverrideRevisions",
     ),
-    "kdaif.v1.StudentService": ("GetStudent", "ListStudents"),
+    "kdaif.v1.StudentService": (
+        "GetStudent",
+        "ListStudents",
+        "GetAliases",
+        "ListLines",
+        "ListAliasRevisions",
+        "ResolveAlias",
+        "ReportOutcomes",  # by its request_id, which this client always sends
+        "GetRollout",
+    ),
 }
 
 _ERRORS: dict[grpc.StatusCode, type[KdaifClientError]] = {

@@ -16,6 +16,7 @@ import typer
 from kdaif_client import _cli_actions as actions
 from kdaif_client import _cli_options as options
 from kdaif_client import _cli_tables as tables
+from kdaif_client._cli_rollout import LineOption, alias_folder, pull_by_alias, rollout_commands
 from kdaif_client._cli_session import (
     DEFAULT_TARGET,
     AsJson,
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 
 weights_commands(app)
+rollout_commands(app)
 
 
 def main() -> None:
@@ -238,15 +240,38 @@ def watch(
         _report(handle.refresh(), quiet=as_json)
 
 
-@app.command(epilog="Example: [bold]kdaif pull 01m886kexk140fydjmht61s2se student/[/]")
+@app.command(
+    epilog="Example: [bold]kdaif pull 01m886kexk140fydjmht61s2se student/[/]   or on a device "
+    "[bold]kdaif pull --alias champion --device cam-17 student/[/]"
+)
 def pull(
-    job: JobArgument,
-    folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path("student"),
+    job: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOB]", help="Id or resource name of the job; none with --alias.", show_default=False),
+    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Where to put the files.  [default: student]")] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="champion: what the device should run; canary: the canary itself. FOLDER becomes a link."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Any text that stays that of the device; with --alias.")] = "",
+    line: LineOption = "default",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Download the student of a succeeded job and verify every byte. A broken download is resumed."""
+    """Download the student of a succeeded job and verify every byte. A broken download is resumed.
+
+    With --alias it is the student that a device should run, and the folder is swapped in one step when that changed.
+    """
+    if alias is not None:
+        with exit_codes():
+            place = alias_folder(job, folder)
+            pull_by_alias(target, tenant, line=line, alias=alias, device=device, folder=place, as_json=as_json)
+        return
+    if job is None or device:
+        raise typer.BadParameter("name a JOB, or what a device should run: --alias champion --device NAME")
+    folder = folder or Path("student")
     with connection(target, tenant, on_interrupt="Stopped. The same command goes on where this one ended.") as client:
         handle = client.get_job(job.replace("/students/", "/distillationJobs/"))
         student = handle.student()

@@ -71,8 +71,8 @@ class OutcomeCounts:
             )
         if answer[0] == "OVER":
             raise FailedPreconditionError(
-                f"rollout {rollout!r} is over, so nothing is counted any more. Resolve the alias again, run that student, "
-                "and report under the rollout that comes with it; where there is none, report nothing"
+                f"rollout {rollout!r} is over, so nothing is counted any more. Resolve the alias again, run that "
+                "student, and report under the rollout that comes with it; where there is none, report nothing"
             )
         return _counts(codec.pairs(answer[1]))
 

@@ -1,4 +1,4 @@
-"""Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs, lines. Nothing else touches disks."""
+"""Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs. Nothing else touches disks."""
 
 from kdaif.store import layout
 from kdaif.store.attempts import attempts_with_blobs
