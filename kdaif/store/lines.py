@@ -82,6 +82,17 @@ class LineStore:
         """The lines of a tenant, in ascending order."""
         return self._blobs.folders(layout.lines(tenant))
 
+    def in_use(self, tenant: str) -> dict[str, str]:
+        """The line of every student that is a champion or a canary now, by student."""
+        found: dict[str, str] = {}
+        for name in self.names(tenant):
+            last = self.newest(tenant, name)
+            if last is not None:
+                canary = last.line.canary
+                students = (last.line.champion, None if canary is None else canary.student)
+                found |= {student: name for student in students if student is not None}
+        return found
+
     def _count(self, tenant: str, line: str) -> int:
         paths = self._blobs.list(layout.line_revisions(tenant, line), limit=MOST_REVISIONS)
         return max((layout.line_revision_number(path) for path in paths), default=0)

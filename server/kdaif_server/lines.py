@@ -173,18 +173,6 @@ class Lines:
         numbers = range(top, max(0, top - limit), -1)
         return await asyncio.to_thread(lambda: [self.store.revision(tenant, line, number) for number in numbers])
 
-    async def in_use(self, tenant: str, student: str) -> str | None:
-        """A line whose champion or canary the student is; None where nobody runs it."""
-
-        def look() -> str | None:
-            for name in self.store.names(tenant):
-                last = self.store.newest(tenant, name)
-                if last is not None and student in (last.line.champion, last.line.canary and last.line.canary.student):
-                    return name
-            return None
-
-        return await asyncio.to_thread(look)
-
     async def _pass_gate(self, line: Line, candidate: Job, terms: GateTerms) -> Passed:
         if line.champion is None:
             return Passed()

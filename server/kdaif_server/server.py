@@ -27,7 +27,7 @@ from kdaif import datasets
 from kdaif.model_files import inspect_onnx, inspect_transformer
 from kdaif.queue import JobQueue, without_password
 from kdaif.records import DatasetKind
-from kdaif.store import BlobStore, DatasetStore
+from kdaif.store import BlobStore, DatasetStore, LineStore
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.interceptors import ErrorInterceptor
 from kdaif_server.rebuild import is_index_lost
@@ -150,7 +150,7 @@ def _build(
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(dataset_store), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
-        DistillationJobService(queue, dataset_store, settings.cache_dir, stopping), server
+        DistillationJobService(queue, dataset_store, LineStore(blobs), settings.cache_dir, stopping), server
     )
     weights_pb2_grpc.add_WeightServiceServicer_to_server(
         WeightService(artifacts, Engine(settings.cache_dir / "spill")), server

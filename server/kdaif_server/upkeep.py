@@ -15,7 +15,7 @@ import structlog
 from kdaif.errors import FailedPreconditionError, InvalidInputError, KdaifError, NotFoundError
 from kdaif.queue import JobQueue
 from kdaif.records import JobSnapshot, JobState
-from kdaif.store import BlobStore, DatasetStore, JobArchive, delete_checkpoints, delete_job
+from kdaif.store import BlobStore, DatasetStore, JobArchive, LineStore, delete_checkpoints, delete_job
 from kdaif_server.settings import ServerSettings
 
 _REAP_S = 5.0
@@ -33,6 +33,7 @@ class Upkeep:
         self._blobs = blobs
         self._archive = JobArchive(blobs)
         self._datasets = datasets
+        self._lines = LineStore(blobs)
 
     @contextlib.asynccontextmanager
     async def running(self, stopping: asyncio.Event) -> AsyncIterator[None]:
@@ -85,19 +86,30 @@ class Upkeep:
             await asyncio.to_thread(delete_job, self._blobs, job.tenant, job.id)
 
     async def retain(self) -> None:
-        """Deletes jobs that ended longer ago than they are kept."""
+        """Deletes jobs that ended longer ago than they are kept, but for those whose student devices run."""
         if self._settings.keep_finished_days is None:
             return
         before_ms = round((time.time() - self._settings.keep_finished_days * _DAY_S) * 1000)
-        while names := await self._queue.ended_before(before_ms, _BATCH):
+        kept: set[tuple[str, str]] = set()
+        while names := set(await self._queue.ended_before(before_ms, _BATCH + len(kept))) - kept:
             deleted = 0
-            for tenant, job_id in names:
+            tenants = {tenant for tenant, _ in names}
+            in_use = {tenant: await asyncio.to_thread(self._in_use, tenant) for tenant in tenants}
+            run = {(tenant, job_id) for tenant, job_id in names if job_id in in_use[tenant]}
+            kept |= run
+            for tenant, job_id in names - run:
                 with contextlib.suppress(NotFoundError, FailedPreconditionError):  # deleted or retried meanwhile
                     await self._queue.delete(tenant, job_id)
                     deleted += 1
-            if not deleted:
+            if not (deleted or run):
                 return
             _log.info("old jobs deleted", jobs=deleted, keep_finished_days=self._settings.keep_finished_days)
+
+    def _in_use(self, tenant: str) -> dict[str, str]:
+        try:
+            return self._lines.in_use(tenant)
+        except InvalidInputError:
+            return {}  # submitted without a server, under a name that the store has no folder for
 
     async def sweep(self) -> None:
         """Gives up uploads that nobody goes on with."""

@@ -14,10 +14,10 @@ from kdaif_proto.v1 import jobs_pb2 as pb
 from kdaif_proto.v1 import jobs_pb2_grpc
 
 from kdaif import datasets
-from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
+from kdaif.errors import FailedPreconditionError, FieldViolation, InvalidInputError, NotFoundError, UnavailableError
 from kdaif.queue import JobQueue
 from kdaif.records import TERMINAL_STATES, DatasetKind, DistillationSpec, Job, JobState, PreflightReport
-from kdaif.store import DatasetStore
+from kdaif.store import DatasetStore, LineStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
@@ -31,9 +31,12 @@ _CHUNK_BYTES = 256 * 1024
 class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     """A job is checked once, here, against its data; the queue then holds identifiers only."""
 
-    def __init__(self, queue: JobQueue, dataset_store: DatasetStore, cache_dir: Path, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, queue: JobQueue, dataset_store: DatasetStore, lines: LineStore, cache_dir: Path, stopping: asyncio.Event
+    ) -> None:
         self._queue = queue
         self._datasets = dataset_store
+        self._lines = lines
         self._cache_dir = cache_dir
         self._stopping = stopping
 
@@ -125,7 +128,13 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
         self, request: pb.DeleteDistillationJobRequest, context: Any
     ) -> pb.DeleteDistillationJobResponse:
         """Removes a job that has ended; a task of the server then removes what it left in the blob store."""
-        await self._queue.delete(*parse_name(request.name, "distillationJobs"))
+        tenant, job_id = parse_name(request.name, "distillationJobs")
+        if line := (await asyncio.to_thread(self._lines.in_use, tenant)).get(job_id):
+            raise FailedPreconditionError(
+                f"devices run the student of job {job_id}: it is champion or canary of line {line!r}. Set another "
+                "champion, or roll the canary back, and delete the job then"
+            )
+        await self._queue.delete(tenant, job_id)
         return pb.DeleteDistillationJobResponse()
 
     async def WatchDistillationJob(
