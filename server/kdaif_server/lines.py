@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import structlog
+
 from kdaif.errors import FailedPreconditionError, InvalidInputError, NotFoundError
 from kdaif.records import Job
 from kdaif.records.lines import Canary, Line, LineAction, LineRevision
@@ -18,6 +20,7 @@ from kdaif_server.artifacts import Artifacts
 from kdaif_server.gate import GateTerms, Passed, pass_gate
 
 _SERVER = "kdaif-server"
+_log = structlog.get_logger("kdaif.server")
 
 _Make = Callable[[LineRevision | None], Awaitable[LineRevision | None]]
 
@@ -153,8 +156,10 @@ class Lines:
         Any number of servers may find so at the same time; one revision comes of it. The gate was passed at the start.
         """
         order = Order(tenant, line, _SERVER, why)
+        mine: LineRevision | None = None
 
         async def make(last: LineRevision | None) -> LineRevision | None:
+            nonlocal mine
             canary = None if last is None else last.line.canary
             if last is None or canary is None or canary.rollout != rollout or not canary.automatic:
                 return None
@@ -162,9 +167,13 @@ class Lines:
                 made = _next(last, order, LineAction.PROMOTE, canary.student, moves.promote(last.line))
             else:
                 made = _dropped(last, order)
-            return replace(made, automatic=True)
+            mine = replace(made, automatic=True)
+            return mine
 
-        return await self._change(order, make)
+        after = await self._change(order, make)
+        if after is mine:
+            _log.info("rollout decided", tenant=tenant, line=line, rollout=rollout, decision=decision, why=why)
+        return after
 
     async def revisions(self, tenant: str, line: str, *, before: int | None, limit: int) -> list[LineRevision]:
         """Changes, newest first, at most ``limit``, of numbers under ``before``. Raises NotFoundError."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-import structlog
-
 from kdaif.errors import FailedPreconditionError, InvalidInputError, NotFoundError
 from kdaif.queue import OutcomeCount, OutcomeCounts
 from kdaif.records.lines import LineAction, LineRevision
 from kdaif.rollout import Decision, Outcomes, Verdict, gets_canary, judge
 from kdaif_server.lines import Lines, rollout_start
-
-_log = structlog.get_logger("kdaif.server")
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,6 @@ class Rollouts:
         if not is_going_on or canary is None or not canary.automatic or found.verdict.decision is Decision.GO_ON:
             return found
         after = await self._lines.decide(tenant, line, rollout, found.verdict.decision, _why(found))
-        _log.info("rollout decided", tenant=tenant, line=line, rollout=rollout, decision=found.verdict.decision)
         still = after.line.canary
         return _rollout(rollout, arms, counts, is_going_on=still is not None and still.rollout == rollout)
 

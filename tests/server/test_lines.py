@@ -77,9 +77,9 @@ def test_a_line_from_its_first_champion_to_a_roll_back(client: Client, student: 
     assert (started.canary.share, started.canary.rollout) == (0.2, "intents.2")
     with pytest.raises(FailedPrecondition, match="promote it or roll it back"):
         line.canary(other)
-    devices = [f"cam-{number}" for number in range(300)]
+    devices = [f"cam-{number}" for number in range(100)]
     before = {device for device in devices if line.resolve(device).is_canary}
-    assert 30 < len(before) < 90
+    assert 8 < len(before) < 35
     grown = line.canary(new, share=0.6)
     assert grown.canary is not None
     assert grown.canary.rollout == "intents.2"
@@ -150,12 +150,11 @@ def test_outcomes_decide_and_the_server_acts_once(
             told = running[new if number % 2 else old]
             return line.report(told, predictions=100, right=right, total=100, request_id=f"r{number}").decision
         except FailedPrecondition as error:
-            assert "rollout 'intents.2' is over" in str(error)
-            return "OVER"
+            return "OVER" if "rollout 'intents.2' is over" in str(error) else str(error)
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(report, range(60)))
-    assert {"GO_ON", action} <= set(answers)
+    assert {"GO_ON", action} <= set(answers) <= {"GO_ON", action, "OVER"}
     assert ids(line)[0][1:] == (action, True, False)
     assert len(ids(line)) == 3
     newest = next(line.history())
@@ -187,7 +186,7 @@ def test_nothing_happens_by_itself_unless_asked_for(client: Client, student: Cal
     found = line.report(line._by_alias("champion"), predictions=5000, right=4900, total=5000)
     assert (found.decision, found.is_going_on) == ("ROLL_BACK", True)
     assert line.rollout() == found
-    with pytest.raises(InvalidArgument, match="has no part in rollout default.2"):
+    with pytest.raises(InvalidArgument, match="has no part in rollout"):
         line.report(type(running)(foreign, False, 2, running.rollout), predictions=1)
     with pytest.raises(InvalidArgument, match="no more can be right"):
         line.report(running, right=2, total=1)
@@ -299,12 +298,12 @@ def test_a_device_pulls_what_it_should_run(
         "2",
     )
     assert (code, "GO_ON" in said) == (0, True)
-    for verb in ("rollout", "history", "show"):
-        assert kdaif("alias", verb, "--line", "intents")[0] == 0
+    for verb in ("rollout", "history"):
+        code, said = kdaif("alias", verb, "--line", "intents")
+        assert (code, new.rsplit("/", 1)[-1] in said) == (0, True)
     assert kdaif("alias", "resolve", "cam-17", "--line", "intents") == (0, f"{new}\n")
     code, said = kdaif("alias", "promote", "--line", "intents")
     assert (code, "not worse" in said) == (0, True)
-    assert kdaif(*pull, "--json")[0] == 0
     client.line("intents").set_champion(last)
     assert kdaif(*pull)[0] == 0
     kept = {entry.name for entry in (folder.parent / ".student.versions").iterdir() if entry.is_dir()}
@@ -320,7 +319,6 @@ def test_a_device_pulls_what_it_should_run(
     code, said = kdaif("pull", "--alias", "champion", "--line", "intents", str(foreign))
     assert (code, "something else" in said) == (2, True)
     assert kdaif("pull", "--alias", "canary", "--line", "intents", str(plain))[0] == 2
-    assert kdaif("pull", "--alias", "best", "--line", "intents", str(plain))[0] == 2
+    assert kdaif("pull", "--alias", "best", str(plain))[0] == 2
     assert kdaif("pull")[0] == 2
-    assert kdaif("alias", "roll-back", "--line", "intents")[0] == 2
     assert kdaif("alias", "roll-back", "--champion", "--line", "intents")[0] == 0

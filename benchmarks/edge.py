@@ -1,0 +1,46 @@
+"""``python -m benchmarks.edge``: what an edge team gets, in figures. Each part adds its own to ``edge.json``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kdaif_server.embedded.valkey import EmbeddedValkey
+
+from benchmarks import rollout
+from benchmarks.record import write_results
+
+_DEVICES = 10_000
+_TRIALS = 200
+
+
+def main() -> None:
+    """Runs the parts, prints and writes their figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.edge", description=__doc__)
+    parser.add_argument("--part", choices=sorted(PARTS), action="append", help="only this; may be repeated")
+    arguments = parser.parse_args()
+    started_at = datetime.now(UTC)
+    figures: dict[str, float] = {}
+    for part in arguments.part or PARTS:
+        figures |= PARTS[part]()
+    for name, value in figures.items():
+        print(f"{name:32} {value:,.4f}")
+    print(f"\nWritten: {write_results('edge', figures, [], started_at)}")
+
+
+def _rollout() -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="kdaif-rollout-") as name:
+        folder = Path(name)
+        with EmbeddedValkey(folder / "valkey") as valkey:
+            trials = rollout.simulate(valkey.url, folder, devices=_DEVICES, trials=_TRIALS)
+            return rollout.figures(asyncio.run(trials))
+
+
+PARTS: Mapping[str, Callable[[], dict[str, float]]] = {"rollout": _rollout}
+
+if __name__ == "__main__":
+    main()
