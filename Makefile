@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality bench-weights clean
+.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality bench-weights bench-edge clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ bench-quality: install ## Influence against its rivals; KDAIF_DATA names the dat
 
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
 	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
+	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))
 
 clean: ## Remove the environments
 	rm -rf $(VENV) $(PROTO_VENV)
