@@ -34,7 +34,7 @@ from kdaif_client.architectures import (
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
 from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
-from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
+from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
     ColumnTeacher,
     EnsembleTeacher,
@@ -111,11 +111,13 @@ __all__ = [
     "Linear",
     "Mlp",
     "Mobilenet",
+    "Monitoring",
     "NameSummary",
     "OnnxTeacher",
     "Outcomes",
     "Override",
     "OverrideRevision",
+    "OverridesFrom",
     "PlantedNoise",
     "Pool",
     "Preflight",
