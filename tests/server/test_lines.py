@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 from kdaif_client import Client, Line, cli, verify
 from kdaif_client.errors import AlreadyExists, FailedPrecondition, InvalidArgument, KdaifClientError, NotFound
+from kdaif_server import upkeep
 from kdaif_server.settings import ServerSettings
+from redis import Redis
 from typer.testing import CliRunner
 
-from kdaif.store import BlobStore
-from tests.server.serving import serving
+from kdaif.datasets import inspect
+from kdaif.queue import JobQueue
+from kdaif.store import BlobStore, DatasetStore
+from tests.server.serving import serving, with_queue
 from tests.server.students import add_student
 
 ROWS = 2000
@@ -322,3 +326,29 @@ def test_a_device_pulls_what_it_should_run(
     assert kdaif("pull", "--alias", "best", str(plain))[0] == 2
     assert kdaif("pull")[0] == 2
     assert kdaif("alias", "roll-back", "--champion", "--line", "intents")[0] == 0
+
+
+def test_old_jobs_whose_students_devices_run_are_kept(
+    client: Client,
+    student: Callable[..., str],
+    settings: ServerSettings,
+    blobs: BlobStore,
+    valkey_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    champion, canary, *idle = [student() for _ in range(6)]
+    client.line().set_champion(champion)
+    client.line().canary(canary)
+    with Redis.from_url(valkey_url) as redis:
+        for name in redis.zrange("kdaif:{default}:ended", 0, -1):
+            redis.zadd("kdaif:{default}:ended", {name: 1})  # it ended in 1970
+    monkeypatch.setattr(upkeep, "_BATCH", 2)  # so that those kept would fill a whole batch
+
+    async def retain(queue: JobQueue) -> None:
+        kept = settings.model_copy(update={"keep_finished_days": 1.0})
+        datasets = DatasetStore(blobs, kept.spool_dir, inspect)
+        await upkeep.Upkeep(kept, queue, blobs, datasets).retain()
+
+    with_queue(valkey_url, retain)
+    assert {each.name for each in client.list_students()} == {champion, canary}
+    assert idle
