@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 import grpc
 import structlog
@@ -120,9 +121,8 @@ def _build(
 ) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
     blobs = BlobStore.open(settings.blob_url)
     models = {DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer}
-    dataset_store = DatasetStore(
-        blobs, settings.spool_dir, datasets.inspect, models=models, references=settings.references
-    )
+    inspect = partial(datasets.inspect, most_bytes=settings.most_table_bytes)
+    dataset_store = DatasetStore(blobs, settings.spool_dir, inspect, models=models, references=settings.references)
     dataset_store.sweep(max_age_s=_SWEEP_AGE_S)
     artifacts = Artifacts(queue, blobs, settings.cache_dir)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
