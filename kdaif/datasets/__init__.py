@@ -6,7 +6,8 @@ from kdaif.datasets.prepare import check, preflight, prepare
 from kdaif.datasets.rows import DistillationData, InputSignature, Rows
 from kdaif.datasets.strings import Strings
 
-__all__ = ["MOST_BYTES", 
+__all__ = [
+    "MOST_BYTES",
     "Checked",
     "DistillationData",
     "InputSignature",
