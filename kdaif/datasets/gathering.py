@@ -76,7 +76,7 @@ def _unlabeled(spec: DistillationSpec, found: Examined, texts: dict[str, Strings
         truth=None if found.truth is None else found.truth[rows].astype(np.int64),
         teacher_logits=said.get(0) if single else None,
         groups=_groups(part, rows),
-        weight_override=None if found.overrides is None else found.overrides[rows],
+        weight_override=None if found.overrides is None else _moved_up(found.overrides, rows, scratch),
         texts=texts.get("unlabeled"),
         member_logits={} if single else said,
     )

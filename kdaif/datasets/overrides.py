@@ -42,8 +42,9 @@ def weight_overrides(part: Part, findings: Findings, scratch: Scratch | None) ->
             continue
         given = values.is_valid().to_numpy(zero_copy_only=False)
         cast = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if weights is not None:
+        if scratch is not None and weights is not None:
             weights[rows] = np.where(given, cast, np.nan)
+            scratch.release()
         bad[rows] = given & ~((cast >= 0) & (cast <= MOST_WEIGHT))  # a comparison with NaN is False
     if any_given and not numbers:
         findings.refuse("WEIGHT_OVERRIDE_TYPE", part.field, f"{WEIGHT_OVERRIDE!r} is {type_}, not numbers; {_FIX}")
