@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 import grpc
 import structlog
@@ -136,7 +137,7 @@ def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
     return DatasetStore(
         blobs,
         settings.spool_dir,
-        datasets.inspect,
+        partial(datasets.inspect, most_bytes=settings.most_table_bytes),
         models={DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer},
         references=settings.references,
         limits=settings.upload_limits,
