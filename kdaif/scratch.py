@@ -105,7 +105,8 @@ class Scratch:
             return array[rows]
         start, descriptor, read = array.ctypes.data - file.address, file.descriptor, os.pread
         data = bytearray().join([read(descriptor, width, start + row * width) for row in rows.tolist()])
-        return np.frombuffer(data, array.dtype).reshape(len(rows), *array.shape[1:])
+        found: NDArray[Any] = np.frombuffer(data, array.dtype).reshape(len(rows), *array.shape[1:])
+        return found
 
     def put(self, array: NDArray[Any], rows: NDArray[np.integer[Any]], values: NDArray[Any]) -> None:
         """``array[rows] = values``, as `take` takes them.

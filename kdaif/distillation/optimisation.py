@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.beliefs import BeliefRecord
 from kdaif.distillation.losses import objective
-from kdaif.distillation.schedule import Step
+from kdaif.distillation.schedule import Schedule, Step
 from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
@@ -48,7 +48,7 @@ def train_steps(
     optimizer: torch.optim.Optimizer,
     labeled: LabeledRows,
     soft: SoftRows | None,
-    steps: Collection[Step],
+    steps: Schedule | Sequence[Step],
     training: Training,
     *,
     workspace: Workspace | None = None,

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def _cuts(n_rows: int, batch_size: int) -> range:
     return cuts[:-1] if cuts and n_rows - cuts[-1] == 1 else cuts
 
 
-def _permutation(n_rows: int, generator: np.random.Generator) -> NDArray[np.int32] | NDArray[np.int64]:
+def _permutation(n_rows: int, generator: np.random.Generator) -> NDArray[Any]:
     """`generator.permutation(n_rows)`, in half the memory where the numbers are small enough."""
     order = np.arange(n_rows, dtype=np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
     generator.shuffle(order)

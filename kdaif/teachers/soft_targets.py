@@ -15,6 +15,7 @@ from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError, NonFiniteError
 from kdaif.records.spec import DistillationSpec
 from kdaif.records.teachers import ColumnTeacher, EnsembleTeacher, OnnxTeacher, TrainedTeacher, TransformerTeacher
+from kdaif.scratch import Scratch
 from kdaif.students import Student
 from kdaif.teachers.ensemble import combined
 from kdaif.teachers.onnx_teacher import onnx_outputs
@@ -45,6 +46,14 @@ class SoftTargets:
     network: Student | None
     external_logits: NDArray[np.float32] | None = None
     labeled_logits: NDArray[np.float32] | None = None
+
+    def pseudo_labels(self, scratch: Scratch | None = None) -> NDArray[np.int64]:
+        """The most likely class of each row of U, int64 `[N_u]`, in scratch where that is large."""
+        room = Scratch() if scratch is None else scratch
+        found: NDArray[np.int64] = room.empty((len(self.logits),), np.int64)
+        for rows in room.slabs(len(self.logits), self.logits[:1].nbytes + 8):
+            found[rows] = self.logits[rows].argmax(axis=1)
+        return found
 
 
 def soft_targets(
