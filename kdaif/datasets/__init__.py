@@ -4,5 +4,16 @@ from kdaif.datasets.checked import Checked
 from kdaif.datasets.parquet import inspect
 from kdaif.datasets.prepare import check, preflight, prepare
 from kdaif.datasets.rows import DistillationData, InputSignature, Rows
+from kdaif.datasets.strings import Strings
 
-__all__ = ["Checked", "DistillationData", "InputSignature", "Rows", "check", "inspect", "preflight", "prepare"]
+__all__ = [
+    "Checked",
+    "DistillationData",
+    "InputSignature",
+    "Rows",
+    "Strings",
+    "check",
+    "inspect",
+    "preflight",
+    "prepare",
+]

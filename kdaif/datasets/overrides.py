@@ -23,19 +23,27 @@ def weight_overrides(part: Part, findings: Findings) -> NDArray[np.float64] | No
         part: the unlabelled set.
         findings: receives the errors.
     """
-    if WEIGHT_OVERRIDE not in part.table.schema.names:
+    schema = part.file.schema
+    if WEIGHT_OVERRIDE not in schema.names:
         return None
-    column = part.table[WEIGHT_OVERRIDE]
-    if column.null_count == len(column):
+    type_ = schema.field(WEIGHT_OVERRIDE).type
+    numbers = is_number(type_) and not pa.types.is_boolean(type_)
+    weights = np.full(len(part.ids), np.nan)
+    bad = np.zeros(len(part.ids), dtype=np.bool_)
+    any_given = False
+    for rows, values in part.file.column(WEIGHT_OVERRIDE):
+        if values.null_count == len(values):
+            continue
+        any_given = True
+        if not numbers:
+            break
+        given = values.is_valid().to_numpy(zero_copy_only=False)
+        cast = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        weights[rows] = np.where(given, cast, np.nan)
+        bad[rows] = given & ~((cast >= 0) & (cast <= MOST_WEIGHT))  # a comparison with NaN is False
+    if any_given and not numbers:
+        findings.refuse("WEIGHT_OVERRIDE_TYPE", part.field, f"{WEIGHT_OVERRIDE!r} is {type_}, not numbers; {_FIX}")
         return None
-    if pa.types.is_boolean(column.type) or not is_number(column.type):
-        findings.refuse(
-            "WEIGHT_OVERRIDE_TYPE", part.field, f"{WEIGHT_OVERRIDE!r} is {column.type}, not numbers; {_FIX}"
-        )
-        return None
-    given = column.is_valid().to_numpy()
-    weights = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-    bad = given & ~((weights >= 0) & (weights <= MOST_WEIGHT))  # a comparison with NaN is False
     if bad.any():
         findings.refuse(
             "WEIGHT_OVERRIDE_VALUE",
@@ -45,4 +53,4 @@ def weight_overrides(part: Part, findings: Findings) -> NDArray[np.float64] | No
             first_ids(part.ids, bad),
         )
         return None
-    return np.where(given, weights, np.nan)
+    return weights if any_given else None
