@@ -124,7 +124,9 @@ class Scratch:
             for place, row in enumerate(rows.tolist()):
                 write(descriptor, data[place * width : (place + 1) * width], start + row * width)
         except OSError as error:
-            raise UnavailableError(f"could not write to scratch ({error.strerror or error}); look at its disk") from error
+            raise UnavailableError(
+                f"could not write to scratch ({error.strerror or error}); look at its disk"
+            ) from error
 
     def _file_of(self, array: NDArray[Any]) -> _File | None:
         """What is mapped where the rows of the array lie, one after the other; None where it is an ordinary one."""

@@ -90,7 +90,9 @@ def train_steps(
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             logits = student(features)
         logits = logits.float()
-        hard_losses = functional.cross_entropy(logits[:n_labeled], room.take(labeled.labels, step.labeled), reduction="none")
+        hard_losses = functional.cross_entropy(
+            logits[:n_labeled], room.take(labeled.labels, step.labeled), reduction="none"
+        )
         losses_of_soft, weights = None, None
         if soft is not None:
             losses_of_soft = soft_losses(logits[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)

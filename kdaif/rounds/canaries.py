@@ -51,9 +51,7 @@ class Canaries:
         return flipped, len(self.flipped) - flipped
 
 
-def plant_canaries(
-    data: DistillationData, targets: SoftTargets, seed: int, scratch: Scratch | None = None
-) -> Canaries:
+def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int, scratch: Scratch | None = None) -> Canaries:
     """Takes the gate rows and a fifth of L, at most 200, and gives each a soft target as the teacher's are.
 
     A soft target is that of a random row of U with the pseudo-label that is to be planted, so that nothing but the

@@ -67,7 +67,9 @@ def _flat(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def student_alone(state: ArmState) -> ArmState:
     """What `student_of` needs of a state, so nothing of the rows."""
     prefixes = ("student/", "average/", "best/")
-    return ArmState({name: tensor for name, tensor in state.tensors.items() if name.startswith(prefixes)}, state.numbers)
+    return ArmState(
+        {name: tensor for name, tensor in state.tensors.items() if name.startswith(prefixes)}, state.numbers
+    )
 
 
 def restore(state: ArmState, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +101,7 @@ def _columns(
     }
 
 
-def _of_teacher(
-    logits: NDArray[np.float32], scratch: Scratch
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _of_teacher(logits: NDArray[np.float32], scratch: Scratch) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The teacher's most likely class and its probability, of each row."""
     labels = scratch.empty((len(logits),), np.int32)
     confidence = scratch.empty((len(logits),), np.float32)
