@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -102,7 +102,8 @@ class Scratch:
         """
         file, width = self._file_of(array), _row_bytes(array)
         if file is None or width <= _NARROW_BYTES:
-            return array[rows]
+            some: NDArray[Any] = array[rows]
+            return some
         start, descriptor, read = array.ctypes.data - file.address, file.descriptor, os.pread
         data = bytearray().join([read(descriptor, width, start + row * width) for row in rows.tolist()])
         found: NDArray[Any] = np.frombuffer(data, array.dtype).reshape(len(rows), *array.shape[1:])
@@ -135,6 +136,15 @@ class Scratch:
         address = array.ctypes.data
         found = (file for file in self._maps.values() if file.address <= address < file.address + file.size)
         return next(found, None)
+
+    def spooled(self) -> IO[bytes]:
+        """A temporary file: in memory while it is small, then without a name in the folder. Close it, or use `with`."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        folder = None if self._folder is None else str(self._folder)
+        spooled: Any = tempfile.SpooledTemporaryFile(self._most_in_memory_bytes, dir=folder)  # noqa: SIM115
+        file: IO[bytes] = spooled
+        return file
 
     def release(self) -> None:
         """Lets go of the memory behind the arrays on the disk."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from kdaif.datasets import Strings
 from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.beliefs import BeliefRecord
 from kdaif.distillation.losses import objective
@@ -30,7 +31,7 @@ class LabeledRows:
 
     features: Tensor
     labels: Tensor
-    ids: NDArray[Any]
+    ids: NDArray[Any] | Strings
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class SoftRows:
     features: Tensor
     log_targets: Tensor
     weights: Tensor
-    ids: NDArray[Any]
+    ids: NDArray[Any] | Strings
 
 
 def train_steps(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets import DistillationData, Rows, Strings
 from kdaif.distillation import LabeledRows, soft_log_targets
 from kdaif.errors import InvalidDataError
 from kdaif.records.spec import Training
@@ -53,7 +53,7 @@ class ArmRows:
     pseudo_label_codes: Tensor
     wrong: NDArray[np.bool_] | None
     truth_known: NDArray[np.bool_]
-    ids: NDArray[Any]
+    ids: NDArray[Any] | Strings
     weight_override: NDArray[np.float64] | None
     workspace: Workspace
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets import DistillationData, Rows, Strings
 from kdaif.evaluation import auroc, auroc_stderr
 from kdaif.records import CanaryCheck, DistillationSpec
 from kdaif.rounds.state import ArmState
@@ -78,7 +79,7 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int, scra
     n_known, n_planted = len(unlabeled), len(truth)
     given = unlabeled.weight_override
     side = Rows(
-        ids=_with_appended(unlabeled.ids, _names(n_planted, unlabeled.ids.dtype), room),
+        ids=_ids_with_appended(unlabeled.ids, n_planted, room),
         features=_with_appended(unlabeled.features, features, room),
         labels=unlabeled.labels,
         truth=_with_appended(np.broadcast_to(np.int64(-1), n_known), truth, room),
@@ -96,11 +97,14 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int, scra
     )
 
 
-def _names(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """What canaries go by, in messages alone: numbers below zero among numbers."""
-    if np.issubdtype(dtype, np.integer):
-        return -1 - np.arange(count, dtype=dtype)
-    return np.array([f"canary {place}" for place in range(count)], dtype=object)
+def _ids_with_appended(known: NDArray[Any] | Strings, count: int, scratch: Scratch) -> NDArray[Any] | Strings:
+    """The ids of U and what canaries go by, in messages alone: numbers below zero among numbers."""
+    names = [f"canary {place}" for place in range(count)]
+    if isinstance(known, Strings):
+        chunks = known.array.chunks if isinstance(known.array, pa.ChunkedArray) else [known.array]
+        return Strings(pa.chunked_array([*chunks, pa.array(names, known.array.type)]))
+    numbers = np.issubdtype(known.dtype, np.integer)
+    return _with_appended(known, -1 - np.arange(count) if numbers else np.array(names, dtype=object), scratch)
 
 
 def _with_appended(known: NDArray[Any], more: NDArray[Any], scratch: Scratch) -> NDArray[Any]:

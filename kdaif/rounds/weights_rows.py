@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData
+from kdaif.datasets import DistillationData, Strings
 from kdaif.records.weights_table import weights_schema
 from kdaif.rounds.reweighting import Reweighted
 from kdaif.scratch import Scratch
@@ -55,6 +56,14 @@ class _Named:
     names: pa.Array
 
 
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """Text ids `[N]` in the order of the rows, and the places of the rows by their ids; None where that is the same."""
+
+    texts: pa.Array | pa.ChunkedArray
+    order: NDArray[np.int64] | None
+
+
 def weights_rows(
     data: DistillationData, targets: SoftTargets, reweighted: Reweighted, round_number: int, scratch: Scratch
 ) -> WeightsRows:
@@ -63,7 +72,7 @@ def weights_rows(
     Confidences are at temperature 1. `weight` is what the next round multiplies the row's loss with.
     """
     ids = data.unlabeled.ids
-    id_type = pa.int64() if np.issubdtype(ids.dtype, np.integer) else pa.string()
+    id_type = pa.string() if _are_texts(ids) else pa.int64()
 
     def columns() -> dict[str, Any]:
         return _columns(data, targets, reweighted, round_number, scratch)
@@ -74,7 +83,7 @@ def weights_rows(
 def _columns(
     data: DistillationData, targets: SoftTargets, reweighted: Reweighted, round_number: int, scratch: Scratch
 ) -> dict[str, Any]:
-    """By name, in order of the ids: arrays `[N]`, and `_Named` for classes."""
+    """By name, in order of the ids: arrays `[N]`, `_Named` for classes, and `_Texts` for ids that are such."""
     unlabeled, names = data.unlabeled, pa.array(data.class_names, pa.string())
     labels, confidence = _of_teacher(targets.logits, scratch)
     order = _order(unlabeled.ids, scratch)
@@ -83,7 +92,7 @@ def _columns(
         return _in_order(values, len(unlabeled), order, dtype, scratch)
 
     return {
-        "id": numbers(unlabeled.ids, unlabeled.ids.dtype),
+        "id": _ids(unlabeled.ids, order, scratch),
         "round": np.broadcast_to(np.int32(round_number), len(unlabeled)),
         "weight": numbers(reweighted.weighting.weights),
         "val_loss_change_if_upweighted": numbers(reweighted.influence),
@@ -113,14 +122,31 @@ def _of_teacher(logits: NDArray[np.float32], scratch: Scratch) -> tuple[NDArray[
     return labels, confidence
 
 
-def _order(ids: NDArray[Any], scratch: Scratch) -> NDArray[np.int64] | None:
+def _are_texts(ids: NDArray[Any] | Strings) -> bool:
+    return isinstance(ids, Strings) or not np.issubdtype(ids.dtype, np.integer)
+
+
+def _order(ids: NDArray[Any] | Strings, scratch: Scratch) -> NDArray[np.int64] | None:
     """Places of the rows by their ids; None where they stand in order already."""
-    if all(bool((ids[rows][1:] >= ids[rows][:-1]).all()) for rows in _overlapping(len(ids), scratch)):
+    texts = pa.array(ids, pa.large_string()) if _are_texts(ids) else None
+    slabs = _overlapping(len(ids), scratch)
+    if all(_is_ascending(ids[rows] if texts is None else texts[rows]) for rows in slabs):
         return None
-    order = scratch.empty((len(ids),), np.int64)
-    order[:] = np.argsort(ids)
+    order: NDArray[np.int64] = scratch.empty((len(ids),), np.int64)
+    order[:] = np.argsort(ids) if texts is None else pc.sort_indices(texts).to_numpy()
     scratch.release()
     return order
+
+
+def _is_ascending(values: NDArray[Any] | pa.Array) -> bool:
+    ascending = pc.less_equal(pa.array(values[:-1]), pa.array(values[1:]))
+    return pc.all(ascending).as_py() is not False
+
+
+def _ids(ids: NDArray[Any] | Strings, order: NDArray[np.int64] | None, scratch: Scratch) -> NDArray[Any] | _Texts:
+    if _are_texts(ids):
+        return _Texts(pa.array(ids, pa.large_string()), order)
+    return _in_order(np.asarray(ids), len(ids), order, np.int64, scratch)
 
 
 def _overlapping(n_rows: int, scratch: Scratch) -> Iterator[slice]:
@@ -143,10 +169,14 @@ def _in_order(
     return found
 
 
-def _arrow(column: NDArray[Any] | _Named, start: int, field: pa.Field) -> pa.Array:
+def _arrow(column: NDArray[Any] | _Texts | _Named, start: int, field: pa.Field) -> pa.Array:
+    some = slice(start, start + BATCH_ROWS)
+    if isinstance(column, _Texts):
+        chosen = column.texts[some] if column.order is None else column.texts.take(pa.array(column.order[some]))
+        joined = chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
+        return joined.cast(field.type)
     if isinstance(column, _Named):
-        codes = column.codes[start : start + BATCH_ROWS]
+        codes = column.codes[some]
         return column.names.take(pa.array(codes, pa.int64(), mask=codes < 0))
-    values = column[start : start + BATCH_ROWS]
     # Where nobody spoke for a row is no number; elsewhere NaN is one that could not be computed.
-    return pa.array(values, from_pandas=field.name == "weight_override").cast(field.type)
+    return pa.array(column[some], from_pandas=field.name == "weight_override").cast(field.type)

@@ -162,7 +162,7 @@ def _converse(
 def _read_into(pipe: IO[bytes], outputs: NDArray[np.float32], scratch: Scratch) -> bool:
     """Whether the pipe held as much as there is room for."""
     for rows in scratch.slabs(len(outputs), outputs[:1].nbytes):
-        room = memoryview(outputs[rows]).cast("B")
+        room = outputs[rows].reshape(-1).view(np.uint8).data
         while room:
             got = pipe.readinto(room)  # type: ignore[attr-defined]
             if not got:

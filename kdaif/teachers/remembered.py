@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdaif.datasets import Strings
 from kdaif.scratch import Scratch
 
 Remember = Callable[[str, Callable[[], NDArray[np.float32]]], NDArray[np.float32]]
@@ -23,13 +24,13 @@ def always_make(key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np
 
 
 def output_key(
-    model: Path, rows: Iterable[NDArray[Any]], options: Mapping[str, Any], scratch: Scratch | None = None
+    model: Path, rows: Iterable[NDArray[Any] | Strings], options: Mapping[str, Any], scratch: Scratch | None = None
 ) -> str:
     """SHA-256, in hexadecimal, of all that decides what a model says.
 
     Args:
         model: its file.
-        rows: the inputs, part by part; arrays of numbers, or of str.
+        rows: the inputs, part by part; arrays of numbers, or texts.
         options: how it is asked; JSON values.
         scratch: of the rows; None where they are in memory.
     """
@@ -38,7 +39,7 @@ def output_key(
     with model.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     for part in rows:
-        if part.dtype == object:
+        if isinstance(part, Strings) or part.dtype == object:
             digest.update(b"[")
             for place, text in enumerate(part):
                 digest.update(f"{', ' if place else ''}{json.dumps(text)}".encode())
