@@ -70,7 +70,7 @@ def write_tensors(
 
 
 def read_tensors(
-    chunks: Iterator[bytes], size: int, scratch: Scratch
+    chunks: Iterator[bytes], size: int, scratch: Scratch, *, hashed: bool = True
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The arrays and the metadata of a file of `write_tensors`.
 
@@ -78,6 +78,7 @@ def read_tensors(
         chunks: the bytes of the file, in order.
         size: how many they are.
         scratch: where large arrays go.
+        hashed: False takes files without a hash too, as they were written before there was one.
 
     Raises:
         ValueError: the file is damaged or is none of these.
@@ -89,7 +90,8 @@ def read_tensors(
     if length > min(_MOST_HEADER_BYTES, size - 8):
         raise ValueError(f"its header would have {length} bytes, of a file of {size}")
     head = start + source.read(length)
-    place = _hash_place(head)
+    unchecked = not hashed and _HASH_FIELD not in head
+    place = 0 if unchecked else _hash_place(head)
     digest = hashlib.sha256(head[:place] + _NO_HASH + head[place + len(_NO_HASH) :])
     entries, metadata = _parsed(head[8:], size - 8 - length)
     arrays = {name: scratch.empty(shape, dtype) for name, (dtype, shape) in entries.items()}
@@ -98,7 +100,7 @@ def read_tensors(
             source.read_into(run)
             digest.update(run)
     source.expect_end()
-    if head[place : place + len(_NO_HASH)] != digest.hexdigest().encode():
+    if not unchecked and head[place : place + len(_NO_HASH)] != digest.hexdigest().encode():
         raise ValueError("its bytes do not match its hash")
     return arrays, metadata
 
@@ -107,8 +109,9 @@ def _parsed(header: bytes, held: int) -> tuple[dict[str, tuple[np.dtype[Any], tu
     """Type and shape by name, in the order in which the arrays lie in the file, and the metadata."""
     try:
         entries = json.loads(header)
-        metadata = entries.pop("__metadata__")
-        found, end = {}, 0
+        metadata = entries.pop("__metadata__", {})
+        found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        end = 0
         for name, entry in sorted(entries.items(), key=lambda named: tuple(named[1]["data_offsets"])):
             dtype, shape = _DTYPES[entry["dtype"]], tuple(int(axis) for axis in entry["shape"])
             start, end_before, end = entry["data_offsets"][0], end, entry["data_offsets"][1]

@@ -36,9 +36,13 @@ def test_losses_in_the_table_and_blended_targets_are_of_the_chosen_loss(settings
     with torch.no_grad():
         logits = student_of(first.state, chosen, given)(torch.from_numpy(given.unlabeled.features))
     expected = soft_losses(logits, of_teacher, chosen.training).numpy()[order]
-    np.testing.assert_allclose(second.weights.table().column("distillation_loss").to_numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        second.weights.table().column("distillation_loss").to_numpy(), expected, rtol=1e-4, atol=1e-5
+    )
 
-    share = torch.from_numpy(1 / (1 + np.exp(-2 * second.weights.table().column("z_agreement").to_numpy().astype(np.float64))))
+    share = torch.from_numpy(
+        1 / (1 + np.exp(-2 * second.weights.table().column("z_agreement").to_numpy().astype(np.float64)))
+    )
     believed = soft_log_targets(first.state.tensors["beliefs/probabilities"].clamp_min(1e-8).log(), chosen.training)
     blended = blended_log_targets(of_teacher[order], believed[order], share.float())
     found = second.state.tensors["weighting/log_targets"][order]
