@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 
@@ -57,8 +58,21 @@ def train_all(
     published weights are the ones that made the published student. Where the primary arm failed the canary check, the
     uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
+    with contextlib.closing(AttemptFiles(assignment, blobs, emit, scratch)) as files:
+        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights)
+
+
+def _train_all(
+    assignment: Assignment,
+    data: DistillationData,
+    targets: SoftTargets,
+    device: torch.device,
+    files: AttemptFiles,
+    emit: Callable[[ProgressMessage], None],
+    scratch: Scratch | None,
+    initial_weights: Mapping[str, torch.Tensor] | None,
+) -> Checkpoint:
     spec = assignment.spec
-    files = AttemptFiles(assignment, blobs, emit, scratch)
     point = checked(
         assignment,
         data,

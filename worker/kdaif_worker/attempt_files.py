@@ -47,6 +47,11 @@ class AttemptFiles:
         self._scratch = Scratch() if scratch is None else scratch
         self._waiting: dict[str, _Waiting] = {}
 
+    def close(self) -> None:
+        """Drops what still waits."""
+        for waiting in self._waiting.values():
+            waiting.file.close()
+
     def read_latest(self) -> Checkpoint:
         """The furthest checkpoint of this and earlier attempts."""
         given = self._assignment

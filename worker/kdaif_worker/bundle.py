@@ -39,7 +39,10 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Trained:
-    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage; rows in ``scratch``."""
+    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage.
+
+    What is large lies in ``scratch``.
+    """
 
     assignment: Assignment
     data: DistillationData

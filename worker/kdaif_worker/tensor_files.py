@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdaif.scratch import Scratch
 
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -113,7 +113,8 @@ def _parsed(header: bytes, held: int) -> tuple[dict[str, tuple[np.dtype[Any], tu
         found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         end = 0
         for name, entry in sorted(entries.items(), key=lambda named: tuple(named[1]["data_offsets"])):
-            dtype, shape = _DTYPES[entry["dtype"]], tuple(int(axis) for axis in entry["shape"])
+            dtype: np.dtype[Any] = _DTYPES[entry["dtype"]]
+            shape = tuple(int(axis) for axis in entry["shape"])
             start, end_before, end = entry["data_offsets"][0], end, entry["data_offsets"][1]
             if start != end_before or end - start != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0:
                 raise ValueError(f"array {name!r} is not where its header says")
