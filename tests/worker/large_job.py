@@ -93,7 +93,8 @@ def attempt(
     given: Assignment, known: DistillationData, scratch: Scratch, blobs: BlobStore, bundle: Path
 ) -> None:
     def told(where: str) -> None:
-        print(f"{where}: now {memory_mb('VmRSS'):.0f} MB, most {memory_mb('VmHWM'):.0f} MB", file=sys.stderr)
+        now = {which: round(memory_mb(which)) for which in ("VmRSS", "VmHWM", "RssAnon", "RssFile")}
+        print(where, now, file=sys.stderr)
 
     bundle.mkdir()
     targets, cost = soft_targets(given, known, CPU, blobs, scratch=scratch)
