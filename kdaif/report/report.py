@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdaif.records import ArmResult, Calibration, Finding, Shift
+from kdaif.report.facts import Weighed
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Report:
             ``validation_accuracy`` (0 to 1), ``reliability`` (split-half rank correlation) and
             ``effective_sample_size`` (in rows).
         uniform_rounds: the same of the uniform arm.
-        weights: of the last round, by `kdaif.records.weights_table.weights_schema`; None where nothing was weighed.
-        images: uint8 ``[H, W]`` or ``[H, W, C]`` by row id, for the rows of `most_harmful`.
+        weights: of the last round; None where nothing was weighed.
+        images: uint8 ``[H, W]`` or ``[H, W, C]`` by row id, for the rows of ``weights.harmful``.
         features: values by column name, by row id, for the same rows when they are no images.
         classes: in the order of the logits.
         certificate: of the exported file, as ``Certificate.to_json()``; None where nothing was exported.
@@ -73,7 +73,7 @@ class Report:
     findings: Sequence[Finding] = ()
     influence_rounds: Sequence[Mapping[str, float]] = ()
     uniform_rounds: Sequence[Mapping[str, float]] = ()
-    weights: pa.Table | None = None
+    weights: Weighed | None = None
     images: Mapping[str | int, NDArray[np.uint8]] = field(default_factory=dict)
     features: Mapping[str | int, Mapping[str, float | str]] = field(default_factory=dict)
     classes: Sequence[ClassRow] = ()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdaif.datasets import Rows
+from kdaif.datasets import Rows, Strings
 from kdaif.errors import InvalidInputError
 
 
@@ -39,7 +39,7 @@ def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int, field: st
 def taken(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
     """The rows where ``chosen`` (bool ``[N]``) holds."""
 
-    def some(values: NDArray[Any] | None) -> Any:
+    def some(values: NDArray[Any] | Strings | None) -> Any:
         return None if values is None else values[chosen]
 
     return dataclasses.replace(

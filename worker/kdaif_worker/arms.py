@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 
@@ -10,7 +11,8 @@ import torch
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
-from kdaif.rounds import round_of_student, student_of, train_arm
+from kdaif.rounds import round_of_student, student_alone, student_of, train_arm
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
 from kdaif.teachers import SoftTargets
 from kdaif_worker.attempt_files import AttemptFiles
@@ -47,6 +49,7 @@ def train_all(
     blobs: BlobStore,
     emit: Callable[[ProgressMessage], None],
     *,
+    scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """The checkpoint at which every arm is finished, going on from the furthest one there is.
@@ -55,8 +58,21 @@ def train_all(
     published weights are the ones that made the published student. Where the primary arm failed the canary check, the
     uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
+    with contextlib.closing(AttemptFiles(assignment, blobs, emit, scratch)) as files:
+        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights)
+
+
+def _train_all(
+    assignment: Assignment,
+    data: DistillationData,
+    targets: SoftTargets,
+    device: torch.device,
+    files: AttemptFiles,
+    emit: Callable[[ProgressMessage], None],
+    scratch: Scratch | None,
+    initial_weights: Mapping[str, torch.Tensor] | None,
+) -> Checkpoint:
     spec = assignment.spec
-    files = AttemptFiles(assignment, blobs, emit)
     point = checked(
         assignment,
         data,
@@ -66,6 +82,7 @@ def train_all(
         emit,
         files.read_latest(),
         fraction=_BEFORE,
+        scratch=scratch,
         initial_weights=initial_weights,
     )
     arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
@@ -78,7 +95,15 @@ def train_all(
         weighs = (arm, seed) == (primary_arm(spec), first_seed)
         ships = (arm, seed) == (shipped, first_seed)
         for outcome in train_arm(
-            arm, spec, data, targets, seed=seed, device=device, resume=point.current, initial_weights=initial_weights
+            arm,
+            spec,
+            data,
+            targets,
+            seed=seed,
+            device=device,
+            scratch=scratch,
+            resume=point.current,
+            initial_weights=initial_weights,
         ):
             shards = point.shards
             if weighs and outcome.weights is not None:
@@ -129,7 +154,7 @@ def _finish_arm(
         finished=point.finished | {key: FinishedArm(logits, point.current_curve, external)},
         current=None,
         current_curve=(),
-        student=state if ships else point.student,
+        student=student_alone(state) if ships else point.student,
         # Of an arm that ended early, later rounds' weights did not make the student.
         shards=tuple(shard for shard in point.shards if shard.round <= round_of_student(state))
         if weighs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import time
@@ -12,16 +11,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData, InputSignature
+from kdaif.datasets import DistillationData, InputSignature, Strings
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
 from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
-from kdaif.report import ClassRow, Report, most_harmful, write_report
+from kdaif.report import ClassRow, Report, Weighed, weighed, write_report
 from kdaif.rounds import student_of
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
 from kdaif_worker.canary import shipped_arm, told
@@ -35,7 +39,10 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Trained:
-    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage."""
+    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage.
+
+    What is large lies in ``scratch``.
+    """
 
     assignment: Assignment
     data: DistillationData
@@ -44,6 +51,7 @@ class Trained:
     point: Checkpoint
     dataset_sha256: Mapping[str, str]
     stage_seconds: Mapping[str, float]
+    scratch: Scratch
 
     @property
     def shipped_arm(self) -> str:
@@ -149,9 +157,8 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
     spec = assignment.spec
     curves = {arm: _curve(point.finished[arm, spec.training.seed].curve) for arm in trained.arms}
     shards = point.shards
-    weights = pq.read_table(io.BytesIO(blobs.get_bytes(shards[-1].path))) if shards else None
-    harmful = set() if weights is None else {row["id"] for row in most_harmful(weights)}
-    shown = {row_id: place for place, row_id in enumerate(data.unlabeled.ids.tolist()) if row_id in harmful}
+    weights = _weighed(blobs, shards[-1].path, trained.scratch) if shards else None
+    shown = _places(data.unlabeled.ids, [] if weights is None else [row["id"] for row in weights.harmful])
     is_image = data.signature.kind == "image"
     features = data.unlabeled.features
     return Report(
@@ -165,7 +172,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         canary=result.canary,
         canary_auroc=result.canary_auroc,
         canary_stderr=result.canary_stderr,
-        shifts=shifts(data, trained.targets),
+        shifts=shifts(data, trained.targets, trained.scratch),
         dataset={
             "classes": len(data.class_names),
             "labelled rows": len(data.labeled),
@@ -188,6 +195,24 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         seconds=trained.stage_seconds,
         influence_overhead=_overhead(curves.get("influence", ())),
     )
+
+
+def _weighed(blobs: BlobStore, path: str, scratch: Scratch) -> Weighed | None:
+    """Of the shard there, row group by row group."""
+    with scratch.spooled() as file:
+        for chunk in blobs.iter_range(path):
+            file.write(chunk)
+        file.seek(0)
+        with pq.ParquetFile(file) as parquet:
+            groups = (parquet.read_row_group(group) for group in range(parquet.num_row_groups))
+            return weighed(groups, parquet.metadata.num_rows)
+
+
+def _places(ids: NDArray[Any] | Strings, wanted: Sequence[Any]) -> dict[Any, int]:
+    """Where each wanted id stands."""
+    values = ids.array if isinstance(ids, Strings) else pa.array(ids)
+    found = pc.indices_nonzero(pc.is_in(values, pa.array(wanted, values.type)))
+    return {values[place].as_py(): place for place in found.to_pylist()}
 
 
 def _out_of_fold(trained: Trained) -> dict[str, str]:

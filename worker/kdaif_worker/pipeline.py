@@ -15,6 +15,7 @@ from kdaif import datasets
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.records import DistillationSpec, Progress
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, DatasetStore
 from kdaif.students import build_student, read_initial_weights
 from kdaif_worker.arms import train_all
@@ -45,15 +46,16 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     files = {
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
-    data = datasets.prepare(spec, files)
+    scratch = Scratch(assignment.cache_dir / "scratch")
+    data = datasets.prepare(spec, files, scratch)
     assignment = with_network(assignment, data, blobs)
     spec = assignment.spec
     initial_weights = _initial_weights(spec, data, files)
     torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
-    targets, teacher_cost = soft_targets(assignment, data, device, blobs, files)
+    targets, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
     clock.stage("distil", 0.05)
-    point = train_all(assignment, data, targets, device, blobs, emit, initial_weights=initial_weights)
+    point = train_all(assignment, data, targets, device, blobs, emit, scratch=scratch, initial_weights=initial_weights)
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
     trained = Trained(
         assignment=assignment,
@@ -63,6 +65,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         point=point,
         dataset_sha256={role: store.get(assignment.tenant, dataset_id).sha256 for role, dataset_id in roles.items()},
         stage_seconds=clock.seconds(),
+        scratch=scratch,
     )
     with tempfile.TemporaryDirectory(prefix="kdaif-bundle-") as folder:
         result = make_bundle(Path(folder), trained, blobs)
