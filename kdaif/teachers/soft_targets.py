@@ -40,6 +40,7 @@ class SoftTargets:
         external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
         labeled_logits: float32 `[N_l, C]`, each row of L as heard from a teacher that was trained without it; None
             where the teacher has no folds.
+        validation_logits: float32 `[N_v, C]`; None where the teacher cannot be asked about V.
     """
 
     logits: NDArray[np.float32]
@@ -48,6 +49,7 @@ class SoftTargets:
     network: Student | None
     external_logits: NDArray[np.float32] | None = None
     labeled_logits: NDArray[np.float32] | None = None
+    validation_logits: NDArray[np.float32] | None = None
 
     def pseudo_labels(self, scratch: Scratch | None = None) -> NDArray[np.int64]:
         """The most likely class of each row of U, int64 `[N_u]`, in scratch where that is large."""
@@ -98,7 +100,7 @@ def soft_targets(
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
         logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed, room)
-    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled)
+    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled, said.validation)
 
 
 def _ask(

@@ -26,7 +26,7 @@ from kdaif.teachers import SoftTargets
 from kdaif_worker.messages import Assignment
 from kdaif_worker.tensor_files import read_tensors, write_tensors
 
-_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "planted")
+_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "validation_logits", "planted")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def _targets(arrays: Mapping[str, NDArray[Any]]) -> tuple[SoftTargets, TeacherCo
         test_logits=arrays.get("test_logits"),
         external_logits=arrays.get("external_logits"),
         labeled_logits=arrays.get("labeled_logits"),
+        validation_logits=arrays.get("validation_logits"),
         planted=arrays.get("planted"),
         network=None,
     )
