@@ -89,9 +89,7 @@ def main() -> None:
     print(json.dumps({"before_mb": before, "grown_mb": memory_mb("VmHWM") - before}))
 
 
-def attempt(
-    given: Assignment, known: DistillationData, scratch: Scratch, blobs: BlobStore, bundle: Path
-) -> None:
+def attempt(given: Assignment, known: DistillationData, scratch: Scratch, blobs: BlobStore, bundle: Path) -> None:
     def told(where: str) -> None:
         now = {which: round(memory_mb(which)) for which in ("VmRSS", "VmHWM", "RssAnon", "RssFile")}
         print(where, now, file=sys.stderr)
