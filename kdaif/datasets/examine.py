@@ -35,7 +35,8 @@ class Examined:
         places: the rows of each part, by name.
         labels: int32 [N], -1 where there is none, by role of the sets with labels.
         truth: int32 [N] of the unlabelled set, -1 where unknown; None without a column.
-        overrides: float64 [N] of the unlabelled set, NaN where there is none; None without any.
+        overrides: float64 [N] of the unlabelled set, NaN where there is none; None without any, and where nothing is
+            kept.
         said: what each member that is a column says of the unlabelled set, by position.
         judged: float32 [N, C] by member for the set that V is taken from; empty where V does not weigh them.
     """
@@ -76,7 +77,7 @@ def examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Finding
     said = said_about_unlabeled(spec.teacher, unlabeled, tables, class_names, findings, scratch)
     truth = truth_codes(unlabeled, class_names, findings)
     spare = spare_label_codes(unlabeled, class_names, findings)
-    overrides = weight_overrides(unlabeled, findings)
+    overrides = weight_overrides(unlabeled, findings, scratch)
     _refuse_oracle_without_truth(spec, truth, findings)
     for part in sets.values():
         part.refuse_if_mostly_bad(spec.checks.max_rejected_share, findings)
@@ -135,8 +136,9 @@ def _refuse_oracle_without_truth(spec: DistillationSpec, truth: NDArray[np.int32
 
 
 def _first_known(*sources: NDArray[np.int32] | None) -> NDArray[np.int32]:
+    """int32 [N]: what the first source says that knows a row. Written over the last one."""
     given = [source for source in sources if source is not None]
-    known = given[0].copy()
-    for source in given[1:]:
-        np.copyto(known, source, where=known < 0)
+    known = given.pop()
+    for source in reversed(given):
+        np.copyto(known, source, where=source >= 0)
     return known

@@ -38,7 +38,7 @@ def gather(spec: DistillationSpec, found: Examined, report: PreflightReport, scr
     signature = found.signature
     if texts:
         # The tokenizer sees the rows that are trained on, and none that are held out.
-        seen = Strings(pa.chunked_array([texts[name].array for name in ("labeled", "unlabeled")]))
+        seen = Strings(pa.chunked_array([texts[name].array for name in ("labeled", "unlabeled")]), scratch)
         signature = replace(signature, tokenizer=train_tokenizer(seen, spec.inputs))
         parts = {
             name: replace(rows, features=encode(signature.tokenizer, texts[name], scratch))
@@ -55,7 +55,7 @@ def _labeled(found: Examined, name: str, texts: dict[str, Strings], scratch: Scr
         ids=_ids(part, rows, scratch),
         features=_inputs(part, rows, scratch),
         labels=found.labels[place.role][rows].astype(np.int64),
-        groups={column: names.at(rows) for column, names in part.groups.items()},
+        groups=_groups(part, rows),
         texts=texts.get(name),
         member_logits={member: _taken(logits, rows, scratch) for member, logits in judged.items()},
     )
@@ -75,13 +75,18 @@ def _unlabeled(spec: DistillationSpec, found: Examined, texts: dict[str, Strings
         labels=np.empty(0, dtype=np.int64),
         truth=None if found.truth is None else found.truth[rows].astype(np.int64),
         teacher_logits=said.get(0) if single else None,
-        weight_override=None if found.overrides is None else found.overrides[rows],
+        groups=_groups(part, rows),
+        weight_override=None if found.overrides is None else _moved_up(found.overrides, rows, scratch),
         texts=texts.get("unlabeled"),
         member_logits={} if single else said,
     )
 
 
 _EMPTY = np.empty((0, 0), dtype=np.int32)  # in place of word pieces, until there is a tokenizer
+
+
+def _groups(part: Part, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    return {column: names.at(rows) for column, names in part.groups.items()}
 
 
 def _inputs(part: Part, rows: NDArray[np.int64], scratch: Scratch) -> NDArray[Any]:
@@ -112,13 +117,13 @@ def _ids(part: Part, rows: NDArray[np.int64], scratch: Scratch) -> Any:
 
 def _strings(texts: pa.Array, rows: NDArray[np.int64], scratch: Scratch) -> Strings:
     if len(rows) == len(texts):
-        return Strings(texts)
+        return Strings(texts, scratch)
 
     def read() -> Iterator[pa.Array]:
         for start in range(0, len(rows), _RUN_ROWS):
             yield texts.take(pa.array(rows[start : start + _RUN_ROWS]))
 
-    return Strings(text_array(read, len(rows), scratch, texts.type))
+    return Strings(text_array(read, len(rows), scratch, texts.type), scratch)
 
 
 def _taken(values: NDArray[Any], rows: NDArray[np.int64], scratch: Scratch) -> NDArray[Any]:

@@ -30,8 +30,6 @@ def read_part(
     inputs: Inputs,
     findings: Findings,
     scratch: Scratch | None,
-    *,
-    with_groups: bool,
 ) -> Part | None:
     """Reads ids and inputs of one data set in the column order of ``signature``.
 
@@ -41,8 +39,8 @@ def read_part(
         signature: of the labelled set, which the layout matches.
         inputs: how texts are normalised, and whether pictures are scaled.
         findings: receives what is wrong.
-        scratch: keeps the inputs; None to check them alone, encoded pictures then by their headers.
-        with_groups: whether the group columns are kept.
+        scratch: keeps the inputs; None to check them alone, encoded pictures then by their headers, and groups by
+            the type of their columns.
 
     Returns:
         None when ids or inputs cannot be read at all; ``findings`` says why.
@@ -74,7 +72,7 @@ def read_part(
     if refused:
         return None
     part = Part(file, ids, hashes, np.ones(len(ids), dtype=np.bool_), {}, features)
-    part.groups.update(_groups(part, layout, findings, kept=with_groups))
+    part.groups.update(_groups(part, layout, findings, kept=scratch is not None))
     for reason, which in rejections:
         part.reject(which, reason.code, reason.text, findings)
     return part

@@ -13,6 +13,7 @@ from kdaif.datasets.hashing import is_among
 from kdaif.datasets.part import Part
 
 _ROWS_AT_ONCE = 1_000_000
+_RUN_ROWS = 65_536
 
 
 def separate(parts: Mapping[str, Part], findings: Findings) -> None:
@@ -101,7 +102,9 @@ def _by_content(part: Part) -> Iterator[NDArray[np.int64]]:
     if shares < 2:
         yield np.flatnonzero(part.keep)
         return
-    share_of = (part.hashes % np.uint64(shares)).astype(np.uint16)
+    share_of = np.empty(len(part.hashes), dtype=np.uint16)
+    for start in range(0, len(share_of), _RUN_ROWS):
+        share_of[start : start + _RUN_ROWS] = part.hashes[start : start + _RUN_ROWS] % np.uint64(shares)
     for share in range(shares):
         yield np.flatnonzero((share_of == share) & part.keep)
 

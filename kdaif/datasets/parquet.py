@@ -170,7 +170,7 @@ def _footer_bytes(metadata: pq.FileMetaData) -> tuple[dict[str, int], dict[str, 
 def _decoded_bytes(file: Path, path: str, most: int) -> int:
     """Bytes of a column of text once decoded, counted on its dictionaries; stops above ``most``."""
     total: int = 0
-    with pq.ParquetFile(file, read_dictionary=[path]) as parquet:
+    with pq.ParquetFile(file, read_dictionary=[path], pre_buffer=False, buffer_size=_MOST_BUFFER_BYTES) as parquet:
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=[path]):
             column = batch.column(0)
             while not pa.types.is_dictionary(column.type):

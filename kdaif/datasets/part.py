@@ -23,7 +23,7 @@ class Part:
         ids: [N] int64 or string, unique.
         hashes: uint64 [N], by content of the input.
         keep: bool [N], rows that are neither rejected nor dropped.
-        groups: names by group column; none of the unlabelled set, in which nothing is compared by group.
+        groups: names by group column; empty where nothing is kept.
         features: float32 [N, D] or uint8 [N, H, W, C]; None where nothing is kept, and of texts.
     """
 

@@ -72,9 +72,7 @@ def read_parts(
     _refuse_wrong_architecture(spec, signature, findings)
     parts = {}
     for role in matching:
-        part = read_part(
-            tables[role], known[role], signature, spec.inputs, findings, scratch, with_groups=role != "unlabeled"
-        )
+        part = read_part(tables[role], known[role], signature, spec.inputs, findings, scratch)
         if part is not None:
             parts[role] = part
             if role not in ("labeled", "unlabeled"):

@@ -47,7 +47,7 @@ class Rows:
         truth: int64 [N], -1 where unknown; only for the unlabelled part, only for audit, never trained on.
         teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm; only for the
             unlabelled part of a job whose teacher is a column.
-        groups: object [N] of str (None where null) by column name; none of the unlabelled part.
+        groups: object [N] of str (None where null) by column name. Equal names are one object.
         weight_override: float64 [N], the weight that a person gave a row, NaN where none did; only for the unlabelled
             part, and None where no row has one.
         texts: [N], the raw strings of text rows; None for other kinds.

@@ -20,10 +20,12 @@ class Strings:
 
     Args:
         array: [N] strings or large strings without null, in one piece or several.
+        scratch: where they lie; it is let go of on the way through all of them.
     """
 
-    def __init__(self, array: pa.Array | pa.ChunkedArray) -> None:
+    def __init__(self, array: pa.Array | pa.ChunkedArray, scratch: Scratch | None = None) -> None:
         self.array = array
+        self._scratch = scratch
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Strings:
@@ -39,6 +41,8 @@ class Strings:
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self.array), _RUN_ROWS):
             yield from self.array.slice(start, _RUN_ROWS).to_pylist()
+            if self._scratch is not None:
+                self._scratch.release()
 
     @overload
     def __getitem__(self, chosen: int | np.integer[Any]) -> str: ...
@@ -49,7 +53,7 @@ class Strings:
         if isinstance(chosen, int | np.integer):
             return str(self.array[int(chosen)].as_py())
         if isinstance(chosen, slice):
-            return Strings(self.array[chosen])
+            return Strings(self.array[chosen], self._scratch)
         if chosen.dtype == np.bool_:
             return Strings(self.array.filter(pa.array(chosen)))
         return Strings(self.array.take(pa.array(np.where(chosen < 0, chosen + len(self), chosen))))

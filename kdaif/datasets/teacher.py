@@ -24,6 +24,7 @@ SMALLEST_PROBABILITY = 1e-12
 # The chance that teacher rows in random order would agree as well as these do must be below this.
 CHANCE = 1e-3
 _IN_MEMORY = Scratch()
+_RUN_ROWS = 65_536
 
 
 class Said:
@@ -50,13 +51,20 @@ class Said:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A teacher's column of M rows, and the row of the part (int64 [M], -1 for none) that each of them is about."""
+    """A teacher's column of M rows, and the row of the part (int64 [M], -1 for none) that each of them is about.
+
+    ``rows`` is None where the part's own rows hold the column.
+    """
 
     column: ColumnTeacher
     field: str
     table: TableFile
     ids: pa.Array
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | None
+
+    def rows_of(self, run: slice) -> NDArray[np.int64]:
+        """The part's row of each row of a run."""
+        return np.arange(run.start, run.stop) if self.rows is None else self.rows[run]
 
 
 def teacher_logits(
@@ -89,11 +97,10 @@ def teacher_logits(
         return None
     if not _has_type(source, table, findings):
         return None
-    if own:
-        rows = np.arange(len(ids))
-    elif ids.type == part.ids.type:
+    rows = None
+    if not own and ids.type == part.ids.type:
         rows = places_among(part.ids, ids)
-    else:
+    elif not own:
         rows = np.full(len(ids), -1, dtype=np.int64)  # refused below, after what is wrong with the column itself
     column = _Source(source, source_field, table, ids, rows)
     said = Said(len(part.ids), len(class_names), scratch)
@@ -148,15 +155,12 @@ def warn_if_no_better_than_chance(
     rows = int(checked.sum())
     if not rows:
         return
-    said = best[checked]
-    agreement = float((said == known[checked]).mean())
-    chance = float(
-        (np.bincount(said, minlength=n_classes) / rows) @ (np.bincount(known[checked], minlength=n_classes) / rows)
-    )
+    disagree = checked & (best != known)
+    agreement = (rows - int(disagree.sum())) / rows
+    shares = (_counts(codes, checked, n_classes) / rows for codes in (best, known))
+    chance = float(next(shares) @ next(shares))
     needed = math.log(1 / CHANCE)
     if rows * _divergence(1.0, chance) >= needed > rows * _divergence(agreement, chance):
-        disagree = np.zeros(len(known), dtype=np.bool_)
-        disagree[np.flatnonzero(checked)[said != known[checked]]] = True
         findings.warn(
             "TEACHER_AT_CHANCE",
             field,
@@ -165,6 +169,15 @@ def warn_if_no_better_than_chance(
             int(disagree.sum()),
             first_ids(part.ids, disagree),
         )
+
+
+def _counts(codes: NDArray[np.int32], chosen: NDArray[np.bool_], n_classes: int) -> NDArray[np.int64]:
+    """int64 [C]: how often each class is among the chosen rows (bool [N]) of int32 [N], run by run."""
+    total = np.zeros(n_classes, dtype=np.int64)
+    for start in range(0, len(codes), _RUN_ROWS):
+        run = slice(start, start + _RUN_ROWS)
+        total += np.bincount(codes[run][chosen[run]], minlength=n_classes)
+    return total
 
 
 def _hear_outputs(
@@ -191,8 +204,8 @@ def _hear_outputs(
         usable = matrix[np.isfinite(matrix).all(axis=1)]
         any_finite = any_finite or len(usable) > 0
         all_probabilities = all_probabilities and bool(_are_probabilities(usable).all())
-        asked = source.rows[run] >= 0
-        rows, joined = source.rows[run][asked], matrix[asked][:, order]
+        asked = source.rows_of(run) >= 0
+        rows, joined = source.rows_of(run)[asked], matrix[asked][:, order]
         heard[rows] = ~missing[asked]
         finite[rows] = np.isfinite(joined).all(axis=1)
         fitting[rows] = _are_probabilities(joined)
@@ -223,9 +236,9 @@ def _hear_votes(
     """Reads votes into ``said``, and marks the part's rows (bool [N]) that have one; False when refused."""
     ballot = Ballot(class_names, source.column.label_smoothing, len(source.ids))
     for run, votes in source.table.column(source.column.column, made_bytes=24 * len(class_names)):
-        asked = source.rows[run] >= 0
+        asked = source.rows_of(run) >= 0
         shares, silent = ballot.count(run, votes, asked)
-        rows = source.rows[run][asked]
+        rows = source.rows_of(run)[asked]
         heard[rows] = ~silent[asked]
         said.hear(rows, _logarithm(shares[asked]))
     return not ballot.refused(source.ids, source.table.field, findings)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from kdaif.datasets import MOST_BYTES
 from kdaif.store import References, UploadLimits
 
 
@@ -17,7 +18,10 @@ def _listed(given: object) -> object:
 
 
 class ServerSettings(BaseSettings):
-    """Everything the server can be told. ``data_dir`` holds what is local: spool, cache and, by default, the blobs."""
+    """Everything the server can be told. ``data_dir`` holds what is local: spool, cache and, by default, the blobs.
+
+    ``most_table_bytes`` bounds the numbers of one table, which a worker keeps on its disk.
+    """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
 
@@ -40,6 +44,7 @@ class ServerSettings(BaseSettings):
     allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     s3_endpoint: str = ""
+    most_table_bytes: int = Field(default=MOST_BYTES, gt=0)
 
     @property
     def root(self) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,8 @@ from kdaif_worker.crash_loop import CrashLoop
 
 from kdaif.errors import FailureReason
 from kdaif.queue import JobQueue, connection, event_log
-from kdaif.records import JobResult, JobState, Scheduling, WorkerOffer
+from kdaif.records import Failure, JobResult, JobState, Scheduling, WorkerOffer
+from tests.waiting import wait_for
 from tests.worker.swallowing_proxy import SwallowingProxy
 from tests.worker.workplace import (
     answered,
@@ -146,24 +149,78 @@ def test_a_kill_by_the_kernel_for_want_of_memory_is_told_from_any_other(
     asyncio.run(scenario())
 
 
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A control group of 160 MiB."""
+    root = Path("/sys/fs/cgroup/memory")
+    if not os.access(root / "cgroup.procs", os.W_OK):
+        pytest.skip("needs the rights of root and version 1 of the memory control groups")
+    group = root / f"kdaif-test-{os.getpid()}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(160 << 20))
+    yield group
+    wait_for(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def test_a_real_kill_for_want_of_memory_is_told(valkey_url: str, tmp_path: Path, small_memory: Path) -> None:
+    async def scenario() -> None:
+        queue = await JobQueue.connect(valkey_url, lease_ttl_s=60.0)
+        with worker_process(valkey_url, tmp_path, lease_ttl_s=60.0) as (process, _):
+            (small_memory / "cgroup.procs").write_text(str(process.pid))
+            job = await submit(queue, "grow", max_attempts=1)
+            failure = (await until(queue, job, JobState.DEAD)).failure
+            assert failure is not None
+            assert failure.reason is FailureReason.OUT_OF_MEMORY
+            assert "kernel" in failure.message
+            assert process.poll() is None
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_child_that_falls_silent_crashed_and_a_helper_that_ran_away_holds_nobody_up(
+    valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "_ENDS_WITHIN_S", 0.2)
+    monkeypatch.setattr(child_process, "_STDERR_ENDS_WITHIN_S", 0.2)
+
+    async def scenario() -> None:
+        async with workplace(valkey_url, tmp_path, lease_ttl_s=4.0) as place:
+            silent = await place.submit("fall-silent", max_attempts=1)
+            failure = (await place.until(silent, JobState.DEAD)).failure
+            assert failure is not None
+            assert "without a last word" in failure.message
+            orphan = await place.submit("orphan")
+            await place.until(orphan, JobState.SUCCEEDED)
+            (told,) = await events(place.queue, orphan, "round")
+            assert told.progress is not None
+            os.kill(told.progress.round, signal.SIGKILL)
+
+    asyncio.run(scenario())
+
+
 def test_a_child_has_no_secrets_to_leak_and_those_that_it_knows_are_blanked(
     valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KDAIF_REDIS_URL", "redis://worker:hunter2hunter2@queue:6379/0")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
 
-    async def scenario() -> None:
+    async def scenario() -> Failure | None:
         async with workplace(valkey_url, tmp_path, lease_ttl_s=4.0) as place:
             job = await place.submit("leak wJalrXUtnFEMI", max_attempts=1)
-            failure = (await place.until(job, JobState.DEAD)).failure
-            assert failure is not None
-            assert "exit code 3" in failure.message
-            assert "'PATH'" in failure.log_tail
-            assert failure.log_tail.endswith("}; ***")
-            assert "KDAIF_" not in failure.log_tail
-            assert "AWS_" not in failure.log_tail  # the store is a local folder
+            return (await place.until(job, JobState.DEAD)).failure
 
-    asyncio.run(scenario())
+    failure = asyncio.run(scenario())
+    assert failure is not None
+    assert "exit code 3" in failure.message
+    assert "'PATH'" in failure.log_tail
+    assert failure.log_tail.endswith("}; ***")
+    assert "KDAIF_" not in failure.log_tail
+    assert "AWS_" not in failure.log_tail  # the store is a local folder
+    # What a killed child left in its temporary folder is gone with it.
+    (folder,) = re.findall(r"'TMPDIR': '([^']*kdaif-child-[^']*)'", failure.log_tail)
+    assert not Path(folder).exists()
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back_and_the_attempt_does_not_count(
@@ -224,7 +281,7 @@ def test_q6_a_dead_socket_makes_a_worker_not_ready_stop_its_child_and_come_back(
             lost = time.monotonic()
             await wait_until(lambda: gone(pid))
             # A renewal was acknowledged up to a quarter of the lease before; and it went on until the lease could end.
-            assert 0.6 * ttl_s < time.monotonic() - lost < 1.5 * ttl_s
+            assert 0.6 * ttl_s < time.monotonic() - lost < ttl_s + 1.0
             await wait_until(lambda: not ready.exists())
             assert not place.supervisor.is_ready
             proxy.swallows = False
@@ -270,7 +327,7 @@ def test_q3_a_killed_supervisor_takes_its_child_along_and_the_job_is_back_within
             killed = time.monotonic()
             await wait_until(lambda: gone(pid), timeout_s=2)
             await until(queue, job, JobState.QUEUED)
-            assert time.monotonic() - killed < 2.0 + 0.5  # the lease, and the reaper's round
+            assert time.monotonic() - killed < 2.0 + 1.0  # the lease, and the reaper's round on a busy machine
         await end_all({reaper})
         await queue.close()
 
@@ -295,7 +352,7 @@ def test_q2_a_worker_stopped_past_its_lease_notices_before_it_publishes_anything
             await wait_until(lambda: gone(pid))
             await wait_until(lambda: "fenced" in log.read_text())
             said = log.read_text()
-            assert "the lease may have run out" in said or "may not renew the lease" in said
+            assert "may not renew the lease" in said
             assert "may not publish" not in said
             claimed_again = (await events(queue, job, "claimed"))[1].sequence
             later = await queue.events("acme", job.id, after_sequence=claimed_again)

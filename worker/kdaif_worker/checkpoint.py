@@ -20,7 +20,7 @@ from kdaif.errors import NotFoundError
 from kdaif.records import CanaryCheck, WeightsShard
 from kdaif.rounds import ArmState
 from kdaif.scratch import Scratch
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif_worker.tensor_files import read_tensors, write_tensors
 
 ArmKey = tuple[str, int]
@@ -81,7 +81,7 @@ def write(
         blobs.replace_stream(layout.checkpoint(tenant, job_id, attempt, checkpoint.step), file, size)
     passed = [
         (step, former, path)
-        for former in range(1, attempt + 1)
+        for former in attempts_with_blobs(blobs, tenant, job_id, attempt)
         for step, path in _steps(blobs, tenant, job_id, former)
         if step <= checkpoint.step
     ]
@@ -98,7 +98,8 @@ def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int, scratc
     Raises:
         UnavailableError: the store does not answer.
     """
-    found = [(step, path) for former in range(attempt, 0, -1) for step, path in _steps(blobs, tenant, job_id, former)]
+    formers = attempts_with_blobs(blobs, tenant, job_id, attempt)
+    found = [(step, path) for former in formers for step, path in _steps(blobs, tenant, job_id, former)]
     for _, path in sorted(found, reverse=True):
         try:
             return _read(blobs, path, Scratch() if scratch is None else scratch)
