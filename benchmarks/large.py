@@ -69,7 +69,9 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
             given = {name: kdaif.upload_dataset(file, name=name) for name, file in parts.items()}
             job = kdaif.submit(
                 unlabeled=unlabeled,
-                **given,
+                labeled=given["labeled"],
+                validation=given["validation"],
+                test=given["test"],
                 teacher=TrainedTeacher(architecture=Mlp(hidden_sizes=(64,)), epochs=20),
                 student=Mlp(hidden_sizes=(64,)),
                 training=Training(rounds=1, epochs_per_round=1, batch_size=4096, seeds=1),
@@ -136,9 +138,10 @@ def watched(server: psutil.Process) -> Iterator[dict[str, float]]:
 
 def _children(server: psutil.Process) -> list[psutil.Process]:
     try:
-        return server.children(recursive=True)
+        found: list[psutil.Process] = server.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+    return found
 
 
 def _role(process: psutil.Process, server: psutil.Process) -> str | None:
