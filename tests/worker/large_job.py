@@ -86,13 +86,13 @@ def main() -> None:
     before = memory_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark counts from here
     attempt(given, large, scratch, blobs, folder / "large")
-    print(json.dumps({"before_mb": before, "grown_mb": memory_mb("VmHWM") - before}))
+    sys.stdout.write(json.dumps({"before_mb": before, "grown_mb": memory_mb("VmHWM") - before}))
 
 
 def attempt(given: Assignment, known: DistillationData, scratch: Scratch, blobs: BlobStore, bundle: Path) -> None:
     def told(where: str) -> None:
         now = {which: round(memory_mb(which)) for which in ("VmRSS", "VmHWM", "RssAnon", "RssFile")}
-        print(where, now, file=sys.stderr)
+        sys.stderr.write(f"{where} {now}\n")
 
     bundle.mkdir()
     targets, cost = soft_targets(given, known, CPU, blobs, scratch=scratch)
