@@ -23,7 +23,7 @@ from kdaif.records import Dataset, DatasetKind, DatasetState
 from kdaif.store import layout, local_files
 from kdaif.store.blobs import BlobStore
 from kdaif.store.failures import translated
-from kdaif.store.kinds import Inspect, InspectModel, Inspectors, copy_name, require_kind
+from kdaif.store.kinds import Inspect, InspectModel, Inspectors, copy_name, require_kind, require_same
 from kdaif.store.references import References
 from kdaif.store.uploads import RECORD, Spool, UploadWriter
 
@@ -68,6 +68,9 @@ class DatasetStore:
     ) -> tuple[Dataset, int]:
         """Declares an upload, finds the one in progress, or finds the finished data set.
 
+        Bytes that were registered are not stored, so they are taken like new ones; once they are here they are read
+        from here. Until then jobs go on reading them where they were.
+
         Returns:
             The data set and how many of its bytes are safe; all of them when it is READY.
 
@@ -81,17 +84,16 @@ class DatasetStore:
         if size_bytes < 1:
             raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a file has at least one byte")
         self._check(display_name, kind)
-        known = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
-        if known is None:
+        known = self._find(tenant, dataset_id)
+        if known is not None:
+            require_same(known, sha256, size_bytes)
+            require_kind(known, kind)
+        if known is None or known.uri:
             state = DatasetState.UPLOADING
             fresh = Dataset(tenant, dataset_id, display_name, state, sha256, size_bytes, _now_ms(), kind=kind)
             known = self._spool.create(fresh)
-        if (known.sha256, known.size_bytes) != (sha256, size_bytes):
-            raise AlreadyExistsError(
-                f"data set {dataset_id} is declared with {known.size_bytes} bytes and hash {known.sha256}, not "
-                f"{size_bytes} bytes and hash {sha256}; hash the file again, or delete the data set first"
-            )
-        require_kind(known, kind)
+            require_same(known, sha256, size_bytes)  # somebody else's may have been first
+            require_kind(known, kind)
         return known, self._committed(known)
 
     def register(self, tenant: str, display_name: str, uri: str, kind: DatasetKind = DatasetKind.TABLE) -> Dataset:
@@ -149,7 +151,7 @@ class DatasetStore:
             FailedPreconditionError: it is READY, or ``offset`` is not the committed size.
             UnavailableError: another writer has it open.
         """
-        dataset = self.get(tenant, dataset_id)
+        dataset = self.upload_of(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
             raise FailedPreconditionError(f"data set {dataset_id} is complete; there is nothing to write")
         descriptor = self._spool.lock(dataset)
@@ -181,7 +183,7 @@ class DatasetStore:
             InvalidInputError: the bytes are no readable Parquet file; the upload is discarded.
             UnavailableError: a writer is still open, or a store is full or does not answer. The upload is kept.
         """
-        dataset = self.get(tenant, dataset_id)
+        dataset = self.upload_of(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
             self._spool.remove(tenant, dataset_id)
             return dataset
@@ -228,7 +230,11 @@ class DatasetStore:
         try:
             self._blobs.put_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
         except AlreadyExistsError:
-            dataset = self.get(dataset.tenant, dataset.id)
+            known = self.get(dataset.tenant, dataset.id)
+            if known.uri:  # read from elsewhere until now
+                self._blobs.replace_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
+            else:
+                dataset = known
         self._spool.remove(dataset.tenant, dataset.id)
         return dataset
 
@@ -238,8 +244,16 @@ class DatasetStore:
         Raises:
             NotFoundError: no such data set.
         """
-        dataset = self.get(tenant, dataset_id)
+        dataset = self.upload_of(tenant, dataset_id)
         return self._committed(dataset), dataset.state is DatasetState.READY
+
+    def upload_of(self, tenant: str, dataset_id: str) -> Dataset:
+        """The data set as whoever uploads it sees it: UPLOADING while bytes are missing, though jobs may read it.
+
+        Raises:
+            NotFoundError: no such data set.
+        """
+        return self._find(tenant, dataset_id) or self.get(tenant, dataset_id)
 
     def get(self, tenant: str, dataset_id: str) -> Dataset:
         """One data set.
@@ -288,8 +302,8 @@ class DatasetStore:
         dataset = self.get(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
             self._blobs.delete(layout.dataset(tenant, dataset_id))
-            if not dataset.uri:  # a user's own file is left alone
-                self._blobs.delete(layout.blob(tenant, dataset.sha256))
+            # What is not ours is not there. An upload may have put bytes there and died before it could say so.
+            self._blobs.delete(layout.blob(tenant, dataset.sha256))
             self._spool.remove(tenant, dataset_id)
             return
         descriptor = self._spool.lock(dataset)
@@ -358,6 +372,13 @@ class DatasetStore:
             return RECORD.validate_json(self._blobs.get_bytes(layout.dataset(tenant, dataset_id)))
         except NotFoundError:
             return None
+
+    def _find(self, tenant: str, dataset_id: str) -> Dataset | None:
+        """Stored bytes, else an upload in progress, else a file that stays where it is."""
+        ready = self._ready(tenant, dataset_id)
+        if ready is not None and not ready.uri:
+            return ready
+        return self._spool.find(tenant, dataset_id) or self._ready(tenant, dataset_id)
 
     def _committed(self, dataset: Dataset) -> int:
         return dataset.size_bytes if dataset.state is DatasetState.READY else self._spool.durable_bytes(dataset)

@@ -52,3 +52,12 @@ def require_kind(known: Dataset, kind: DatasetKind) -> None:
             f"these bytes are data set {known.id} already, as {known.kind} and not as {kind}; use that one, or delete "
             "it first"
         )
+
+
+def require_same(known: Dataset, sha256: str, size_bytes: int) -> None:
+    """Raises AlreadyExistsError where the same name stands for other bytes."""
+    if (known.sha256, known.size_bytes) != (sha256, size_bytes):
+        raise AlreadyExistsError(
+            f"data set {known.id} is declared with {known.size_bytes} bytes and hash {known.sha256}, not "
+            f"{size_bytes} bytes and hash {sha256}; hash the file again, or delete the data set first"
+        )

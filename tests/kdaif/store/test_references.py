@@ -46,7 +46,33 @@ def test_a_file_is_read_once_and_no_byte_is_kept(
     assert blobs.list("tenants/acme/blobs") == []
     assert list((tmp_path / "spool" / "acme").iterdir()) == []
     assert store.fetch("acme", found.id, tmp_path / "cache").read_bytes() == DATA
-    assert store.create("acme", "again", found.sha256, len(DATA)) == (found, len(DATA))  # nothing to upload
+
+
+@pytest.mark.parametrize("registered", ["before", "while uploading"])
+def test_an_upload_of_registered_bytes_is_stored(
+    store: DatasetStore, root: Path, tmp_path: Path, registered: str
+) -> None:
+    uri = f"file://{root}/rows.parquet"
+    if registered == "before":
+        store.register("acme", "rows", uri)
+    uploading, committed = store.create("acme", "mine", sha256(DATA), len(DATA))
+    assert (uploading.state, committed) == (DatasetState.UPLOADING, 0)
+    assert store.append("acme", uploading.id, 0, [DATA[:10]]) == 10
+    if registered != "before":
+        store.register("acme", "rows", uri)
+    # Jobs read the file where it is meanwhile; the upload goes on where it was.
+    assert store.get("acme", uploading.id).uri == uri
+    assert store.committed_size("acme", uploading.id) == (10, False)
+    assert store.create("acme", "mine", sha256(DATA), len(DATA))[1] == 10
+    store.append("acme", uploading.id, 10, [DATA[10:]])
+    found = store.finish("acme", uploading.id)
+    assert (found.state, found.uri, found.display_name) == (DatasetState.READY, "", "mine")
+    assert store.get("acme", found.id) == found
+    (root / "rows.parquet").unlink()
+    assert store.fetch("acme", found.id, tmp_path / "cache").read_bytes() == DATA
+    assert store.create("acme", "again", sha256(DATA), len(DATA)) == (found, len(DATA))
+    store.delete("acme", found.id)
+    assert store.list("acme")[0] == []
 
 
 def test_delete_leaves_the_user_s_file(store: DatasetStore, root: Path) -> None:
