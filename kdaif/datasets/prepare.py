@@ -14,6 +14,7 @@ from kdaif.datasets.classes import bind_class_names, label_codes, single_labels,
 from kdaif.datasets.columns import LABEL
 from kdaif.datasets.division import check_part, labeled_rows, rows_of
 from kdaif.datasets.estimate import estimate
+from kdaif.datasets.feasible import check_feasible
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.hashing import content_hashes
 from kdaif.datasets.overlaps import labels_of_twins, report_contradictions, report_repeats, separate
@@ -25,7 +26,7 @@ from kdaif.datasets.teacher import warn_if_no_better_than_chance
 from kdaif.datasets.teacher_columns import refuse_silent_members, said_about_unlabeled, said_about_validation
 from kdaif.datasets.texts import encode, train_tokenizer
 from kdaif.errors import InvalidInputError
-from kdaif.records import ColumnTeacher, DistillationSpec, PreflightReport
+from kdaif.records import ColumnTeacher, DistillationSpec, ModelSignature, PreflightReport
 
 
 def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightReport:
@@ -41,11 +42,21 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
     return check(spec, files).report
 
 
-def check(spec: DistillationSpec, files: Mapping[str, Path]) -> Checked:
-    """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then."""
+def check(
+    spec: DistillationSpec, files: Mapping[str, Path], models: Mapping[str, ModelSignature] | None = None
+) -> Checked:
+    """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then.
+
+    Args:
+        spec: the job.
+        files: as of `preflight`.
+        models: of each role that is a model, what its file says of itself; where it is missing nothing is checked.
+    """
     findings, cost = Findings(), None
     try:
-        cost = estimate(spec, _examine(spec, files, findings, decode_pictures=False))
+        data = _examine(spec, files, findings, decode_pictures=False)
+        check_feasible(spec, data, models or {}, findings)
+        cost = estimate(spec, data)
     except InvalidInputError:
         if not findings.refused:
             raise

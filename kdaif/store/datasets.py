@@ -6,7 +6,7 @@ import builtins
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ class DatasetStore:
         blobs: where finished data sets go.
         spool_dir: where uploads in progress live; must outlast a restart.
         inspect: tells rows and columns of a file, and raises InvalidInputError when it is no readable Parquet file.
-        models: looks at files of other kinds; SAFETENSORS needs none, other kinds that are not here are refused.
+        inspect_model: looks at files of the other kinds, which are refused without it.
         references: what may be read where it is instead of being uploaded.
     """
 
@@ -50,12 +50,12 @@ class DatasetStore:
         spool_dir: Path,
         inspect: Inspect,
         *,
-        models: Mapping[DatasetKind, InspectModel] | None = None,
+        inspect_model: InspectModel | None = None,
         references: References | None = None,
     ) -> None:
         self._blobs = blobs
         self._spool = Spool(spool_dir)
-        self._inspectors = Inspectors(inspect, models or {})
+        self._inspectors = Inspectors(inspect, inspect_model)
         self._references = references or References()
 
     def create(
@@ -118,7 +118,7 @@ class DatasetStore:
                     file.write(chunk)
             with translated(f"copy {uri} to look at it"):
                 file.flush()
-            row_count, columns = self._inspectors.inspect(Path(file.name), kind)
+            found = self._inspectors.inspect(Path(file.name), kind)
             etag = source.etag
         sha256 = digest.hexdigest()
         fresh = Dataset(
@@ -129,11 +129,10 @@ class DatasetStore:
             sha256=sha256,
             size_bytes=size,
             created_at_ms=_now_ms(),
-            row_count=row_count,
-            columns=columns,
             kind=kind,
             uri=uri,
             etag=etag,
+            **found.__dict__,
         )
         known = self._ready(tenant, fresh.id)
         if known is not None:
@@ -201,19 +200,19 @@ class DatasetStore:
             )
         part = self._spool.part(dataset.tenant, dataset.id)
         with translated(f"read the upload of data set {dataset.id}"), part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != dataset.sha256:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != dataset.sha256:
             self._spool.remove(dataset.tenant, dataset.id)
             raise DataCorruptedError(
-                f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {found}; the upload "
-                "is discarded, so declare it again and send the file from the start"
+                f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {digest}; the "
+                "upload is discarded, so declare it again and send the file from the start"
             )
         try:
-            row_count, columns = self._inspectors.inspect(part, dataset.kind)
+            found = self._inspectors.inspect(part, dataset.kind)
         except InvalidInputError:
             self._spool.remove(dataset.tenant, dataset.id)
             raise
-        return replace(dataset, state=DatasetState.READY, row_count=row_count, columns=columns)
+        return replace(dataset, state=DatasetState.READY, **found.__dict__)
 
     def _check(self, display_name: str, kind: DatasetKind) -> None:
         if len(display_name) > _LONGEST_NAME:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData
+from kdaif.datasets.onnx_input import InputPlan, plan_input
 from kdaif.errors import InvalidInputError
 from kdaif.model_files import inspect_onnx
 from kdaif.records.teachers import OnnxTeacher
-from kdaif.teachers.onnx_input import InputPlan, plan_input
 from kdaif.teachers.onnx_sandbox import Limits, Question, run_in_sandbox
 from kdaif.teachers.outputs import TeacherOutputs, asked_parts, split_parts
 from kdaif.teachers.remembered import Remember, output_key

@@ -25,9 +25,8 @@ from kdaif_proto.v1 import (
 
 from kdaif import datasets
 from kdaif.errors import KdaifError
-from kdaif.model_files import inspect_onnx, inspect_transformer
+from kdaif.model_files import inspect_bounded
 from kdaif.queue import JobQueue
-from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.interceptors import ErrorInterceptor
@@ -120,9 +119,8 @@ def _build(
     settings: ServerSettings, queue: JobQueue, stopping: asyncio.Event
 ) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
     blobs = BlobStore.open(settings.blob_url)
-    models = {DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer}
     dataset_store = DatasetStore(
-        blobs, settings.spool_dir, datasets.inspect, models=models, references=settings.references
+        blobs, settings.spool_dir, datasets.inspect, inspect_model=inspect_bounded, references=settings.references
     )
     dataset_store.sweep(max_age_s=_SWEEP_AGE_S)
     artifacts = Artifacts(queue, blobs, settings.cache_dir)

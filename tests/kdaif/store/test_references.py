@@ -10,7 +10,8 @@ import pytest
 
 from kdaif.datasets import inspect
 from kdaif.errors import AlreadyExistsError, DataCorruptedError, InvalidInputError, NotFoundError
-from kdaif.records import DatasetKind, DatasetState
+from kdaif.model_files import inspect_safetensors
+from kdaif.records import DatasetKind, DatasetState, OnnxSignature
 from kdaif.store import BlobStore, DatasetStore, References
 from tests.kdaif.store.conftest import parquet, sha256
 
@@ -31,7 +32,13 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(blobs: BlobStore, root: Path, tmp_path: Path) -> DatasetStore:
-    return DatasetStore(blobs, tmp_path / "spool", inspect, references=References(allowed_roots=(root,)))
+    return DatasetStore(
+        blobs,
+        tmp_path / "spool",
+        inspect,
+        inspect_model=lambda file, kind: inspect_safetensors(file),
+        references=References(allowed_roots=(root,)),
+    )
 
 
 def test_a_file_is_read_once_and_no_byte_is_kept(
@@ -231,8 +238,10 @@ def test_what_is_no_table_is_refused_and_nothing_stays(store: DatasetStore, root
 
 
 def test_the_same_bytes_are_of_one_kind(blobs: BlobStore, root: Path, tmp_path: Path) -> None:
-    models = {DatasetKind.ONNX: lambda file: None}
-    store = DatasetStore(blobs, tmp_path / "spool", inspect, models=models, references=References((root,)))
+    said = OnnxSignature((), (), 18)
+    store = DatasetStore(
+        blobs, tmp_path / "spool", inspect, inspect_model=lambda file, kind: said, references=References((root,))
+    )
     found = store.register("acme", "m", f"file://{root}/rows.parquet", DatasetKind.ONNX)
     assert (found.kind, found.row_count, found.columns) == (DatasetKind.ONNX, 0, ())
     assert store.fetch("acme", found.id, tmp_path / "cache").suffix == ".onnx"
@@ -240,5 +249,4 @@ def test_the_same_bytes_are_of_one_kind(blobs: BlobStore, root: Path, tmp_path: 
         store.register("acme", "m", f"file://{root}/rows.parquet")
     with pytest.raises(AlreadyExistsError, match="as ONNX and not as TABLE"):
         store.create("acme", "m", sha256(DATA), len(DATA))
-    with pytest.raises(InvalidInputError, match="TRANSFORMER"):
-        store.register("acme", "m", f"file://{root}/rows.parquet", DatasetKind.TRANSFORMER)
+    assert store.get("acme", found.id).model == said  # for whoever names it in a job
