@@ -40,6 +40,7 @@ def inspect_onnx(path: Path) -> OnnxSignature:
     # What is foreign is seen at the first nodes; tensors are looked for in all of them.
     _refuse_operators(model)
     _refuse_external_data(model)
+    _refuse_empty_inputs(model)
     given = {tensor.name for tensor in model.graph.initializer}
     given |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     signature = OnnxSignature(
@@ -83,6 +84,16 @@ def _refuse_external_data(model: onnx.ModelProto) -> None:
             f"keeps {len(outside)} tensors in other files ({_listed(outside)}), and kdaif never follows a model out of "
             "its own file; save it in one: onnx.save_model(model, path, save_as_external_data=False)"
         )
+
+
+def _refuse_empty_inputs(model: onnx.ModelProto) -> None:
+    for value in model.graph.input:
+        axes = value.type.tensor_type.shape.dim
+        if any(axis.HasField("dim_value") and axis.dim_value == 0 for axis in axes):
+            raise _refused(
+                f"declares an axis of size 0 for its input {value.name[:_LONGEST_NAME]!r}, and onnxruntime takes it at "
+                "its word: no row would go in; export it with a named (dynamic) axis"
+            )
 
 
 def _refuse_operators(model: onnx.ModelProto) -> None:
@@ -135,7 +146,7 @@ def _tensor(value: onnx.ValueInfoProto) -> ModelTensor:
     type_ = value.type.tensor_type
     shape = None
     if type_.HasField("shape"):
-        # Some exporters write -1 or 0 for an axis that may change, as numpy and Caffe do.
+        # Some exporters write -1 for an axis that may change, as numpy does.
         shape = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in type_.shape.dim)
     return ModelTensor(value.name, _dtype(type_.elem_type), shape)
 

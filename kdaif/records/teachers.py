@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kdaif.records.architectures import Architecture, Auto, Bag, InputKind, Mlp
+from kdaif.records.architectures import Architecture, Auto, Bag, InputKind, Mlp, Resnet
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
 from kdaif.records.dataset import DatasetKind
 
@@ -30,14 +30,23 @@ class TrainedTeacher(SpecModel):
 
 
 def teacher_network_of(source: TrainedTeacher, kind: InputKind) -> Architecture:
-    """The teacher's network: what the spec says, but a bag in place of the default `Mlp`, which does not read text.
+    """The teacher's network: what the spec says, but in place of the default `Mlp` one that is made for such rows.
+
+    An `Mlp` does not read text, and over the pixels of pictures it knows less than the convolutions of the default
+    student, which would be taught by the weaker of the two.
 
     A spec has all its defaults filled in once it was stored, so an `Mlp` that was named and equals the default cannot
     be told from one that was not.
     """
-    if kind == "text" and source.architecture == TrainedTeacher().architecture:
-        return Bag(embedding_size=128, hidden_sizes=(256,))
-    return source.architecture
+    if source.architecture != TrainedTeacher().architecture:
+        return source.architecture
+    match kind:
+        case "text":
+            return Bag(embedding_size=128, hidden_sizes=(256,))
+        case "image":
+            return Resnet()
+        case "numeric":
+            return source.architecture
 
 
 class ColumnTeacher(SpecModel):
@@ -56,6 +65,16 @@ class ColumnTeacher(SpecModel):
         if info.data.get("outputs") in ("logits", "probabilities") and len(names) < 2:
             raise ValueError("must name the class of each position: 2 or more")
         return names
+
+    @model_validator(mode="after")
+    def _smooths_labels_alone(self) -> ColumnTeacher:
+        smoothed = self.label_smoothing != ColumnTeacher.model_fields["label_smoothing"].default
+        if self.outputs != "label" and smoothed:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing:g}, and has no effect on {self.outputs}: it is for outputs "
+                "'label'; leave it out"
+            )
+        return self
 
     @property
     def column(self) -> str:

@@ -5,15 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from kdaif.store import References
-
-
-def _listed(given: object) -> object:
-    """Folders and buckets are separated by commas in the environment."""
-    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
+from kdaif.store import AllowedBuckets, AllowedRoots, References
 
 
 class ServerSettings(BaseSettings):
@@ -30,8 +25,8 @@ class ServerSettings(BaseSettings):
     require_durable_redis: bool = True
     reflection: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)
-    allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
-    allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_roots: Annotated[AllowedRoots, NoDecode] = ()
+    allowed_buckets: Annotated[AllowedBuckets, NoDecode] = ()
     s3_endpoint: str = ""
 
     @property

@@ -101,6 +101,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
         temperature=calibration.temperature,
         shipped_arm=trained.shipped_arm,
+        scaled=assignment.spec.inputs.image_height is not None,
     )
     return result
 
