@@ -90,8 +90,8 @@ class Client:
         Columns: ``id`` (text or integers, unique), the inputs (columns of numbers, text and booleans, or ``features``
         as lists of numbers, or ``text``, or ``image`` as uint8 pictures or as PNG or JPEG bytes), and where there are
         any ``label`` (null means unlabelled; NaN becomes null), ``truth``, ``teacher_logits``,
-        ``teacher_probabilities`` or ``teacher_label``, ``weight_override`` and ``group_...``. Without an ``id`` column the rows are called ``{name}-000001``,
-        ``{name}-000002`` and so on, so give different sets different names.
+        ``teacher_probabilities`` or ``teacher_label``, ``weight_override`` and ``group_...``. Without an ``id`` column
+        the rows are called ``{name}-000001``, ``{name}-000002`` and so on, so give different sets different names.
 
         Args:
             data: a pandas or polars frame, a pyarrow table, a dict of numpy arrays, one numpy array, or the path of a

@@ -200,7 +200,7 @@ def check(
     with connection(target, tenant) as client:
         whole = spec_of(client, given_of(context.params), note, command="check", progress=bars_shown(as_json))
         found = client.preflight(whole)
-        document = {"findings": found.findings, "estimate": found.estimate}
+        document: dict[str, object] = {"findings": found.findings, "estimate": found.estimate}
         rows = None
         if rejected is not None:  # the server looks at all the data again for it
             rows = client.rejected_rows(whole)

@@ -29,10 +29,10 @@ def input_spec(signature: InputSignature, *, scaled: bool = False) -> dict[str, 
         ``name``, ``kind``, ``dtype``, ``shape`` (its first axis is the symbol "batch"), ``columns`` in input order, and
         ``layout`` ("NHWC", values 0 to 255) for images, else None. For images of one or three channels also
         ``pictures``, how an encoded one becomes such a row: its ``formats`` and ``mode`` as Pillow calls them, and
-        ``resize``, Pillow's filter for one of another size, None where there was none in training. For tables that have them also ``categories``, names
-        by column, the code of each being its position plus 1 and 0 that of all others, and ``nullable``, the columns
-        where a null is a value: NaN among numbers, code 0 among categories. For text also ``tokenizer``, the file that
-        makes ids of texts, and ``padding``, the id that fills a short one up.
+        ``resize``, Pillow's filter for one of another size, None where there was none in training. For tables that have
+        them also ``categories``, names by column, the code of each being its position plus 1 and 0 that of all others,
+        and ``nullable``, the columns where a null is a value: NaN among numbers, code 0 among categories. For text also
+        ``tokenizer``, the file that makes ids of texts, and ``padding``, the id that fills a short one up.
     """
     return {
         "name": INPUT_NAME,

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError, NonFiniteError
+from kdaif.records import Finding
 from kdaif.records.spec import DistillationSpec
 from kdaif.records.teachers import ColumnTeacher, EnsembleTeacher, OnnxTeacher, TrainedTeacher, TransformerTeacher
 from kdaif.students import Student
+from kdaif.teachers.agreement import doubts
 from kdaif.teachers.ensemble import combined
 from kdaif.teachers.onnx_teacher import onnx_outputs
 from kdaif.teachers.outputs import TeacherOutputs
@@ -37,6 +39,7 @@ class SoftTargets:
         external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
         labeled_logits: float32 `[N_l, C]`, each row of L as heard from a teacher that was trained without it; None
             where the teacher has no folds.
+        findings: what should be read before the targets are trusted.
     """
 
     logits: NDArray[np.float32]
@@ -45,6 +48,7 @@ class SoftTargets:
     network: Student | None
     external_logits: NDArray[np.float32] | None = None
     labeled_logits: NDArray[np.float32] | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def soft_targets(
@@ -83,7 +87,8 @@ def soft_targets(
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
         logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed)
-    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled)
+    found = doubts(spec.teacher, outputs, data)
+    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled, found)
 
 
 def _ask(

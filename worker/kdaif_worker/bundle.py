@@ -178,7 +178,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
             **_out_of_fold(trained),
         },
         spec=spec.model_dump(mode="json"),
-        findings=data.report.findings,
+        findings=(*data.report.findings, *trained.targets.findings),
         influence_rounds=curves.get("influence", ()),
         uniform_rounds=curves.get("uniform", ()),
         weights=weights,

@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
@@ -37,6 +39,8 @@ def main() -> None:
     given = {k: v for k, v in vars(arguments).items() if k in WorkerSettings.model_fields and v is not None}
     try:
         asyncio.run(work(WorkerSettings(**given)))
+    except ValidationError as error:
+        sys.exit(f"kdaif-worker: {_wrong_settings(error)}")
     except KdaifError as error:
         sys.exit(f"kdaif-worker: {error}")
 
@@ -54,3 +58,7 @@ async def work(settings: WorkerSettings) -> None:
         await Supervisor(queue, settings).run(stopping)
     finally:
         await queue.close()
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

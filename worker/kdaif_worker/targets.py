@@ -12,17 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
 from kdaif import teachers
 from kdaif.datasets import DistillationData
 from kdaif.errors import AlreadyExistsError
 from kdaif.export import certify, export_onnx
+from kdaif.records import Finding
 from kdaif.store import BlobStore, layout
 from kdaif.students import Student
 from kdaif.teachers import SoftTargets
 from kdaif_worker.messages import Assignment
 
+_FINDINGS = TypeAdapter(tuple[Finding, ...])
 _ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "planted")
 
 
@@ -90,6 +93,8 @@ def _cost(teacher: Student, data: DistillationData) -> TeacherCost:
 def _encode(targets: SoftTargets, cost: TeacherCost | None) -> bytes:
     arrays = {name: getattr(targets, name) for name in _ARRAYS}
     tensors = {name: torch.from_numpy(array).contiguous() for name, array in arrays.items() if array is not None}
+    # Beside the arrays, so that a later attempt's report tells what the first one found.
+    tensors["findings"] = torch.from_numpy(np.frombuffer(_FINDINGS.dump_json(targets.findings), np.uint8).copy())
     if cost is not None:
         tensors["cost"] = torch.tensor([cost.size_kb, cost.ms_per_row], dtype=torch.float64)
     return save(tensors)
@@ -104,5 +109,6 @@ def _decode(data: bytes) -> tuple[SoftTargets, TeacherCost | None]:
         labeled_logits=arrays.get("labeled_logits"),
         planted=arrays.get("planted"),
         network=None,
+        findings=_FINDINGS.validate_json(arrays["findings"].tobytes()) if "findings" in arrays else (),
     )
     return targets, TeacherCost(*arrays["cost"].tolist()) if "cost" in arrays else None

@@ -77,9 +77,7 @@ async def _keep_worker(settings: ServerSettings) -> None:
         "KDAIF_STORE_URL": settings.blob_url,
         "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
         "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
-        "KDAIF_ALLOWED_ROOTS": written(settings.allowed_roots),
-        "KDAIF_ALLOWED_BUCKETS": written(settings.allowed_buckets),
-        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
+        **worker_places(settings),
     }
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
     while True:
@@ -92,6 +90,15 @@ async def _keep_worker(settings: ServerSettings) -> None:
             raise
         _log.error("worker ended, starting another", exit_code=code, after_s=_RESTART_S)
         await asyncio.sleep(_RESTART_S)
+
+
+def worker_places(settings: ServerSettings) -> dict[str, str]:
+    """What data sets by reference may name, for the environment of the worker beside this server."""
+    return {
+        "KDAIF_ALLOWED_ROOTS": written(settings.allowed_roots),
+        "KDAIF_ALLOWED_BUCKETS": written(settings.allowed_buckets),
+        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
+    }
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
