@@ -15,7 +15,7 @@ class TrainedTeacher(SpecModel):
     """A larger network trained on the labelled rows, or the mean of several."""
 
     kind: Literal["train"] = "train"
-    architecture: Architecture = Mlp(hidden_sizes=(256, 128))
+    architecture: Architecture | None = None
     epochs: int = Field(default=100, ge=1, le=10_000)
     networks: int = Field(default=1, ge=1, le=32)
     folds: int = Field(default=1, ge=1, le=32)
@@ -30,23 +30,20 @@ class TrainedTeacher(SpecModel):
 
 
 def teacher_network_of(source: TrainedTeacher, kind: InputKind) -> Architecture:
-    """The teacher's network: what the spec says, but in place of the default `Mlp` one that is made for such rows.
+    """The teacher's network: the one that is named, else one that is made for such rows and larger than the student.
 
-    An `Mlp` does not read text, and over the pixels of pictures it knows less than the convolutions of the default
-    student, which would be taught by the weaker of the two.
-
-    A spec has all its defaults filled in once it was stored, so an `Mlp` that was named and equals the default cannot
-    be told from one that was not.
+    Over the pixels of pictures an `Mlp` knows less than the convolutions of the default student, which would then be
+    taught by the weaker of the two.
     """
-    if source.architecture != TrainedTeacher().architecture:
+    if source.architecture is not None:
         return source.architecture
     match kind:
-        case "text":
-            return Bag(embedding_size=128, hidden_sizes=(256,))
         case "image":
             return Resnet()
+        case "text":
+            return Bag(embedding_size=128, hidden_sizes=(256,))
         case "numeric":
-            return source.architecture
+            return Mlp(hidden_sizes=(256, 128))
 
 
 class ColumnTeacher(SpecModel):
