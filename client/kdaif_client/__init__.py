@@ -32,7 +32,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
-from kdaif_client.spec import Checks, Inputs, Spec, Splits, Training, Weighting
+from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
     ColumnTeacher,
     EnsembleTeacher,
@@ -58,8 +58,16 @@ from kdaif_client.types import (
     JobState,
     Preflight,
     Progress,
-    SampleWeight,
     StudentInfo,
+)
+from kdaif_client.weight_types import (
+    ColumnSummary,
+    NameSummary,
+    Override,
+    OverrideRevision,
+    Provenance,
+    SampleWeight,
+    WeightSummary,
 )
 
 __all__ = [
@@ -74,6 +82,7 @@ __all__ = [
     "Client",
     "Cnn",
     "Column",
+    "ColumnSummary",
     "ColumnTeacher",
     "Conv",
     "Dataset",
@@ -96,13 +105,18 @@ __all__ = [
     "Linear",
     "Mlp",
     "Mobilenet",
+    "NameSummary",
     "OnnxTeacher",
+    "Override",
+    "OverrideRevision",
     "PlantedNoise",
     "Pool",
     "Preflight",
     "Progress",
+    "Provenance",
     "Resnet",
     "SampleWeight",
+    "Scheduling",
     "Spec",
     "Splits",
     "Student",
@@ -112,6 +126,7 @@ __all__ = [
     "TrainedTeacher",
     "Training",
     "TransformerTeacher",
+    "WeightSummary",
     "Weighting",
     "errors",
     "verify",

@@ -13,6 +13,7 @@ from typing import Annotated
 import pyarrow.parquet as pq
 import typer
 
+from kdaif_client import _cli_actions as actions
 from kdaif_client import _cli_options as options
 from kdaif_client import _cli_tables as tables
 from kdaif_client._cli_session import (
@@ -29,6 +30,7 @@ from kdaif_client._cli_session import (
     print_json,
 )
 from kdaif_client._cli_submit import given_of, spec_of, upload_path
+from kdaif_client._cli_weights import weights_commands
 from kdaif_client._job import Job
 from kdaif_client.errors import JobFailed, MissingDependency
 from kdaif_client.types import JobState
@@ -45,6 +47,8 @@ app = typer.Typer(
     "--unlabeled pool.parquet --wait[/] in another. Exit codes: 0 done, 1 the job failed, 2 wrong usage or input, "
     "3 not found, 4 no server.",
 )
+
+weights_commands(app)
 
 
 def main() -> None:
@@ -130,6 +134,10 @@ def submit(
     seeds: options.Seeds = None,
     device: options.Device = None,
     max_runtime_s: options.MaxRuntime = None,
+    priority: options.Priority = None,
+    gpus: options.Gpus = None,
+    worker_labels: options.WorkerLabels = None,
+    deadline_s: options.Deadline = None,
     spec: options.SpecFile = None,
     name: Annotated[str, typer.Option(help="What people call the job.")] = "",
     request_id: Annotated[
@@ -185,6 +193,10 @@ def check(
     seeds: options.Seeds = None,
     device: options.Device = None,
     max_runtime_s: options.MaxRuntime = None,
+    priority: options.Priority = None,
+    gpus: options.Gpus = None,
+    worker_labels: options.WorkerLabels = None,
+    deadline_s: options.Deadline = None,
     spec: options.SpecFile = None,
     rejected: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows that are left out, and why, as Parquet.")
@@ -227,37 +239,6 @@ def watch(
         for event in handle.watch(after_sequence=after):
             print_json(event) if as_json else typer.echo(str(event))
         _report(handle.refresh(), quiet=as_json)
-
-
-@app.command(
-    epilog="Example, the ten most harmful: [bold]kdaif weights 01m886kexk140fydjmht61s2se --limit 10[/]   "
-    "and the ten that help most, with [bold]--order-by val_loss_change_if_upweighted[/]"
-)
-def weights(
-    job: JobArgument,
-    order_by: Annotated[
-        str,
-        typer.Option(help="id, weight, val_loss_change_if_upweighted, log_odds, ...; ' desc' turns it round."),
-    ] = "val_loss_change_if_upweighted desc",
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 20,
-    round_number: Annotated[int | None, typer.Option("--round", min=1, help="Default the last.")] = None,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this sample; may be repeated.")] = None,
-    target: Target = DEFAULT_TARGET,
-    tenant: Tenant = "default",
-    as_json: AsJson = False,
-) -> None:
-    """Show what each sample weighs and why; the most harmful first.
-
-    A positive loss change means that more weight on the sample would raise the validation loss: it harms.
-    """
-    with connection(target, tenant) as client:
-        most = None if ids else limit or None
-        found = client.get_job(job).weights(order_by=order_by, limit=most, round=round_number, ids=ids or None)
-        if as_json:
-            for weight in found:
-                print_json(weight)
-        else:
-            tables.show_weights(found)
 
 
 @app.command(epilog="Example: [bold]kdaif pull 01m886kexk140fydjmht61s2se student/[/]")
@@ -304,24 +285,8 @@ def jobs(
             tables.show_jobs(found)
 
 
-@app.command(epilog="Example: [bold]kdaif cancel 01m886kexk140fydjmht61s2se[/]")
-def cancel(
-    job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
-) -> None:
-    """End a job. A queued one ends at once, a running one within seconds."""
-    with connection(target, tenant) as client:
-        handle = client.get_job(job).cancel()
-        print_json(handle.info) if as_json else typer.echo(f"{handle.name} {handle.state}")
-
-
-@app.command(epilog="Example: [bold]kdaif retry 01m886kexk140fydjmht61s2se[/]")
-def retry(
-    job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
-) -> None:
-    """Queue a failed, dead or cancelled job again. It goes on from its last checkpoint."""
-    with connection(target, tenant) as client:
-        handle = client.get_job(job).retry()
-        print_json(handle.info) if as_json else typer.echo(f"{handle.name} {handle.state}")
+for _action in (actions.cancel, actions.retry, actions.resume, actions.reject, actions.delete):
+    app.command(epilog=f"Example: [bold]kdaif {_action.__name__} 01m886kexk140fydjmht61s2se[/]")(_action)
 
 
 @app.command(epilog="Example: [bold]kdaif up --port 50051 --data-dir ~/.kdaif[/]")

@@ -25,7 +25,6 @@ __all__ = [
     "JobState",
     "Preflight",
     "Progress",
-    "SampleWeight",
     "StudentInfo",
 ]
 
@@ -52,12 +51,13 @@ class DatasetKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """The life of a job: QUEUED, RUNNING (CANCELLING), then one of the four terminal states."""
+    """The life of a job: QUEUED, RUNNING (CANCELLING, AWAITING_REVIEW), then one of the four terminal states."""
 
     UNSPECIFIED = "UNSPECIFIED"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     CANCELLING = "CANCELLING"
+    AWAITING_REVIEW = "AWAITING_REVIEW"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -115,12 +115,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt ended without a student; ``reason`` is for programs, for example ``"OUT_OF_MEMORY"``."""
+    """Why an attempt ended without a student, or awaits a review.
+
+    ``reason`` is for programs, for example ``"OUT_OF_MEMORY"``; ``log_tail`` is the end of the attempt's log.
+    """
 
     reason: str
     message: str
     retryable: bool
     attempt: int
+    log_tail: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,10 @@ class Preflight:
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job as the server told it at one moment. ``name`` is ``tenants/{tenant}/distillationJobs/{id}``."""
+    """A job as the server told it at one moment. ``name`` is ``tenants/{tenant}/distillationJobs/{id}``.
+
+    ``worker`` is the one that claimed it last; by ``deadline_time`` it must be over.
+    """
 
     name: str
     display_name: str
@@ -219,6 +226,8 @@ class JobInfo:
     start_time: datetime | None
     end_time: datetime | None
     estimate: Estimate | None = None
+    worker: str = ""
+    deadline_time: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -250,41 +259,6 @@ class JobEvent:
         if self.kind == "finished":
             parts.append(str(self.state))
         return "  ".join(parts)
-
-
-@dataclass(frozen=True)
-class SampleWeight:
-    """The weight of one unlabelled sample in one round, and what it was made of.
-
-    ``val_loss_change_if_upweighted`` is negative when the sample helps and positive when it harms. ``truth`` is
-    ``None`` when the data has none. ``weight_override`` is what a person gave the sample, and then its weight.
-    """
-
-    id: str
-    round: int
-    weight: float
-    val_loss_change_if_upweighted: float
-    stderr: float
-    z_influence: float
-    z_agreement: float
-    log_odds: float
-    pseudo_label: str
-    teacher_confidence: float
-    student_label: str
-    student_confidence: float
-    distillation_loss: float
-    truth: str | None = None
-    weight_override: float | None = None
-
-    def __str__(self) -> str:
-        change = self.val_loss_change_if_upweighted
-        effect = "harms" if change > 0 else "helps" if change < 0 else "neutral"
-        truth = f", truth {self.truth}" if self.truth is not None else ""
-        return (
-            f"{self.id}  weight {self.weight:.3f}  {effect} {change:+.3g} ± {self.stderr:.2g}  "
-            f"teacher {self.pseudo_label} ({self.teacher_confidence:.0%}), "
-            f"student {self.student_label} ({self.student_confidence:.0%}){truth}"
-        )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,28 @@
 """Every Redis key name, and nowhere else.
 
-All keys of a tenant carry the hash tag ``{tenant}``, so a transition touches one slot of a Redis Cluster. The only key
-outside a tenant is the set of tenants; no script touches it.
+All keys of a tenant carry the hash tag ``{tenant}``, so a transition touches one slot of a Redis Cluster. The keys of
+the tenants as a whole, and of the workers, carry tags that no tenant can have.
 """
 
 from __future__ import annotations
 
-TENANTS = "kdaif:tenants"
+# Set: every tenant that ever had a job.
+TENANTS = "kdaif:{:tenants}:all"
+# Sorted set: tenants that may have work, by the Unix millisecond until which they count as busy at least.
+BUSY = "kdaif:{:tenants}:busy"
+
+OF_TENANTS = [TENANTS, BUSY]
+"""What the scripts about tenants are given."""
+
+# Hash: what each worker said last, as JSON by its name.
+WORKERS = "kdaif:{:workers}:said"
+# Sorted set: names of workers, by the Unix millisecond at which they count as silent.
+BEATS = "kdaif:{:workers}:beats"
+# Hash: the mode of each worker that is not ACTIVE.
+MODES = "kdaif:{:workers}:modes"
+
+OF_WORKERS = [WORKERS, BEATS, MODES]
+"""What every script about workers is given."""
 
 
 def job(tenant: str, job_id: str) -> str:
@@ -29,14 +45,19 @@ def jobs(tenant: str) -> str:
     return f"kdaif:{{{tenant}}}:jobs"
 
 
-def queued(tenant: str) -> str:
-    """Sorted set: queued job ids by their place in the line."""
-    return f"kdaif:{{{tenant}}}:queued"
+def line(tenant: str) -> str:
+    """Sorted set with score 0: the jobs that may start, as ``needs|rank|order|id``, so that they sort by these."""
+    return f"kdaif:{{{tenant}}}:line"
 
 
 def delayed(tenant: str) -> str:
-    """Sorted set: the queued job ids that may not start yet, by the Unix millisecond from which they may."""
+    """Sorted set: queued jobs that may not start yet, named as in the line, by the Unix millisecond they join it."""
     return f"kdaif:{{{tenant}}}:delayed"
+
+
+def needs(tenant: str) -> str:
+    """Hash: how many jobs stand in line, by what they need of a worker."""
+    return f"kdaif:{{{tenant}}}:needs"
 
 
 def leases(tenant: str) -> str:
@@ -54,9 +75,34 @@ def order(tenant: str) -> str:
     return f"kdaif:{{{tenant}}}:order"
 
 
+def deadlines(tenant: str) -> str:
+    """Sorted set: ids of jobs that have a deadline and are not over, by its Unix millisecond."""
+    return f"kdaif:{{{tenant}}}:deadlines"
+
+
+def ended(tenant: str) -> str:
+    """Sorted set: ids of terminal jobs, by the Unix millisecond at which they ended."""
+    return f"kdaif:{{{tenant}}}:ended"
+
+
+def unsaved(tenant: str) -> str:
+    """Hash: the version of each job that the archive has not written yet, by id."""
+    return f"kdaif:{{{tenant}}}:unsaved"
+
+
+def deleted(tenant: str) -> str:
+    """Set: ids of deleted jobs whose blobs are still there."""
+    return f"kdaif:{{{tenant}}}:deleted"
+
+
 def reaped(tenant: str) -> str:
     """String: the Unix millisecond of the last look for expired leases. A gap in it shows an outage."""
     return f"kdaif:{{{tenant}}}:reaped"
+
+
+def of_work(tenant: str) -> list[str]:
+    """The keys of which at least one is there while the tenant has work for a worker, a reaper or the archive."""
+    return [line(tenant), delayed(tenant), leases(tenant), deadlines(tenant), unsaved(tenant), deleted(tenant)]
 
 
 def of_job(tenant: str, job_id: str) -> list[str]:
@@ -64,9 +110,13 @@ def of_job(tenant: str, job_id: str) -> list[str]:
     return [
         job(tenant, job_id),
         events(tenant, job_id),
-        queued(tenant),
+        line(tenant),
         delayed(tenant),
+        needs(tenant),
         leases(tenant),
         extended(tenant),
         order(tenant),
+        deadlines(tenant),
+        ended(tenant),
+        unsaved(tenant),
     ]

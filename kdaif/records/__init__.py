@@ -28,6 +28,7 @@ from kdaif.records.job import (
     Failure,
     Job,
     JobEvent,
+    JobSnapshot,
     JobState,
     Progress,
 )
@@ -46,6 +47,7 @@ from kdaif.records.spec import (
     Checks,
     DistillationSpec,
     Inputs,
+    Scheduling,
     Splits,
     Training,
     Weighting,
@@ -61,6 +63,7 @@ from kdaif.records.teachers import (
     TransformerTeacher,
     teacher_network_of,
 )
+from kdaif.records.worker import Worker, WorkerMode, WorkerOffer
 
 __all__ = [
     "TERMINAL_STATES",
@@ -93,6 +96,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobResult",
+    "JobSnapshot",
     "JobState",
     "Layer",
     "Layers",
@@ -111,6 +115,7 @@ __all__ = [
     "Progress",
     "Resnet",
     "SafetensorsSignature",
+    "Scheduling",
     "Severity",
     "Shift",
     "Splits",
@@ -123,6 +128,9 @@ __all__ = [
     "TransformerTeacher",
     "Weighting",
     "WeightsShard",
+    "Worker",
+    "WorkerMode",
+    "WorkerOffer",
     "ladder",
     "misfits",
     "teacher_network_of",

@@ -1,10 +1,13 @@
-"""Bytes at rest: blobs by path, data sets with resumable uploads. Nothing else touches disks or object stores."""
+"""Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs. Nothing else touches disks."""
 
 from kdaif.store import layout
-from kdaif.store.allowed_places import AllowedBuckets, AllowedRoots, written
+from kdaif.store.allowed_places import AllowedBuckets, AllowedRoots, Listed, written
+from kdaif.store.attempts import attempts_with_blobs
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
+from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job
 from kdaif.store.references import References
+from kdaif.store.room import UploadLimits
 from kdaif.store.uploads import UploadWriter
 
 __all__ = [
@@ -12,8 +15,14 @@ __all__ = [
     "AllowedRoots",
     "BlobStore",
     "DatasetStore",
+    "JobArchive",
+    "Listed",
     "References",
+    "UploadLimits",
     "UploadWriter",
+    "attempts_with_blobs",
+    "delete_checkpoints",
+    "delete_job",
     "layout",
     "written",
 ]

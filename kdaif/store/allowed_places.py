@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 
 def listed(given: object) -> object:
-    """The places in a text: separated by commas, or a JSON list where one has a comma in its name."""
+    """The places, or other names, in a text: separated by commas, or a JSON list where one has a comma in its name."""
     if not isinstance(given, str):
         return given
     if given.strip().startswith("["):
@@ -33,4 +33,5 @@ def _absolute(roots: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 AllowedRoots = Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(_absolute)]
-AllowedBuckets = Annotated[tuple[str, ...], BeforeValidator(listed)]
+Listed = Annotated[tuple[str, ...], BeforeValidator(listed)]
+AllowedBuckets = Listed

@@ -64,6 +64,8 @@ class State:
     cut_writes: list[int] = field(default_factory=list)
     cut_reads: list[int] = field(default_factory=list)
     cut_watches: list[int] = field(default_factory=list)
+    # one entry for each stream of weights that ends after its first batch
+    cut_weights: list[int] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def count(self, context: Any, method: str) -> None:
@@ -250,6 +252,36 @@ class Jobs(jobs_pb2_grpc.DistillationJobServiceServicer):
         self.state.tell(job.name, "queued", jb.JOB_STATE_QUEUED)
         return jb.RetryDistillationJobResponse(job=job)
 
+    def ResumeDistillationJob(
+        self, request: jb.ResumeDistillationJobRequest, context: Any
+    ) -> jb.ResumeDistillationJobResponse:
+        self.state.count(context, "ResumeDistillationJob")
+        job = self._awaiting_review(request.name, context)
+        self.state.tell(job.name, "queued", jb.JOB_STATE_QUEUED)
+        return jb.ResumeDistillationJobResponse(job=job)
+
+    def RejectDistillationJob(
+        self, request: jb.RejectDistillationJobRequest, context: Any
+    ) -> jb.RejectDistillationJobResponse:
+        self.state.count(context, "RejectDistillationJob")
+        job = self._awaiting_review(request.name, context)
+        job.failure.reason, job.failure.message = jb.FAILURE_REASON_REVIEW, request.why
+        self.state.tell(job.name, "finished", jb.JOB_STATE_FAILED)
+        return jb.RejectDistillationJobResponse(job=job)
+
+    def DeleteDistillationJob(
+        self, request: jb.DeleteDistillationJobRequest, context: Any
+    ) -> jb.DeleteDistillationJobResponse:
+        self.state.count(context, "DeleteDistillationJob")
+        del self.state.jobs[self._job(request.name, context).name]
+        return jb.DeleteDistillationJobResponse()
+
+    def _awaiting_review(self, name: str, context: Any) -> jb.DistillationJob:
+        job = self._job(name, context)
+        if job.state != jb.JOB_STATE_AWAITING_REVIEW:
+            refuse(context, code_pb2.FAILED_PRECONDITION, "The job awaits no review.", "FAILED_PRECONDITION")
+        return job
+
     def WatchDistillationJob(
         self, request: jb.WatchDistillationJobRequest, context: Any
     ) -> Iterator[jb.WatchDistillationJobResponse]:
@@ -305,6 +337,23 @@ class Weights(weights_pb2_grpc.WeightServiceServicer):
             refuse(context, code_pb2.NOT_FOUND, f"No sample {missing[0]!r} in this job.", "NOT_FOUND")
         assert len(request.ids) <= 1000
         return wt.BatchGetSampleWeightsResponse(weights=self._rows([places[i] for i in request.ids]))
+
+    def StreamSampleWeights(
+        self, request: wt.StreamSampleWeightsRequest, context: Any
+    ) -> Iterator[wt.StreamSampleWeightsResponse]:
+        self.state.count(context, "StreamSampleWeights")
+        weights = self.state.weights
+        start = int(request.resume_token or 0)
+        for first in range(start, len(weights.ids), 10_000):
+            rows = slice(first, first + 10_000)
+            batch = pa.record_batch({"id": weights.ids[rows], "weight": pa.array(weights.weight[rows], pa.float32())})
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            yield wt.StreamSampleWeightsResponse(arrow_ipc=bytes(sink.getvalue()), resume_token=str(first + 10_000))
+            if self.state.cut_weights:
+                self.state.cut_weights.pop()
+                context.abort(grpc.StatusCode.UNAVAILABLE, "planned by the test")
 
 
 class Students(students_pb2_grpc.StudentServiceServicer):

@@ -132,6 +132,26 @@ def test_jobs_are_listed_by_state_cancelled_and_retried(server: SmallServer, cli
         client.get_job("j9")
 
 
+def test_a_reviewed_job_is_resumed_rejected_and_deleted(server: SmallServer, client: Client, job: Job) -> None:
+    with pytest.raises(FailedPrecondition, match="awaits no review"):
+        job.resume()
+    server.state.jobs[job.name].state = jb.JOB_STATE_AWAITING_REVIEW
+    server.state.jobs[job.name].failure.log_tail = "Traceback ..."
+    assert job.refresh().state is JobState.AWAITING_REVIEW
+    assert job.info.failure is not None
+    assert job.info.failure.log_tail == "Traceback ..."
+    assert not job.state.is_terminal
+    assert job.resume().state is JobState.QUEUED
+    server.state.jobs[job.name].state = jb.JOB_STATE_AWAITING_REVIEW
+    rejected = job.reject("the canary is dead").info
+    assert rejected.failure is not None
+    assert (rejected.state, rejected.failure.reason) == (JobState.FAILED, "REVIEW")
+    assert rejected.failure.message == "the canary is dead"
+    job.delete()
+    with pytest.raises(NotFound):
+        job.refresh()
+
+
 def test_watch_gives_every_event_and_ends(server: SmallServer, job: Job) -> None:
     thread = threading.Thread(target=play, args=(server.state,))
     thread.start()
@@ -275,15 +295,17 @@ def test_weights_of_named_samples(server: SmallServer, weighted: Job) -> None:
         list(weighted.weights(ids=["nobody"]))
 
 
-def test_weights_as_one_table(weighted: Job) -> None:
-    table = weighted.weights_table(order_by="weight desc")
-    assert table.num_rows == 25_000
-    assert table.column("id")[0].as_py() == "u-24999"
-    assert table.column("round")[0].as_py() == 8
-    assert table.column("truth").null_count == 24_999
-    assert table.column("weight_override").null_count == 24_999
-    assert table.column("weight_override")[0].as_py() == 2.5
+def test_weights_as_one_table_though_the_stream_breaks(server: SmallServer, weighted: Job) -> None:
+    server.state.cut_weights = [1, 1]
+    table = weighted.weights_table()
+    assert server.state.calls["StreamSampleWeights"] == 3
+    assert table.column("id").to_pylist() == [f"u-{i:05d}" for i in range(25_000)]
     assert str(table.schema.field("weight").type) == "float"
+
+
+def test_a_sample_is_decided_on_once(weighted: Job) -> None:
+    with pytest.raises(InvalidArgument, match="decide more than once on 7; decide once"):
+        weighted.override(ban=["7", "8"], pin={7: 1.0}, author="me", reason="why")
 
 
 def test_one_client_serves_many_threads(server: SmallServer, client: Client) -> None:
