@@ -534,7 +534,7 @@ class JobQueue:
 
     async def _run_held(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> _Answer:
         job = claim.job
-        answer = await self._run(script, action, job.tenant, job.id, str(claim.token), *arguments)
+        answer = await self._run(script, action, job.tenant, job.id, f"{claim.token}:{claim.nonce}", *arguments)
         if answer[0] == "FENCED":
             raise refusals.fenced(job.tenant, job.id, claim.token, action, answer[1], answer[2])
         return answer
@@ -565,12 +565,14 @@ def _new_call() -> str:
 
 
 def _claim(tenant: str, job_id: str, answer: _Answer) -> Claim:
-    job = codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+    fields = codec.pairs(answer[1])
+    job = codec.job_from(tenant, job_id, fields)
     now_ms = int(answer[3])
     return Claim(
         job=job,
         token=job.attempt,
         lease_expires_ms=int(float(answer[2])),
+        nonce=fields["claim"],
         deadline_in_s=None if job.deadline_at_ms is None else (job.deadline_at_ms - now_ms) / 1000,
     )
 
