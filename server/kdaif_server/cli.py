@@ -7,6 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
@@ -27,7 +29,10 @@ def main() -> None:
         for name, value in vars(arguments).items()
         if name in ServerSettings.model_fields and value is not None
     }
-    settings = ServerSettings(**given)
+    try:
+        settings = ServerSettings(**given)
+    except ValidationError as error:
+        sys.exit(f"kdaif-server: {_wrong_settings(error)}")
     try:
         if arguments.command == "up":
             if arguments.die_with is not None:
@@ -120,3 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--s3-endpoint", help="URL of an S3-compatible store for references, default Amazon's")
         command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")
     return parser
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

@@ -25,9 +25,8 @@ from kdaif_proto.v1 import (
 )
 
 from kdaif import datasets
-from kdaif.model_files import inspect_onnx, inspect_transformer
+from kdaif.model_files import inspect_bounded
 from kdaif.queue import JobQueue, without_password
-from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.interceptors import ErrorInterceptor
@@ -138,7 +137,7 @@ def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
         blobs,
         settings.spool_dir,
         partial(datasets.inspect, most_bytes=settings.most_table_bytes),
-        models={DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer},
+        inspect_model=inspect_bounded,
         references=settings.references,
         limits=settings.upload_limits,
     )

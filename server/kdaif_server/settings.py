@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.datasets import MOST_BYTES
-from kdaif.store import References, UploadLimits
-
-
-def _listed(given: object) -> object:
-    """Folders and buckets are separated by commas in the environment."""
-    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
+from kdaif.store import AllowedBuckets, AllowedRoots, References, UploadLimits
 
 
 class ServerSettings(BaseSettings):
@@ -41,8 +36,8 @@ class ServerSettings(BaseSettings):
     min_client_ping_s: float = Field(default=5.0, gt=0.0)
     reflection: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)
-    allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
-    allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_roots: Annotated[AllowedRoots, NoDecode] = ()
+    allowed_buckets: Annotated[AllowedBuckets, NoDecode] = ()
     s3_endpoint: str = ""
     most_table_bytes: int = Field(default=MOST_BYTES, gt=0)
 

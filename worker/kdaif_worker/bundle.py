@@ -119,6 +119,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
         temperature=calibration.temperature,
         shipped_arm=trained.shipped_arm,
+        scaled=assignment.spec.inputs.image_height is not None,
     )
     return result
 
@@ -221,7 +222,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
             **_out_of_fold(trained),
         },
         spec=spec.model_dump(mode="json"),
-        findings=data.report.findings,
+        findings=(*data.report.findings, *trained.targets.findings),
         influence_rounds=curves.get("influence", ()),
         uniform_rounds=curves.get("uniform", ()),
         weights=weights,

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from kdaif.errors import FailedPreconditionError, UnavailableError
+from kdaif.store import written
 from kdaif_server.embedded.valkey import EmbeddedValkey
 from kdaif_server.server import running_server
 from kdaif_server.settings import ServerSettings
@@ -76,9 +77,7 @@ async def _keep_worker(settings: ServerSettings) -> None:
         "KDAIF_STORE_URL": settings.blob_url,
         "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
         "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
-        "KDAIF_ALLOWED_ROOTS": ",".join(str(root) for root in settings.allowed_roots),
-        "KDAIF_ALLOWED_BUCKETS": ",".join(settings.allowed_buckets),
-        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
+        **worker_places(settings),
     }
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
     while True:
@@ -91,6 +90,15 @@ async def _keep_worker(settings: ServerSettings) -> None:
             raise
         _log.error("worker ended, starting another", exit_code=code, after_s=_RESTART_S)
         await asyncio.sleep(_RESTART_S)
+
+
+def worker_places(settings: ServerSettings) -> dict[str, str]:
+    """What data sets by reference may name, for the environment of the worker beside this server."""
+    return {
+        "KDAIF_ALLOWED_ROOTS": written(settings.allowed_roots),
+        "KDAIF_ALLOWED_BUCKETS": written(settings.allowed_buckets),
+        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
+    }
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -16,7 +16,16 @@ from kdaif_proto.v1 import jobs_pb2_grpc
 from kdaif import datasets
 from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
 from kdaif.queue import JobQueue
-from kdaif.records import TERMINAL_STATES, DatasetKind, DistillationSpec, Job, JobState, PreflightReport
+from kdaif.records import (
+    TERMINAL_STATES,
+    DatasetKind,
+    DatasetState,
+    DistillationSpec,
+    Job,
+    JobState,
+    ModelSignature,
+    PreflightReport,
+)
 from kdaif.store import DatasetStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server.names import parse_name, parse_parent
@@ -176,6 +185,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     def _check(self, tenant: str, spec: DistillationSpec) -> datasets.Checked:
         """Raises InvalidInputError for data sets that are not there, or are not what their roles need."""
         files: dict[str, Path] = {}
+        models: dict[str, ModelSignature] = {}
         wrong: list[FieldViolation] = []
         ids = spec.dataset_ids()
         for role, (kind, field) in spec.dataset_kinds().items():
@@ -183,13 +193,18 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
                 found = self._datasets.get(tenant, ids[role])
                 if found.kind is not kind:
                     wrong.append(FieldViolation(field, f"names {found.id}, which is {found.kind}; it must be {kind}"))
+                elif found.state is not DatasetState.READY:
+                    why = "whose bytes are not all there; finish the upload first"
+                    wrong.append(FieldViolation(field, f"names {found.id}, {why}"))
                 elif kind is DatasetKind.TABLE:
                     files[role] = self._datasets.fetch(tenant, ids[role], self._cache_dir)
+                elif found.model is not None:
+                    models[role] = found.model
             except NotFoundError as error:
                 wrong.append(FieldViolation(field, str(error)))
         if wrong:
             raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in wrong), tuple(wrong))
-        return datasets.check(spec, files)
+        return datasets.check(spec, files, models)
 
 
 def _parquet(table: pa.Table) -> bytes:
