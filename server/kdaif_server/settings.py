@@ -27,6 +27,7 @@ class ServerSettings(BaseSettings):
     data_dir: Path = Path("~/.kdaif")
     store_url: str | None = None
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    retry_delay_s: float = Field(default=2.0, ge=0.0)
     require_durable_redis: bool = True
     reflection: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)

@@ -29,13 +29,13 @@ class Child:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, assignment: Assignment) -> AsyncIterator[Child]:
-        """Spawned, not forked; on leaving the whole process group is gone."""
+    async def started(cls, assignment: Assignment, module: str) -> AsyncIterator[Child]:
+        """Spawned from ``module``, not forked; on leaving the whole process group is gone."""
         read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "kdaif_worker.child", "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
+                *("-m", module, "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,

@@ -48,7 +48,10 @@ async def work(settings: WorkerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     queue = await JobQueue.connect(
-        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+        settings.redis_url,
+        lease_ttl_s=settings.lease_ttl_s,
+        require_durable=settings.require_durable_redis,
+        retry_delay_s=settings.retry_delay_s,
     )
     try:
         await Supervisor(queue, settings).run(stopping)

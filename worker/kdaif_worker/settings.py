@@ -29,11 +29,13 @@ class WorkerSettings(BaseSettings):
     cache_dir: Path | None = None
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    retry_delay_s: float = Field(default=2.0, ge=0.0)
     require_durable_redis: bool = True
     threads: int | None = Field(default=None, ge=1)
     allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     s3_endpoint: str = ""
+    child_module: str = "kdaif_worker.child"  # tests put one without torch in its place
 
     @property
     def blob_url(self) -> str:

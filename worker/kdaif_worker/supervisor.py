@@ -90,7 +90,7 @@ class Supervisor:
             threads=settings.threads,
             references=settings.references,
         )
-        async with Child.started(assignment) as child:
+        async with Child.started(assignment, settings.child_module) as child:
             ends = {
                 asyncio.create_task(self._relay(claim, child)),
                 asyncio.create_task(self._hold_lease(claim)),
