@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
@@ -128,7 +128,7 @@ class _Attempt:
         data = f"weights of attempt {self._attempt} step {step} process {os.getpid()}\n".encode() * 20
         path = layout.weights_shard(*self._job, self._attempt, step)
         self._blobs.put_bytes(path, data)
-        return WeightsShard(step, path, hashlib.sha256(data).hexdigest(), 20)
+        return WeightsShard(step, path, _sha256(data), 20)
 
     def _write(self, point: Point) -> None:
         text = json.dumps(asdict(point)).encode()
@@ -154,19 +154,36 @@ class _Attempt:
         files = {
             "model.onnx": os.urandom(2048),
             "report.html": f"attempt {self._attempt} of {self._assignment.job_id}\n".encode() * 20,
-            "manifest.json": json.dumps({"attempt": self._attempt}).encode(),
         }
+        files["manifest.json"] = self._bundle_manifest(files)
         for name, data in files.items():
             self._blobs.put_bytes(layout.bundle_file(*self._job, self._attempt, name), data)
         manifest = AttemptManifest(
             job=self._assignment.job_id,
             attempt=self._attempt,
             class_names=("no", "yes"),
-            bundle=tuple(StoredFile(n, hashlib.sha256(data).hexdigest(), len(data)) for n, data in files.items()),
+            bundle=tuple(StoredFile(n, _sha256(data), len(data)) for n, data in files.items()),
             weights=point.shards,
             created_at_ms=time.time_ns() // 1_000_000,
         )
         self._blobs.put_bytes(layout.attempt_manifest(*self._job, self._attempt), manifest.to_json())
+
+    def _bundle_manifest(self, files: Mapping[str, bytes]) -> bytes:
+        """As much of it as clients look at."""
+        return json.dumps(
+            {
+                "format_version": 1,
+                "attempt": self._attempt,
+                "class_names": ["no", "yes"],
+                "input": {"name": "features", "kind": "tabular", "shape": [3]},
+                "outputs": ["logits", "probabilities"],
+                "files": {n: {"sha256": _sha256(data), "size_bytes": len(data)} for n, data in files.items()},
+            }
+        ).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _train_for_real(line: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,10 +115,12 @@ class World:
 
     def start(self) -> None:
         self._start_valkey()
-        for number in range(self._plan.servers):
-            port = _free_port()
-            self.servers.append(self._server(f"server-{number}", port))
-            self.client_proxies.append(self._network.proxy(port))
+        ports = [_free_port() for _ in range(self._plan.servers)]
+        self.servers = [self._server(f"server-{number}", port) for number, port in enumerate(ports)]
+        # One for each submitter, one for the uploader, one for the watcher.
+        self.client_proxies = [
+            self._network.proxy(ports[number % len(ports)]) for number in range(self._plan.submitters + 2)
+        ]
         for number in range(self._plan.workers):
             self.workers.append(self._worker(f"worker-{number}", clock_is_off=number == 0))
         for program in self.programs:
@@ -126,6 +129,13 @@ class World:
     @property
     def programs(self) -> list[Program]:
         return [*self.servers, *self.workers]
+
+    @property
+    def valkey_pid(self) -> int | None:
+        """Of the running process."""
+        with contextlib.suppress(KdaifError):  # stopped between the two looks
+            return self.valkey.pid if self.valkey.is_alive() else None
+        return None
 
     @property
     def blobs(self) -> BlobStore:
@@ -164,6 +174,13 @@ class World:
                     program.process.wait()
         self.valkey.stop()
 
+    def keep_logs(self, folder: Path) -> None:
+        """Copies them, to be read after the run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for log in [*(program.log for program in self.programs), self.valkey.log_file]:
+            if log.exists():
+                shutil.copy(log, folder / log.name)
+
     def close(self) -> None:
         self.blob_disk.close()
         self.valkey_disk.close()
@@ -194,7 +211,7 @@ class World:
             self._valkey_start_at = now + self._draw.uniform(0.0, 1.0)
         elif now >= self._valkey_start_at:
             self.valkey.stop()
-            with contextlib.suppress(KdaifError):  # its disk may still be full; the next turn tries again
+            with contextlib.suppress(KdaifError, OSError):  # its disk may still be full; the next turn tries again
                 self._start_valkey()
             self._valkey_start_at = 0.0
 

@@ -1,0 +1,104 @@
+"""The outcome of runs, for people and as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.chaos.invariants import Invariant
+from tests.chaos.run import Outcome, median
+
+
+def figures(outcome: Outcome) -> dict[str, float]:
+    """By the names of ``benchmarks/results/chaos.json``."""
+    return {
+        "jobs": outcome.jobs,
+        "faults": sum(outcome.faults.values()),
+        "lost": outcome.count(Invariant.LOST),
+        "doubled": outcome.count(Invariant.DOUBLED),
+        "stale_published": outcome.count(Invariant.STALE),
+        "out_of_order": outcome.count(Invariant.ORDER),
+        "uploads_lost": len(outcome.missing_uploads),
+        "processes_left": len(outcome.left_processes),
+        "restart_within_leases_max": max(outcome.restarts_in_leases, default=0.0),
+    }
+
+
+def row(outcome: Outcome) -> dict[str, Any]:
+    """All that is known of one seed."""
+    under = outcome.restarts_under_faults
+    return {
+        "seed": outcome.plan.seed,
+        **figures(outcome),
+        "passed": outcome.passed,
+        "seconds": round(outcome.seconds, 1),
+        "lease_s": outcome.plan.lease_s,
+        "real_jobs_succeeded": outcome.real_jobs,
+        "real_jobs": outcome.plan.real_jobs,
+        "states": outcome.states,
+        "attempts": outcome.attempts,
+        "uploads": outcome.uploads,
+        "faults_by_kind": outcome.faults,
+        "faults_without_a_target": outcome.missed_faults,
+        "answers_lost_of_queued_jobs": outcome.answers_lost_of_queued_jobs,
+        "restarts_probed": len(outcome.restarts_in_leases),
+        "restarts_under_faults": len(under),
+        "restart_under_faults_leases_median": round(median(under), 3),
+        "restart_under_faults_leases_max": round(max(under, default=0.0), 3),
+        "redis_bytes_before": outcome.memory_before,
+        "redis_bytes_after": outcome.memory_after,
+        "redis_bytes_emptied": outcome.memory_emptied,
+        "starts": outcome.starts,
+        "full_disk_by": outcome.disk,
+        "wrong_clock_by": outcome.clock,
+    }
+
+
+def findings(outcome: Outcome) -> str:
+    """What went wrong, with the history of each job concerned; empty where nothing did."""
+    lines = [f"VIOLATION {violation}" for violation in outcome.violations]
+    lines += [str(history) for history in outcome.histories.values()]
+    lines += [f"UPLOAD LOST {upload}" for upload in outcome.missing_uploads]
+    lines += [f"PROCESS LEFT {process}" for process in outcome.left_processes]
+    lines += [f"KEY LEFT {key}" for key in outcome.left_keys]
+    lines += [f"BROKEN {what}" for what in outcome.broken]
+    return "\n".join(lines)
+
+
+def table(rows: list[Mapping[str, Any]]) -> str:
+    """Markdown: figures by seed, then faults by kind and seed."""
+    shown = (
+        ("jobs acknowledged", "jobs"),
+        ("of these real training, succeeded", "real_jobs_succeeded"),
+        ("attempts", "attempts"),
+        ("uploads acknowledged", "uploads"),
+        ("faults injected", "faults"),
+        ("jobs lost", "lost"),
+        ("jobs doubled", "doubled"),
+        ("stale publishes", "stale_published"),
+        ("events out of order", "out_of_order"),
+        ("uploads lost", "uploads_lost"),
+        ("processes left", "processes_left"),
+        ("expiry to restart, most, in leases", "restart_within_leases_max"),
+        ("the same while faults go on, median", "restart_under_faults_leases_median"),
+        ("the same while faults go on, most", "restart_under_faults_leases_max"),
+        ("lost answers of jobs that were queued", "answers_lost_of_queued_jobs"),
+        ("seconds", "seconds"),
+    )
+    lines = [_line("", *(f"seed {each['seed']}" for each in rows)), _line("---", *("---:" for _ in rows))]
+    lines += [_line(label, *(_number(each[name]) for each in rows)) for label, name in shown]
+    kinds = sorted({kind for each in rows for kind in each["faults_by_kind"]})
+    lines += ["", _line("fault", *(f"seed {each['seed']}" for each in rows)), _line("---", *("---:" for _ in rows))]
+    lines += [_line(kind, *(str(each["faults_by_kind"].get(kind, 0)) for each in rows)) for kind in kinds]
+    states = sorted({state for each in rows for state in each["states"]})
+    lines += ["", _line("jobs ended as", *(f"seed {each['seed']}" for each in rows)), _line("---", *("---:" for _ in rows))]
+    lines += [_line(state, *(str(each["states"].get(state, 0)) for each in rows)) for state in states]
+    return "\n".join(lines)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

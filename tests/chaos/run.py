@@ -1,0 +1,317 @@
+"""One run: a world, its users, its faults; then calm, probes, and the check of what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from kdaif_client import Client, Job
+from kdaif_client.errors import KdaifClientError
+from redis.exceptions import RedisError
+
+from kdaif.queue import JobQueue, keys
+from kdaif.records import TERMINAL_STATES, JobState
+from tests.chaos.clients import Acknowledged, Users, seen_attempt
+from tests.chaos.faults import Injector
+from tests.chaos.history import JobHistory, missing_uploads, read_histories
+from tests.chaos.invariants import Invariant, Violation, violations
+from tests.chaos.log import FaultLog, Held
+from tests.chaos.plan import TENANTS, Fault, Plan, PlannedJob
+from tests.chaos.proxy import Network
+from tests.chaos.stand_in import Kind, kind_of
+from tests.chaos.world import World
+
+_KEEP_EVERY_S = 0.05
+T = TypeVar("T")
+_READY_S = 60.0
+_PROBE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found. Times are in seconds, memory in bytes."""
+
+    plan: Plan
+    seconds: float
+    jobs: int
+    real_jobs: int
+    states: dict[str, int]
+    attempts: int
+    uploads: int
+    faults: dict[str, int]
+    missed_faults: int
+    answers_lost_of_queued_jobs: int
+    violations: list[Violation]
+    histories: dict[str, JobHistory]
+    missing_uploads: list[str]
+    left_processes: list[str]
+    left_keys: list[str]
+    broken: list[str]
+    restarts_in_leases: list[float]
+    restarts_under_faults: list[float]
+    memory_before: int
+    memory_after: int
+    memory_emptied: int
+    starts: dict[str, int]
+    disk: str
+    clock: str
+
+    def count(self, invariant: Invariant) -> int:
+        return sum(violation.invariant is invariant for violation in self.violations)
+
+    @property
+    def passed(self) -> bool:
+        return not (self.violations or self.missing_uploads or self.left_processes or self.left_keys or self.broken)
+
+
+def run(plan: Plan, tell: Callable[[str], None], *, logs: Path | None = None) -> Outcome:
+    """Takes about ``chaos_s`` plus what the end of the jobs takes, at most ``settle_s``; call it from the main thread."""
+    with tempfile.TemporaryDirectory(prefix="kdaif-chaos-") as folder, Network() as network:
+        world = World(plan, Path(folder), uuid.uuid4().hex, network)
+        try:
+            return _Run(plan, world, tell).outcome()
+        finally:
+            world.stop()
+            if logs is not None:
+                world.keep_logs(logs / f"seed-{plan.seed}")
+            world.close()
+
+
+class _Run:
+    def __init__(self, plan: Plan, world: World, tell: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._world = world
+        self._tell = tell
+        self._log = FaultLog()
+        self._acknowledged = Acknowledged()
+        self._chaos_is_over = threading.Event()
+        self._users_stop = threading.Event()
+        self._broken = self._acknowledged.broken
+
+    def outcome(self) -> Outcome:
+        plan, world = self._plan, self._world
+        started = time.monotonic()
+        world.start()
+        users = self._users = Users(plan, world.client_proxies, self._acknowledged, self._log, self._users_stop)
+        self._keeping(users.prepare, _READY_S, "the data were not uploaded")
+        memory_before = self._memory()
+        self._tell(f"seed {plan.seed}: up after {time.monotonic() - started:.1f} s, chaos for {plan.chaos_s:g} s")
+        self._log.add(Fault.CLOCK_OFF, world.workers[0].name, 0.0)
+        injector = Injector(plan, world, self._log, self._chaos_is_over)
+        users.start()
+        self._keeping(injector.run, plan.chaos_s + 30, "the faults did not end", stop=self._chaos_is_over)
+        self._calm()
+        self._tell(f"seed {plan.seed}: {len(self._log.injected)} faults, waiting for the jobs")
+        self._keeping(lambda: self._settle(users), plan.settle_s, "jobs did not end in time", stop=self._users_stop)
+        self._users_stop.set()
+        users.join(20)
+        restarts = self._probes(injector)
+        memory_after = self._memory()
+        self._tell(f"seed {plan.seed}: checking")
+        found: list[JobHistory] = []
+        self._keeping(lambda: found.extend(self._histories()), 120, "the histories could not be read")
+        missing = missing_uploads(self._acknowledged.uploads, world.blobs)
+        left_keys = self._left_keys()
+        emptied = self._empty()
+        world.stop()
+        faults = violations(list(self._acknowledged.jobs.values()), found)
+        histories = {history.job.id: history for history in found}
+        real = [h for h in found if kind_of(h.job.display_name) is Kind.REAL]
+        return Outcome(
+            plan=plan,
+            seconds=time.monotonic() - started,
+            jobs=len(self._acknowledged.jobs),
+            real_jobs=sum(history.job.state is JobState.SUCCEEDED for history in real),
+            states=dict(Counter(str(history.job.state) for history in found)),
+            attempts=sum(history.job.attempt for history in found),
+            uploads=len(self._acknowledged.uploads),
+            faults=self._log.counts(),
+            missed_faults=len(self._log.missed),
+            answers_lost_of_queued_jobs=self._acknowledged.lost_answers_of_queued_jobs,
+            violations=faults,
+            histories={v.job_id: histories[v.job_id] for v in faults if v.job_id in histories},
+            missing_uploads=missing,
+            left_processes=world.left_processes(),
+            left_keys=left_keys,
+            broken=self._broken,
+            restarts_in_leases=restarts,
+            restarts_under_faults=self._restarts_of(self._log.deaths, histories),
+            memory_before=memory_before,
+            memory_after=memory_after,
+            memory_emptied=emptied,
+            starts={"Valkey": world.valkey_starts} | {p.name: p.starts for p in world.programs},
+            disk=world.blob_disk.how,
+            clock=world.clock,
+        )
+
+    def _keeping(
+        self, work: Callable[[], None], limit_s: float, what: str, *, stop: threading.Event | None = None
+    ) -> None:
+        """Does ``work`` in a thread while this one starts again what ended."""
+        errors: list[BaseException] = []
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + limit_s
+        while thread.is_alive():
+            self._world.keep()
+            thread.join(_KEEP_EVERY_S)
+            if time.monotonic() > deadline:
+                self._broken.append(f"{what} within {limit_s:g} s")
+                if stop is not None:
+                    stop.set()
+                    thread.join(30)
+                break
+        if errors:
+            raise errors[0]
+
+    def _calm(self) -> None:
+        self._chaos_is_over.set()
+        for program in self._world.programs:
+            program.send(signal.SIGCONT)
+
+    def _settle(self, users: Users) -> None:
+        """Until every job that was acknowledged, and every other, has ended."""
+        while not users.submitted_all():
+            if self._users_stop.wait(_KEEP_EVERY_S):
+                return
+        while not self._users_stop.wait(0.5):
+            if self._all_ended():
+                return
+
+    def _all_ended(self) -> bool:
+        terminal = {str(state) for state in TERMINAL_STATES}
+        try:
+            with self._world.redis() as redis:
+                for tenant in TENANTS:
+                    ids = redis.zrange(keys.jobs(tenant), 0, -1)
+                    if any(redis.hget(keys.job(tenant, job_id), "state") not in terminal for job_id in ids):
+                        return False
+        except (RedisError, OSError):  # Valkey is on its way back
+            return False
+        return True
+
+    def _probes(self, injector: Injector) -> list[float]:
+        """In the calm after the chaos: how long after its expiry the job of a dead worker starts again, in leases."""
+        found = []
+        for number in range(self._plan.probes):
+            try:
+                found.append(self._probe(number, injector))
+            except TimeoutError as error:
+                self._broken.append(str(error))
+        return found
+
+    def _probe(self, number: int, injector: Injector) -> float:
+        world, tenant = self._world, TENANTS[number % len(TENANTS)]
+        planned = PlannedJob(tenant, f"{Kind.LONG}-probe-{self._plan.seed}-{number}", False, False)
+        self._users_stop.clear()
+        made: list[Job | None] = []
+        self._keeping(
+            lambda: made.append(self._users.submit(planned, world.client_proxies[0])),
+            _PROBE_S,
+            "a probe was not submitted",
+            stop=self._users_stop,
+        )
+        job = made[0] if made else None
+        if job is None:
+            raise TimeoutError("a probe was not submitted")
+        holder = self._until(lambda: next((w for w in world.workers if w.children()), None), "a probe was not started")
+        stopped = number % 2 == 1
+        holder.send(signal.SIGSTOP if stopped else signal.SIGKILL)
+        held: list[Held] = self._until(lambda: injector.leases_of(holder), "a probe's lease was not found")
+        expires_ms = max(each.expires_ms for each in held)
+
+        def restarted() -> float | None:
+            with world.redis() as redis:
+                for _, fields in redis.xrange(keys.events(tenant, job.name.rpartition("/")[2])):
+                    if fields["kind"] == "claimed" and int(fields["attempt"]) > held[0].attempt:
+                        return (int(fields["time_ms"]) - expires_ms) / 1000 / self._plan.lease_s
+            return None
+
+        leases = self._until(restarted, "a probe was not started again")
+        holder.send(signal.SIGCONT)
+        with Client(f"127.0.0.1:{world.client_proxies[0].port}", tenant) as client:
+            client.get_job(job.name).cancel()
+        self._until(lambda: self._all_ended() or None, "a probe was not cancelled")
+        return leases
+
+    def _until(self, condition: Callable[[], T | None], what: str) -> T:
+        deadline = time.monotonic() + _PROBE_S
+        while True:
+            self._world.keep()
+            value = condition()
+            if value is not None and value != []:
+                return value
+            if time.monotonic() > deadline:
+                raise TimeoutError(what)
+            time.sleep(_KEEP_EVERY_S)
+
+    def _restarts_of(self, deaths: Sequence[Held], histories: dict[str, JobHistory]) -> list[float]:
+        """The same under faults: of each killed supervisor's job, whatever else was broken meanwhile."""
+        found = []
+        for held in deaths:
+            history = histories.get(held.job_id)
+            events = history.events if history is not None else ()
+            again = next((e for e in events if e.kind == "claimed" and e.attempt > held.attempt), None)
+            if again is not None:
+                found.append((again.time_ms - held.expires_ms) / 1000 / self._plan.lease_s)
+        return found
+
+    def _histories(self) -> list[JobHistory]:
+        async def read() -> list[JobHistory]:
+            queue = await JobQueue.connect(self._world.valkey.url)
+            try:
+                return await read_histories(queue, self._world.blobs, TENANTS)
+            finally:
+                await queue.close()
+
+        found = asyncio.run(read())
+        return [self._as_seen(history) for history in found]
+
+    def _as_seen(self, history: JobHistory) -> JobHistory:
+        """With what a client gets of it from a server."""
+        job = history.job
+        proxy = self._world.client_proxies[0]
+        with tempfile.TemporaryDirectory() as folder, Client(f"127.0.0.1:{proxy.port}", job.tenant) as client:
+            try:
+                seen = seen_attempt(client, client.get_job(job.id), Path(folder))
+            except KdaifClientError as error:
+                faults = (*history.artifacts.faults, f"a client could not get it: {error}")
+                return replace(history, artifacts=replace(history.artifacts, faults=faults))
+        return replace(history, artifacts=replace(history.artifacts, seen_attempt=seen))
+
+    def _memory(self) -> int:
+        with self._world.redis() as redis:
+            return int(redis.info("memory")["used_memory"])
+
+    def _left_keys(self) -> list[str]:
+        """Of ended jobs nothing may be in line, delayed, or under a lease."""
+        with self._world.redis() as redis:
+            groups = (keys.queued, keys.delayed, keys.leases, keys.extended)
+            named = [key(tenant) for key, tenant in itertools.product(groups, TENANTS)]
+            return [key for key in named if redis.exists(key)]
+
+    def _empty(self) -> int:
+        """Memory once all jobs are deleted."""
+        return 0
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else 0.0
