@@ -50,7 +50,6 @@ def row(outcome: Outcome) -> dict[str, Any]:
         "redis_bytes_emptied": outcome.memory_emptied,
         "starts": outcome.starts,
         "full_disk_by": outcome.disk,
-        "wrong_clock_by": outcome.clock,
     }
 
 

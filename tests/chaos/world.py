@@ -22,7 +22,6 @@ from redis import Redis
 
 from kdaif.errors import KdaifError
 from kdaif.store import BlobStore
-from tests.chaos.clock import one_hour_off
 from tests.chaos.disk import Disk
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Network, Proxy
@@ -110,7 +109,6 @@ class World:
         self.servers: list[Program] = []
         self.workers: list[Program] = []
         self.client_proxies: list[Proxy] = []
-        self.clock = ""
         self.keeping = threading.Lock()
 
     def start(self) -> None:
@@ -231,18 +229,16 @@ class World:
         return self._program(name, command, {"KDAIF_DRAIN_S": "2"})
 
     def _worker(self, name: str, *, clock_is_off: bool) -> Program:
-        command = ["-m", "kdaif_worker"]
         more = {"KDAIF_WORKER_NAME": name, "KDAIF_CHILD_MODULE": "tests.chaos.stand_in", "KDAIF_THREADS": "1"}
         if clock_is_off:
-            shifted = one_hour_off(command)
-            self.clock, command, more = shifted.how, shifted.command, more | shifted.environment
-        return self._program(name, command, more)
+            more["PYTHONPATH"] = _joined(Path(__file__).parent / "wrong_clock", *_PATHS)
+        return self._program(name, ["-m", "kdaif_worker"], more)
 
     def _program(self, name: str, command: list[str], more: dict[str, str]) -> Program:
         redis = self._network.proxy(self._socket)
         environment = os.environ | {
             RUN_TAG: self.run_tag,
-            "PYTHONPATH": os.pathsep.join(str(path) for path in _PATHS),
+            "PYTHONPATH": _joined(*_PATHS),
             "OMP_NUM_THREADS": "1",
             "KDAIF_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
             "KDAIF_DATA_DIR": str(self.blob_disk.folder / "data"),
@@ -252,6 +248,10 @@ class World:
             **more,
         }
         return Program(name, command, environment, self._folder / f"{name}.log", redis)
+
+
+def _joined(*paths: Path) -> str:
+    return os.pathsep.join(str(path) for path in paths)
 
 
 def _arguments(process: psutil.Process) -> list[str]:
