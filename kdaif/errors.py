@@ -35,6 +35,7 @@ class FailureReason(StrEnum):
     CRASHED = "CRASHED"
     STORAGE = "STORAGE"
     INTERNAL = "INTERNAL"
+    REVIEW = "REVIEW"
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,12 @@ def _unavailable(url: str, action: str, error: Exception) -> UnavailableError:
     )
 
 
+async def now_ms(redis: Redis, key: str) -> int:
+    """Unix milliseconds by the clock of the server that keeps ``key``."""
+    seconds, micros = await redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 async def check_durable(redis: Redis, url: str) -> None:
     """FailedPreconditionError, naming the setting and the fix, when the server might lose acknowledged jobs."""
     with translated(url, "check that it is durable"):
