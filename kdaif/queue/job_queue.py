@@ -459,7 +459,7 @@ class JobQueue:
                         reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
         return reaped
 
-    async def announce(self, offer: WorkerOffer, job: Job | None = None) -> WorkerMode:
+    async def announce(self, offer: WorkerOffer, job: Job | None = None, note: str = "") -> WorkerMode:
         """A worker's beat; answers what an operator wants of it.
 
         PAUSED: claim nothing, which `claim` sees to as well. DRAINING: end after the job at hand, then `leave`. The
@@ -468,8 +468,9 @@ class JobQueue:
         Args:
             offer: who it is, and what it brings.
             job: the one at hand.
+            note: what an operator should know of the worker; empty where there is nothing.
         """
-        return await self._registry.announce(offer, job, self._lease_ms)
+        return await self._registry.announce(offer, job, note, self._lease_ms)
 
     async def leave(self, name: str) -> None:
         """A worker has ended by itself: it is not listed any more, nor DRAINING when it starts again. A pause stays."""
