@@ -74,6 +74,7 @@ class JobQueue:
         self._lease_ms = max(1, round(lease_ttl_s * 1000))
         self._retry_delay_ms = max(0, round(retry_delay_s * 1000))
         self._chance = chance
+        self.durability = connection.Durability()
 
     @classmethod
     async def connect(
@@ -95,7 +96,8 @@ class JobQueue:
             chance: 0 to 1, drawn for each delay, which lies between half of it and all of it.
 
         Raises:
-            FailedPreconditionError: AOF is off, or the server may evict keys. The message names the setting.
+            FailedPreconditionError: AOF is off or not fsynced at once, or the server may evict keys. The message names
+                the setting.
         """
         connection.check_url(url)
         if not (lease_ttl_s > 0 and math.isfinite(lease_ttl_s)):
@@ -104,8 +106,9 @@ class JobQueue:
         queue = cls(url, redis, lease_ttl_s=lease_ttl_s, retry_delay_s=retry_delay_s, chance=chance)
         try:
             await queue.ping()
+            queue.durability = await connection.durability(redis, url)
             if require_durable:
-                await connection.check_durable(redis, url)
+                queue.durability.require(url)
         except BaseException:
             await queue.close()
             raise

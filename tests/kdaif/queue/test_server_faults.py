@@ -34,13 +34,15 @@ RESULT = JobResult(1, (), "no difference", 1.0)
     ("directive", "bad", "good", "fix"),
     [
         ("appendonly", "no", "yes", "--appendonly yes"),
+        ("appendfsync", "everysec", "always", "--appendfsync always"),
         ("maxmemory-policy", "allkeys-lru", "noeviction", "--maxmemory-policy noeviction"),
     ],
 )
 def test_q12_a_server_that_may_lose_jobs_is_refused(url: str, directive: str, bad: str, good: str, fix: str) -> None:
-    async def connect(require_durable: bool) -> None:
+    async def connect(require_durable: bool) -> tuple[str, ...]:
         queue = await JobQueue.connect(url, require_durable=require_durable)
         await queue.close()
+        return queue.durability.faults
 
     with Redis.from_url(url) as redis:
         redis.config_set(directive, bad)
@@ -48,10 +50,29 @@ def test_q12_a_server_that_may_lose_jobs_is_refused(url: str, directive: str, ba
             with pytest.raises(FailedPreconditionError, match=directive) as caught:
                 asyncio.run(connect(require_durable=True))
             assert fix in str(caught.value)
-            asyncio.run(connect(require_durable=False))
+            assert "--accept-redis-that-may-lose-jobs" in str(caught.value)
+            [fault] = asyncio.run(connect(require_durable=False))
+            assert fix in fault
         finally:
             redis.config_set(directive, good)
-    asyncio.run(connect(require_durable=True))
+    assert asyncio.run(connect(require_durable=True)) == ()
+
+
+def test_a_server_that_does_not_show_its_settings_leaves_a_doubt(url: str) -> None:
+    async def connect(password_url: str) -> tuple[str, ...]:
+        queue = await JobQueue.connect(password_url)
+        await queue.close()
+        return queue.durability.doubts
+
+    with Redis.from_url(url) as redis:
+        redis.acl_setuser(
+            "guest", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"], keys=["*"]
+        )
+        try:
+            [doubt] = asyncio.run(connect(f"{url}?username=guest&password=pw"))
+        finally:
+            redis.execute_command("ACL", "DELUSER", "guest")
+    assert "appendfsync cannot be read" in doubt
 
 
 def test_a_full_memory_is_unavailable_and_reading_goes_on(play: Play, submit: Submit, raw: Redis) -> None:
