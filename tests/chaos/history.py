@@ -71,8 +71,8 @@ class JobHistory:
         return "\n".join(lines)
 
 
-async def read_histories(queue: JobQueue, blobs: BlobStore, tenants: Sequence[str]) -> list[JobHistory]:
-    """Every job of every tenant."""
+async def read_histories(queue: JobQueue, blobs: BlobStore | None, tenants: Sequence[str]) -> list[JobHistory]:
+    """Every job of every tenant; without ``blobs`` the artifacts are left out."""
     found = []
     for tenant in tenants:
         cursor = ""
@@ -80,7 +80,7 @@ async def read_histories(queue: JobQueue, blobs: BlobStore, tenants: Sequence[st
             page, cursor = await queue.list(tenant, limit=_PAGE, cursor=cursor)
             for job in page:
                 events = await queue.events(tenant, job.id, after_sequence=0, limit=_EVENTS)
-                found.append(JobHistory(job, events, _artifacts(job, blobs)))
+                found.append(JobHistory(job, events, _artifacts(job, blobs) if blobs else Artifacts()))
             if not cursor:
                 break
     return found

@@ -144,6 +144,8 @@ class Plan:
     def planned_faults(self) -> list[tuple[float, Fault]]:
         """Seconds after the start, and what happens then. The answers that are lost are with the jobs."""
         draw = random.Random(f"faults of {self.seed}")
-        kinds = draw.choices(list(_SHARES), list(_SHARES.values()), k=self.faults)
+        # Each kind once at least, however short the run.
+        kinds = [*_SHARES, *draw.choices(list(_SHARES), list(_SHARES.values()), k=self.faults - len(_SHARES))]
+        draw.shuffle(kinds)
         times = sorted(draw.uniform(0.0, self.chaos_s) for _ in kinds)
         return list(zip(times, kinds, strict=True))

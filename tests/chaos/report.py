@@ -45,6 +45,8 @@ def row(outcome: Outcome) -> dict[str, Any]:
         "restarts_under_faults": len(under),
         "restart_under_faults_leases_median": round(median(under), 3),
         "restart_under_faults_leases_max": round(max(under, default=0.0), 3),
+        "keys_left": len(outcome.left_keys),
+        "jobs_not_restored": len(outcome.not_restored),
         "redis_bytes_before": outcome.memory_before,
         "redis_bytes_after": outcome.memory_after,
         "redis_bytes_emptied": outcome.memory_emptied,
@@ -60,6 +62,11 @@ def findings(outcome: Outcome) -> str:
     lines += [f"UPLOAD LOST {upload}" for upload in outcome.missing_uploads]
     lines += [f"PROCESS LEFT {process}" for process in outcome.left_processes]
     lines += [f"KEY LEFT {key}" for key in outcome.left_keys]
+    lines += [f"NOT RESTORED {job}" for job in outcome.not_restored]
+    if not outcome.memory_is_back:
+        lines.append(f"MEMORY {outcome.memory_before:,} bytes before, {outcome.memory_emptied:,} once jobs were deleted")
+    if max(outcome.restarts_in_leases, default=0.0) > 1.0:
+        lines.append(f"LATE RESTART, in leases: {outcome.restarts_in_leases}")
     lines += [f"BROKEN {what}" for what in outcome.broken]
     return "\n".join(lines)
 
@@ -82,6 +89,10 @@ def table(rows: list[Mapping[str, Any]]) -> str:
         ("the same while faults go on, median", "restart_under_faults_leases_median"),
         ("the same while faults go on, most", "restart_under_faults_leases_max"),
         ("lost answers of jobs that were queued", "answers_lost_of_queued_jobs"),
+        ("jobs that rebuild-index does not restore", "jobs_not_restored"),
+        ("bytes of Redis before", "redis_bytes_before"),
+        ("bytes of Redis after", "redis_bytes_after"),
+        ("bytes of Redis, jobs deleted", "redis_bytes_emptied"),
         ("seconds", "seconds"),
     )
     lines = [_line("", *(f"seed {each['seed']}" for each in rows)), _line("---", *("---:" for _ in rows))]

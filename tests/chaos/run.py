@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import statistics
@@ -16,12 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kdaif_client import Client, Job
+from kdaif_client import Client
+from kdaif_client import Job as JobHandle
 from kdaif_client.errors import KdaifClientError
+from kdaif_server.embedded.valkey import EmbeddedValkey
 from redis.exceptions import RedisError
 
 from kdaif.queue import JobQueue, keys
-from kdaif.records import TERMINAL_STATES, JobState
+from kdaif.records import TERMINAL_STATES, Job, JobState
 from tests.chaos.clients import Acknowledged, Users, seen_attempt
 from tests.chaos.faults import Injector
 from tests.chaos.history import JobHistory, missing_uploads, read_histories
@@ -36,6 +39,8 @@ _KEEP_EVERY_S = 0.05
 T = TypeVar("T")
 _READY_S = 60.0
 _PROBE_S = 30.0
+_ARCHIVE_S = 60.0
+_MEMORY_LEFT_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Outcome:
     missing_uploads: list[str]
     left_processes: list[str]
     left_keys: list[str]
+    not_restored: list[str]
     broken: list[str]
     restarts_in_leases: list[float]
     restarts_under_faults: list[float]
@@ -71,7 +77,13 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        return not (self.violations or self.missing_uploads or self.left_processes or self.left_keys or self.broken)
+        found = (self.violations, self.missing_uploads, self.left_processes, self.left_keys, self.not_restored, self.broken)
+        return not any(found) and self.memory_is_back and max(self.restarts_in_leases, default=0.0) <= 1.0
+
+    @property
+    def memory_is_back(self) -> bool:
+        """Whether the deleted jobs left nothing worth mentioning in Redis."""
+        return self.memory_emptied - self.memory_before <= _MEMORY_LEFT_BYTES
 
 
 def run(plan: Plan, tell: Callable[[str], None], *, logs: Path | None = None) -> Outcome:
@@ -122,7 +134,8 @@ class _Run:
         self._keeping(lambda: found.extend(self._histories()), 120, "the histories could not be read")
         missing = missing_uploads(self._acknowledged.uploads, world.blobs)
         left_keys = self._left_keys()
-        emptied = self._empty()
+        not_restored = self._not_restored(found)
+        emptied = self._emptied(found)
         world.stop()
         faults = violations(list(self._acknowledged.jobs.values()), found)
         histories = {history.job.id: history for history in found}
@@ -143,6 +156,7 @@ class _Run:
             missing_uploads=missing,
             left_processes=world.left_processes(),
             left_keys=left_keys,
+            not_restored=not_restored,
             broken=self._broken,
             restarts_in_leases=restarts,
             restarts_under_faults=self._restarts_of(self._log.deaths, histories),
@@ -220,7 +234,7 @@ class _Run:
         world, tenant = self._world, TENANTS[number % len(TENANTS)]
         planned = PlannedJob(tenant, f"{Kind.LONG}-probe-{self._plan.seed}-{number}", False, False)
         self._users_stop.clear()
-        made: list[Job | None] = []
+        made: list[JobHandle | None] = []
         self._keeping(
             lambda: made.append(self._users.submit(planned, world.client_proxies[0])),
             _PROBE_S,
@@ -296,19 +310,70 @@ class _Run:
         return replace(history, artifacts=replace(history.artifacts, seen_attempt=seen))
 
     def _memory(self) -> int:
+        """Bytes of Redis, without the scripts that it knows and the buffers of those who are connected."""
         with self._world.redis() as redis:
-            return int(redis.info("memory")["used_memory"])
+            info = redis.info("memory")
+        passing = ("used_memory_scripts", "mem_clients_normal", "mem_aof_buffer")
+        return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in passing)
 
     def _left_keys(self) -> list[str]:
         """Of ended jobs nothing may be in line, delayed, or under a lease."""
         with self._world.redis() as redis:
-            groups = (keys.queued, keys.delayed, keys.leases, keys.extended)
+            groups = (keys.line, keys.delayed, keys.needs, keys.leases, keys.extended, keys.deadlines)
             named = [key(tenant) for key, tenant in itertools.product(groups, TENANTS)]
             return [key for key in named if redis.exists(key)]
 
-    def _empty(self) -> int:
-        """Memory once all jobs are deleted."""
-        return 0
+    def _not_restored(self, histories: Sequence[JobHistory]) -> list[str]:
+        """Jobs that ``kdaif-server rebuild-index`` does not bring back, as they were, into an empty Valkey."""
+        world = self._world
+        self._keeping(self._until_archived, _ARCHIVE_S, "the jobs were not all archived")
+        with EmbeddedValkey(world.folder / "second-valkey") as second:
+            said = world.rebuild_index(second.url)
+            restored = {job.id: job for job in asyncio.run(_all_jobs(second.url))}
+        if said:
+            self._broken.append(f"rebuild-index: {said}")
+        wrong = []
+        for history in histories:
+            job, again = history.job, restored.get(history.job.id)
+            if again is None or (again.state, again.attempt, again.result) != (job.state, job.attempt, job.result):
+                wrong.append(f"{job.id} is {job.state} at attempt {job.attempt}, and came back as {again}")
+        return wrong
+
+    def _until_archived(self) -> None:
+        while True:
+            with contextlib.suppress(RedisError, OSError), self._world.redis() as redis:
+                if not any(redis.exists(keys.unsaved(tenant)) for tenant in TENANTS):
+                    return
+            time.sleep(_KEEP_EVERY_S)
+
+    def _emptied(self, histories: Sequence[JobHistory]) -> int:
+        """Bytes of Redis once all jobs are deleted, and their blobs with them."""
+
+        async def delete() -> None:
+            queue = await JobQueue.connect(self._world.valkey.url)
+            try:
+                for history in histories:
+                    await queue.delete(history.job.tenant, history.job.id)
+            finally:
+                await queue.close()
+
+        asyncio.run(delete())
+
+        def until_erased() -> None:
+            blobs = self._world.blobs
+            while any(blobs.list(f"tenants/{tenant}/jobs", limit=1) for tenant in TENANTS):
+                time.sleep(_KEEP_EVERY_S)
+
+        self._keeping(until_erased, _ARCHIVE_S, "the blobs of deleted jobs were not removed")
+        return self._memory()
+
+
+async def _all_jobs(url: str) -> list[Job]:
+    queue = await JobQueue.connect(url)
+    try:
+        return [history.job for history in await read_histories(queue, None, TENANTS)]
+    finally:
+        await queue.close()
 
 
 def median(values: Sequence[float]) -> float:

@@ -99,7 +99,7 @@ class World:
         self._plan = plan
         self._draw = random.Random(f"restarts of {plan.seed}")
         self._network = network
-        self._folder = folder
+        self.folder = folder
         self.run_tag = run_tag
         self.blob_disk = Disk(folder / "blobs-disk", plan.disk_mib)
         self.valkey_disk = Disk(folder / "valkey-disk", plan.disk_mib)
@@ -183,6 +183,15 @@ class World:
         self.blob_disk.close()
         self.valkey_disk.close()
 
+    def rebuild_index(self, redis_url: str) -> str:
+        """Runs ``kdaif-server rebuild-index`` into another Redis; what it complained of."""
+        environment = self.servers[0].environment | {"KDAIF_REDIS_URL": redis_url}
+        command = [sys.executable, "-m", "kdaif_server", "rebuild-index"]
+        done = subprocess.run(
+            command, env=environment, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
+        return f"{done.stdout}{done.stderr}" if done.returncode else ""
+
     def left_processes(self) -> list[str]:
         """Processes of this run that are still there, known by a variable that all of them inherited."""
         found = []
@@ -245,9 +254,12 @@ class World:
             "KDAIF_LEASE_TTL_S": str(self._plan.lease_s),
             # In the same proportion to the lease as by default.
             "KDAIF_RETRY_DELAY_S": str(self._plan.lease_s / 30),
+            "KDAIF_CRASH_PAUSE_S": str(self._plan.lease_s / 12),
+            "KDAIF_DISK_RESERVE_BYTES": str(1 << 20),
+            "KDAIF_CHILD_ENV": RUN_TAG,
             **more,
         }
-        return Program(name, command, environment, self._folder / f"{name}.log", redis)
+        return Program(name, command, environment, self.folder / f"{name}.log", redis)
 
 
 def _joined(*paths: Path) -> str:

@@ -35,6 +35,7 @@ class WorkerSettings(BaseSettings):
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
     retry_delay_s: float = Field(default=2.0, ge=0.0)
+    crash_pause_s: float = Field(default=5.0, ge=0.0)
     require_durable_redis: bool = True
     threads: int | None = Field(default=None, ge=1)
     allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
