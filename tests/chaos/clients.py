@@ -201,7 +201,9 @@ class Users:
             number += 1
             tenant = draw.choice(TENANTS)
             # Mostly small; some are cut in the middle.
-            file = _random_parquet(draw.randrange(2**32), rows=draw.choice((50, 500, 40_000 if number % 4 == 0 else 50)))
+            file = _random_parquet(
+                draw.randrange(2**32), rows=draw.choice((50, 500, 40_000 if number % 4 == 0 else 50))
+            )
             try:
                 with _client(proxy, tenant) as client:
                     found = client.upload_dataset(file, f"upload-{number}")

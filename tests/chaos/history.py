@@ -110,7 +110,9 @@ def _artifacts(job: Job, blobs: BlobStore) -> Artifacts:
         manifest = AttemptManifest.from_json(blobs.get_bytes(path))
     except KdaifError as error:
         return Artifacts(faults=(f"{path}: {error}",))
-    named = {layout.bundle_file(job.tenant, job.id, manifest.attempt, file.path): file.sha256 for file in manifest.bundle}
+    named = {
+        layout.bundle_file(job.tenant, job.id, manifest.attempt, file.path): file.sha256 for file in manifest.bundle
+    }
     named |= {shard.path: shard.sha256 for shard in manifest.weights}
     faults = tuple(fault for path, sha256 in named.items() if (fault := _fault(blobs, path, sha256)))
     return Artifacts(manifest.attempt, manifest.job, faults=faults)

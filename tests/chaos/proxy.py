@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -67,6 +69,7 @@ class Proxy:
         self._flows.set()
         self._busy = threading.Lock()
         self.port = 0
+        self.lost_bytes = 0
 
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_CHUNK_BYTES)
@@ -81,6 +84,14 @@ class Proxy:
     @property
     def connections(self) -> int:
         return len(self._links)
+
+    @property
+    def is_stalled(self) -> bool:
+        return not self._flows.is_set()
+
+    @property
+    def loses_answers(self) -> bool:
+        return any(link.loses_answers for link in set(self._links))
 
     def drop(self, seconds: float) -> bool:
         """Resets all connections, and every new one for so long. False: another fault is under way."""
@@ -122,11 +133,12 @@ class Proxy:
             link.loses_answers = True
         await asyncio.sleep(seconds)
         for link in deaf:
+            self.lost_bytes += link.lost_bytes
             link.cut()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refuses:
-            writer.transport.abort()
+            _reset(writer)
             return
         try:
             if isinstance(self._upstream, Path):
@@ -134,7 +146,7 @@ class Proxy:
             else:
                 far = await asyncio.open_connection("127.0.0.1", self._upstream, limit=_CHUNK_BYTES)
         except OSError:
-            writer.transport.abort()
+            _reset(writer)
             return
         link = _Link(self._flows, (reader, writer), far)
         self._links.add(link)
@@ -157,6 +169,7 @@ class _Link:
         self._near = near
         self._far = far
         self.loses_answers = False
+        self.lost_bytes = 0
 
     async def run(self) -> None:
         pumps = {
@@ -172,13 +185,23 @@ class _Link:
 
     def cut(self) -> None:
         for _, writer in (self._near, self._far):
-            writer.transport.abort()
+            _reset(writer)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(_CHUNK_BYTES):
                 await self._flows.wait()
                 if is_answer and self.loses_answers:
+                    self.lost_bytes += len(data)
                     continue
                 sink.write(data)
                 await sink.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection as a crash or a broken network does, not by a farewell."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # closed already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -64,7 +64,9 @@ def findings(outcome: Outcome) -> str:
     lines += [f"KEY LEFT {key}" for key in outcome.left_keys]
     lines += [f"NOT RESTORED {job}" for job in outcome.not_restored]
     if not outcome.memory_is_back:
-        lines.append(f"MEMORY {outcome.memory_before:,} bytes before, {outcome.memory_emptied:,} once jobs were deleted")
+        lines.append(
+            f"MEMORY {outcome.memory_before:,} bytes before, {outcome.memory_emptied:,} once jobs were deleted"
+        )
     if max(outcome.restarts_in_leases, default=0.0) > 1.0:
         lines.append(f"LATE RESTART, in leases: {outcome.restarts_in_leases}")
     lines += [f"BROKEN {what}" for what in outcome.broken]
@@ -101,9 +103,40 @@ def table(rows: list[Mapping[str, Any]]) -> str:
     lines += ["", _line("fault", *(f"seed {each['seed']}" for each in rows)), _line("---", *("---:" for _ in rows))]
     lines += [_line(kind, *(str(each["faults_by_kind"].get(kind, 0)) for each in rows)) for kind in kinds]
     states = sorted({state for each in rows for state in each["states"]})
-    lines += ["", _line("jobs ended as", *(f"seed {each['seed']}" for each in rows)), _line("---", *("---:" for _ in rows))]
+    lines += [
+        "",
+        _line("jobs ended as", *(f"seed {each['seed']}" for each in rows)),
+        _line("---", *("---:" for _ in rows)),
+    ]
     lines += [_line(state, *(str(each["states"].get(state, 0)) for each in rows)) for state in states]
     return "\n".join(lines)
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """``docs/results/chaos.md`` from ``benchmarks/results/chaos.json``."""
+    rows = document["table"]
+    machine, first = document["machine"], rows[0]
+    kept = "held" if all(each["passed"] for each in rows) else "DID NOT HOLD"
+    bare = ", ".join(f"{name.upper()} {first[f'bare_{name}_per_s']:,.0f}/s" for name in ("set", "rpush"))
+    return f"""# Chaos: what was promised, and what was done to break it
+
+Written by `make chaos` from `benchmarks/results/chaos.json`. The promises {kept} in {len(rows)} runs.
+
+{table(rows)}
+
+Jobs are short: {first["jobs"] - first["real_jobs"]} of them are trained by a stand-in without torch that speaks the
+real messages and writes real files, {first["real_jobs"]} by the real training child. A full disk was made by
+{first["full_disk_by"]}, the lease was {first["lease_s"]:g} s. The restart of a dead worker's job was probed
+{first["restarts_probed"]} times per run in the calm after the chaos, from the expiry of its lease to the next claim; the
+figures "while faults go on" hold whatever else was broken meanwhile.
+
+Queue at 16 clients: {first["queue_jobs_per_s"]:,.0f} jobs/s (submit, claim, finish: three durable writes each). The same
+server bare, by `redis-benchmark` at 16 clients: {bare}. Ratio of writes: {first["queue_ratio_to_bare"]:.3f}.
+
+{machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB; {document["started_at"]}, commit
+{document["commit"][:12]}. To repeat one seed: `make chaos SEED={first["seed"]}`. Which job, fault and pause comes when
+follows from the seed; what the processes do with it does not, so a finding may need several runs.
+"""
 
 
 def _line(*cells: str) -> str:

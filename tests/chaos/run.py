@@ -24,7 +24,16 @@ from kdaif_server.embedded.valkey import EmbeddedValkey
 from redis.exceptions import RedisError
 
 from kdaif.queue import JobQueue, keys
-from kdaif.records import TERMINAL_STATES, Job, JobState
+from kdaif.records import (
+    TERMINAL_STATES,
+    DistillationSpec,
+    Job,
+    JobResult,
+    JobState,
+    PreflightReport,
+    Scheduling,
+    WorkerOffer,
+)
 from tests.chaos.clients import Acknowledged, Users, seen_attempt
 from tests.chaos.faults import Injector
 from tests.chaos.history import JobHistory, missing_uploads, read_histories
@@ -77,7 +86,14 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        found = (self.violations, self.missing_uploads, self.left_processes, self.left_keys, self.not_restored, self.broken)
+        found = (
+            self.violations,
+            self.missing_uploads,
+            self.left_processes,
+            self.left_keys,
+            self.not_restored,
+            self.broken,
+        )
         return not any(found) and self.memory_is_back and max(self.restarts_in_leases, default=0.0) <= 1.0
 
     @property
@@ -116,6 +132,7 @@ class _Run:
         world.start()
         users = self._users = Users(plan, world.client_proxies, self._acknowledged, self._log, self._users_stop)
         self._keeping(users.prepare, _READY_S, "the data were not uploaded")
+        self._warm_up()
         memory_before = self._memory()
         self._tell(f"seed {plan.seed}: up after {time.monotonic() - started:.1f} s, chaos for {plan.chaos_s:g} s")
         self._log.add(Fault.CLOCK_OFF, world.workers[0].name, 0.0)
@@ -308,6 +325,25 @@ class _Run:
                 faults = (*history.artifacts.faults, f"a client could not get it: {error}")
                 return replace(history, artifacts=replace(history.artifacts, faults=faults))
         return replace(history, artifacts=replace(history.artifacts, seen_attempt=seen))
+
+    def _warm_up(self) -> None:
+        """One job of our own through the queue and out again: the first one makes Valkey start its Lua engine."""
+
+        async def pass_through() -> None:
+            queue = await JobQueue.connect(self._world.valkey.url)
+            label = "nobody-else"
+            spec = DistillationSpec(labeled="0" * 32, unlabeled="1" * 32, scheduling=Scheduling(worker_labels=(label,)))
+            try:
+                job = await queue.submit(TENANTS[0], spec, PreflightReport(), request_id="warm-up")
+                claim = await queue.claim(WorkerOffer(label, labels=frozenset({label})))
+                if claim is None:
+                    raise AssertionError("the job was there to be claimed")
+                await queue.succeed(claim, JobResult(claim.token, (), "", 0.0))
+                await queue.delete(job.tenant, job.id)
+            finally:
+                await queue.close()
+
+        asyncio.run(pass_through())
 
     def _memory(self) -> int:
         """Bytes of Redis, without the scripts that it knows and the buffers of those who are connected."""

@@ -1,6 +1,7 @@
 """A training child without torch: the real messages and the real blob store, but it trains nothing.
 
-What it does to itself is in the job's display name, ``{kind}-{number}``; how long it takes follows from name and attempt.
+What it does to itself is in the job's display name, ``{kind}-{number}``; how long it takes follows from name and
+attempt.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
+from kdaif_worker.messages import Assignment, FailedMessage, Message, ProgressMessage, SucceededMessage, encode
+
 from kdaif.errors import FailureReason, KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.records import AttemptManifest, Failure, JobResult, Progress, StoredFile, WeightsShard
 from kdaif.store import BlobStore, layout
-from kdaif_worker.messages import Assignment, FailedMessage, Message, ProgressMessage, SucceededMessage, encode
 
 _MOST_S = 2.0
 _KEPT = 2
