@@ -1,8 +1,8 @@
 """How many jobs a second the queue takes, beside what the same server does bare.
 
 A job is submitted, claimed and finished: three durable writes, each by one of 16 clients that wait for every answer.
-The bare rate is that of ``redis-benchmark`` with as many clients and durable writes of about the size of a job. Both run
-against one Valkey that fsyncs before it answers, in the folder for temporary files.
+The bare rate is that of ``redis-benchmark`` with as many clients and durable writes of about the size of a job. Both
+run against one Valkey that fsyncs before it answers, in the folder for temporary files.
 """
 
 from __future__ import annotations

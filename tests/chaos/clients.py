@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ class Users:
         due = [(number * step_s, job) for number, job in enumerate(jobs)]
         n = self._plan.submitters
         for place in range(n):
-            self._run(f"submitter-{place}", lambda place=place: self._submit_all(due[place::n], self._proxies[place]))
+            self._run(f"submitter-{place}", partial(self._submit_all, due[place::n], self._proxies[place]))
         self._run("uploader", lambda: self._upload_all(self._proxies[n]))
         self._run("watcher", lambda: self._watch_all(self._proxies[n + 1]))
 
@@ -154,8 +155,8 @@ class Users:
             if self._stopping.wait(max(0.0, started + due_s - time.monotonic())):
                 self._acknowledged.not_acknowledged.append(planned.request_id)
                 continue
-            job = self._submit_through_a_lost_answer(planned, proxy) if planned.answer_is_lost else None
-            job = job or self.submit(planned, proxy)
+            lost = self._submit_through_a_lost_answer(planned, proxy) if planned.answer_is_lost else None
+            job = lost or self.submit(planned, proxy)
             if job is None:
                 self._acknowledged.not_acknowledged.append(planned.request_id)
                 continue
@@ -173,6 +174,7 @@ class Users:
                 next(client.list_datasets(limit=1), None)
             answered.start()
             lost_until = time.time() + deafness_s
+            job: Job | None
             try:
                 job = client.submit_spec(
                     self.spec_of(planned), request_id=planned.request_id, display_name=planned.request_id

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psutil
 
@@ -176,10 +177,11 @@ class Injector:
         found = []
         with contextlib.suppress(Exception), self._world.redis() as redis:
             for tenant in TENANTS:
-                for job_id, expires in redis.zrange(keys.leases(tenant), 0, -1, withscores=True):
-                    name, attempt = redis.hmget(keys.job(tenant, job_id), "worker", "attempt")
-                    if name == worker.name:
-                        found.append(Held(tenant, job_id, int(attempt), round(expires)))
+                leases: Any = redis.zrange(keys.leases(tenant), 0, -1, withscores=True)
+                for job_id, expires in leases:
+                    fields: Any = redis.hmget(keys.job(tenant, job_id), "worker", "attempt")
+                    if fields[0] == worker.name:
+                        found.append(Held(tenant, job_id, int(fields[1]), round(expires)))
         return found
 
 

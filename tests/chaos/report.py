@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.chaos.invariants import Invariant
@@ -73,7 +73,7 @@ def findings(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def table(rows: list[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: figures by seed, then faults by kind and seed."""
     shown = (
         ("jobs acknowledged", "jobs"),
@@ -127,11 +127,11 @@ Written by `make chaos` from `benchmarks/results/chaos.json`. The promises {kept
 Jobs are short: {first["jobs"] - first["real_jobs"]} of them are trained by a stand-in without torch that speaks the
 real messages and writes real files, {first["real_jobs"]} by the real training child. A full disk was made by
 {first["full_disk_by"]}, the lease was {first["lease_s"]:g} s. The restart of a dead worker's job was probed
-{first["restarts_probed"]} times per run in the calm after the chaos, from the expiry of its lease to the next claim; the
-figures "while faults go on" hold whatever else was broken meanwhile.
+{first["restarts_probed"]} times per run in the calm after the chaos, from the expiry of its lease to the next claim;
+the figures "while faults go on" hold whatever else was broken meanwhile.
 
-Queue at 16 clients: {first["queue_jobs_per_s"]:,.0f} jobs/s (submit, claim, finish: three durable writes each). The same
-server bare, by `redis-benchmark` at 16 clients: {bare}. Ratio of writes: {first["queue_ratio_to_bare"]:.3f}.
+Queue at 16 clients: {first["queue_jobs_per_s"]:,.0f} jobs/s (submit, claim, finish: three durable writes each). The
+same server bare, by `redis-benchmark` at 16 clients: {bare}. Ratio of writes: {first["queue_ratio_to_bare"]:.3f}.
 
 {machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB; {document["started_at"]}, commit
 {document["commit"][:12]}. To repeat one seed: `make chaos SEED={first["seed"]}`. Which job, fault and pause comes when

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kdaif_client import Client
 from kdaif_client import Job as JobHandle
@@ -103,7 +103,7 @@ class Outcome:
 
 
 def run(plan: Plan, tell: Callable[[str], None], *, logs: Path | None = None) -> Outcome:
-    """Takes about ``chaos_s`` plus what the end of the jobs takes, at most ``settle_s``; call it from the main thread."""
+    """Takes ``chaos_s``, and at most ``settle_s`` for the end of the jobs; call it from the main thread."""
     with tempfile.TemporaryDirectory(prefix="kdaif-chaos-") as folder, Network() as network:
         world = World(plan, Path(folder), uuid.uuid4().hex, network)
         try:
@@ -230,7 +230,7 @@ class _Run:
         try:
             with self._world.redis() as redis:
                 for tenant in TENANTS:
-                    ids = redis.zrange(keys.jobs(tenant), 0, -1)
+                    ids: Any = redis.zrange(keys.jobs(tenant), 0, -1)
                     if any(redis.hget(keys.job(tenant, job_id), "state") not in terminal for job_id in ids):
                         return False
         except (RedisError, OSError):  # Valkey is on its way back
@@ -269,7 +269,8 @@ class _Run:
 
         def restarted() -> float | None:
             with world.redis() as redis:
-                for _, fields in redis.xrange(keys.events(tenant, job.name.rpartition("/")[2])):
+                events: Any = redis.xrange(keys.events(tenant, job.name.rpartition("/")[2]))
+                for _, fields in events:
                     if fields["kind"] == "claimed" and int(fields["attempt"]) > held[0].attempt:
                         return (int(fields["time_ms"]) - expires_ms) / 1000 / self._plan.lease_s
             return None

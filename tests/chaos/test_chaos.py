@@ -13,8 +13,12 @@ from tests.chaos.run import run
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_no_job_is_lost_or_doubled_and_nothing_stale_is_seen() -> None:
-    outcome = run(Plan.cut(seed=1), lambda text: sys.stderr.write(f"{text}\n") and None)
-    sys.stderr.write(table([row_of(outcome)]))
+    outcome = run(Plan.cut(seed=1), _tell)
+    _tell(table([row_of(outcome)]))
     assert outcome.passed, findings(outcome)
     assert outcome.jobs >= 20
     assert set(outcome.faults) >= {str(fault) for fault in (Fault.CHILD_KILLED, Fault.VALKEY_KILLED, Fault.CLOCK_OFF)}
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -34,20 +34,21 @@ def test_nothing_can_be_written_to_a_full_disk_until_it_is_freed(disk: Disk) -> 
         stdout=subprocess.PIPE,
         text=True,
     ) as writer:
-        assert writer.stdin is not None
-        assert writer.stdout is not None
+        requests, answers = writer.stdin, writer.stdout
+        assert requests is not None
+        assert answers is not None
 
         def tried() -> str:
-            writer.stdin.write("\n")
-            writer.stdin.flush()
-            return writer.stdout.readline().strip()
+            requests.write("\n")
+            requests.flush()
+            return answers.readline().strip()
 
         assert tried() == "written"
         disk.fill([writer.pid])
         assert int(tried()) in (errno.ENOSPC, errno.EFBIG)
         disk.free([writer.pid])
         assert tried() == "written"
-        writer.stdin.close()
+        requests.close()
 
 
 def test_without_a_mount_a_limit_on_the_size_of_files_takes_its_place(
