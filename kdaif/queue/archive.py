@@ -12,7 +12,8 @@ from kdaif.queue import codec, connection, keys
 from kdaif.queue.scripts import Scripts
 from kdaif.records import TERMINAL_STATES, JobSnapshot, JobState
 
-# Attempts come back counted on from the next full thousand: an attempt that the archive never saw must stay fenced off.
+# Attempts and versions count on from the next full thousand: an attempt that the archive never saw must stay fenced
+# off, and a server that is still writing an old version must not take the number of a new one.
 _FLOOR_STEP = 1000
 
 
@@ -83,7 +84,7 @@ class ArchiveIndex:
         with connection.translated(self._url, f"restore job {job.id}"):
             ended_at_ms = job.ended_at_ms
             if job.state is JobState.CANCELLING:
-                ended_at_ms = await connection.now_ms(self._redis, keys.ended(job.tenant))
+                ended_at_ms = await self._scripts.now([keys.ended(job.tenant)])
             await self._redis.sadd(keys.TENANTS, job.tenant)
             answer = await self._scripts.restore(
                 [
@@ -97,9 +98,9 @@ class ArchiveIndex:
                     uuid.uuid4().hex,
                     snapshot.body_digest,
                     _state_after(job.state),
-                    str(snapshot.version),
+                    str(_floor(snapshot.version)),
                     str(job.attempt),
-                    str((job.attempt // _FLOOR_STEP + 1) * _FLOOR_STEP),
+                    str(_floor(job.attempt)),
                     "" if ended_at_ms is None else str(ended_at_ms),
                     "" if job.deadline_at_ms is None else str(job.deadline_at_ms),
                     *codec.flat(codec.restored_fields(snapshot)),
@@ -117,6 +118,10 @@ class ArchiveIndex:
             if cursor == 0:
                 break
         return list(found)[:limit]
+
+
+def _floor(number: int) -> int:
+    return (number // _FLOOR_STEP + 1) * _FLOOR_STEP
 
 
 def _state_after(state: JobState) -> JobState:

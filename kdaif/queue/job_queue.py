@@ -89,7 +89,7 @@ class JobQueue:
         """Connects and checks the server.
 
         Args:
-            url: ``redis://``, ``rediss://`` or ``unix://``.
+            url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``, see `address`.
             lease_ttl_s: seconds until a job whose worker is silent is given to another. Renew at a quarter of it.
             require_durable: refuse a server that may lose what it acknowledged.
             retry_delay_s: most seconds before a second attempt; doubles with each further one, up to 60.
@@ -99,7 +99,6 @@ class JobQueue:
             FailedPreconditionError: AOF is off or not fsynced at once, or the server may evict keys. The message names
                 the setting.
         """
-        connection.check_url(url)
         if not (lease_ttl_s > 0 and math.isfinite(lease_ttl_s)):
             raise InvalidInputError.of("lease_ttl_s", f"is {lease_ttl_s}; it must be a positive number of seconds")
         redis = connection.open_redis(url)
@@ -117,7 +116,7 @@ class JobQueue:
     async def close(self) -> None:
         """Closes every connection. Jobs stay."""
         await self._events.close()
-        await self._redis.aclose()
+        await connection.close(self._redis)
 
     async def ping(self) -> None:
         """Returns when the server answers."""
@@ -168,7 +167,7 @@ class JobQueue:
         fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
         digest = codec.body_digest(spec, display_name)
         with connection.translated(self._url, "submit a job"):
-            job_id = new_job_id(await connection.now_ms(self._redis, keys.jobs(tenant)))
+            job_id = new_job_id(int(await self._scripts.now([keys.jobs(tenant)])))
             # Before the job: a job of an unknown tenant would never be claimed. A tenant without jobs does no harm.
             await self._redis.sadd(keys.TENANTS, tenant)
             answer = await self._scripts.submit(
@@ -498,7 +497,7 @@ class JobQueue:
     async def unsaved(self, limit: int) -> _Snapshots:
         """Jobs, at most ``limit``, that have changed since the archive wrote them.
 
-        A job is due when it was submitted, ended, queued again by a person, or began or ended to await a review.
+        A job is due when it was submitted, ended, began or ended to await a review, or a person asked something of it.
         """
         return await self._archive.unsaved(await self._known_tenants(), limit)
 

@@ -67,7 +67,7 @@ class WorkerRegistry:
                 pipeline.zrange(keys.BEATS, 0, -1, withscores=True)
                 pipeline.hgetall(keys.MODES)
                 said, beats, modes = await pipeline.execute()
-            now_ms = await connection.now_ms(self._redis, keys.BEATS)
+            now_ms = await self._scripts.now([keys.BEATS])
         silent_at_ms = {name: int(score) for name, score in beats}
         return [_worker(name, text, silent_at_ms, modes, now_ms) for name, text in sorted(said.items())]
 

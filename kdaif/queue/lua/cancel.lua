@@ -7,6 +7,7 @@ if STATE == 'QUEUED' or STATE == 'AWAITING_REVIEW' then
   finish('CANCELLED', with_attempt(ARGV[3]))
 elseif STATE == 'RUNNING' then
   set('state', 'CANCELLING')
+  mark_unsaved()
   record('cancelling')
 elseif STATE ~= 'CANCELLING' and STATE ~= 'CANCELLED' then
   return refuse('WRONG_STATE')

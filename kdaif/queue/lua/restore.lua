@@ -1,5 +1,5 @@
 -- A job out of the archive. KEYS[12]: jobs, KEYS[13]: request, KEYS[14]: deleted. Answers KNOWN where it, or its request, is here.
--- ARGV: id, call, body digest, state, version, attempt, attempt floor, ended_at_ms or '', deadline_at_ms or '', field, value, ...
+-- ARGV: id, call, body digest, state, version floor, attempt, attempt floor, ended_at_ms or '', deadline_at_ms or '', field, value, ...
 local JOBS, REQUEST, DELETED = KEYS[12], KEYS[13], KEYS[14]
 local ended_at_ms, deadline_at_ms = ARGV[8], ARGV[9]
 
