@@ -21,7 +21,6 @@ from kdaif_client.types import (
     JobResult,
     JobState,
     Preflight,
-    SampleWeight,
 )
 
 _STATE_STYLES = {
@@ -46,11 +45,11 @@ def show_datasets(datasets: Iterable[Dataset]) -> None:
             str(d.kind),
             f"{d.row_count:,}" if d.row_count else "",
             _size(d.size_bytes),
-            _when(d.create_time),
+            when(d.create_time),
         )
         for d in datasets
     ]
-    _show(
+    show_table(
         ("ID", "NAME", "STATE", "KIND", ">ROWS", ">SIZE", "CREATED"),
         rows,
         empty="No data sets yet. `kdaif upload FILE` makes one.",
@@ -74,10 +73,10 @@ def show_jobs(jobs: Iterable[JobInfo]) -> None:
                 Text(str(job.state), _STATE_STYLES.get(job.state, "")),
                 f"{job.attempt}/{job.max_attempts}",
                 outcome,
-                _when(job.create_time),
+                when(job.create_time),
             )
         )
-    _show(
+    show_table(
         ("ID", "NAME", "STATE", ">ATTEMPT", "PROGRESS OR OUTCOME", "CREATED"),
         rows,
         empty="No jobs yet. `kdaif submit` makes one.",
@@ -96,8 +95,8 @@ def show_job(job: JobInfo) -> None:
         else "",
         "failure": f"{job.failure.reason}: {job.failure.message}" if job.failure and not job.result else "",
         "worker": job.worker if not job.state.is_terminal else "",
-        "created": _when(job.create_time),
-        "deadline": _when(job.deadline_time) if job.deadline_time and not job.state.is_terminal else "",
+        "created": when(job.create_time),
+        "deadline": when(job.deadline_time) if job.deadline_time and not job.state.is_terminal else "",
         "expected": _cost(job.estimate) if job.estimate and not job.result else "",
         "took": f"{job.result.seconds:.0f} s" if job.result else "",
     }
@@ -135,7 +134,7 @@ def show_check(found: Preflight, rejected: int, written: Path | None) -> None:
         )
         for finding in sorted(found.findings, key=lambda finding: order.get(finding.severity, 3))
     ]
-    _show(("SEVERITY", "CODE", "FIELD", ">ROWS", "MESSAGE", "IDS"), rows, empty="Preflight found nothing to tell.")
+    show_table(("SEVERITY", "CODE", "FIELD", ">ROWS", "MESSAGE", "IDS"), rows, empty="Preflight found nothing to tell.")
     show_estimate(found.estimate)
     where = f"written to {written}" if written else "--rejected FILE writes them"
     typer.echo(f"{rejected:,} rows rejected" + (f"; {where}" if rejected or written else ""))
@@ -171,32 +170,13 @@ def _show_arms(arms: Sequence[ArmResult], verdict: str) -> None:
         )
         for arm in arms
     ]
-    _show(
+    show_table(
         ("ARM", ">ACCURACY", ">MACRO F1", ">MINUS UNIFORM", ">P", ">ECE", ">KB", ">MS PER ROW"), rows, empty="No arms."
     )
     Console(soft_wrap=True).print(Text(verdict, "bold"))
 
 
-def show_weights(weights: Iterable[SampleWeight]) -> None:
-    """One line for each sample."""
-    rows = []
-    for w in weights:
-        harm = w.val_loss_change_if_upweighted
-        rows.append(
-            (
-                w.id,
-                f"{w.weight:.4f}",
-                Text(f"{harm:+.3e}", "red" if harm > 0 else "green"),
-                f"{w.stderr:.1e}",
-                f"{w.pseudo_label} ({w.teacher_confidence:.0%})",
-                f"{w.student_label} ({w.student_confidence:.0%})",
-                w.truth or "",
-            )
-        )
-    _show(("ID", ">WEIGHT", ">LOSS IF UP", ">STDERR", "TEACHER", "STUDENT", "TRUTH"), rows, empty="No weights.")
-
-
-def _show(headers: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
+def show_table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
     """A table. A header that starts with ``>`` is of a column of numbers."""
     if not sys.stdout.isatty():
         typer.echo("\t".join(header.removeprefix(">") for header in headers))
@@ -238,5 +218,5 @@ def _duration(seconds: float) -> str:
     return f"{max(seconds, 1.0):.0f} seconds"
 
 
-def _when(time: datetime | None) -> str:
+def when(time: datetime | None) -> str:
     return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import pyarrow as pa
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2, weights_pb2
+from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import types
 from kdaif_client._convert_spec import spec_from_proto
 from kdaif_client._fields import enum_name
 from kdaif_client.errors import InvalidArgument
 from kdaif_client.types import Dataset
-
-_WEIGHT_COLUMNS = (
-    "weight",
-    "val_loss_change_if_upweighted",
-    "stderr",
-    "z_influence",
-    "z_agreement",
-    "log_odds",
-    "pseudo_label",
-    "teacher_confidence",
-    "student_label",
-    "student_confidence",
-    "distillation_loss",
-)
-_WEIGHT_TEXTS = frozenset({"pseudo_label", "student_label"})
 
 
 def dataset(message: datasets_pb2.Dataset) -> Dataset:
@@ -43,7 +26,7 @@ def dataset(message: datasets_pb2.Dataset) -> Dataset:
         size_bytes=message.size_bytes,
         row_count=message.row_count,
         columns=tuple(types.Column(c.name, c.arrow_type) for c in message.columns),
-        create_time=_time(message, "create_time"),
+        create_time=time_of(message, "create_time"),
         kind=types.DatasetKind(enum_name(message, "kind", types.DatasetKind)),
         uri=message.uri,
     )
@@ -71,12 +54,12 @@ def job(message: jobs_pb2.DistillationJob) -> types.JobInfo:
         failure=_failure(message),
         result=_result(message.result) if message.HasField("result") else None,
         preflight=tuple(_finding(finding) for finding in message.preflight),
-        create_time=_time(message, "create_time"),
-        start_time=_time(message, "start_time"),
-        end_time=_time(message, "end_time"),
+        create_time=time_of(message, "create_time"),
+        start_time=time_of(message, "start_time"),
+        end_time=time_of(message, "end_time"),
         estimate=_estimate(message),
         worker=message.worker,
-        deadline_time=_time(message, "deadline_time"),
+        deadline_time=time_of(message, "deadline_time"),
     )
 
 
@@ -93,7 +76,7 @@ def event(message: jobs_pb2.JobEvent) -> types.JobEvent:
     """One event."""
     return types.JobEvent(
         sequence=message.sequence,
-        time=_time(message, "time"),
+        time=time_of(message, "time"),
         state=types.JobState(enum_name(message, "state", types.JobState)),
         attempt=message.attempt,
         kind=message.kind,
@@ -111,35 +94,9 @@ def student(message: students_pb2.Student) -> types.StudentInfo:
         files=tuple(types.BundleFile(f.path, f.sha256, f.size_bytes) for f in message.files),
         class_names=tuple(message.class_names),
         arms=tuple(_arm(arm) for arm in message.arms),
-        create_time=_time(message, "create_time"),
+        create_time=time_of(message, "create_time"),
         shipped_arm=message.shipped_arm,
     )
-
-
-def weights(page: weights_pb2.SampleWeights) -> Iterator[types.SampleWeight]:
-    """The rows of a columnar page."""
-    columns = [getattr(page, name) for name in _WEIGHT_COLUMNS]
-    truth = [name or None for name in page.truth] or [None] * len(page.ids)
-    for sample_id, *values in zip(page.ids, *columns, truth, _overrides(page), strict=True):
-        yield types.SampleWeight(sample_id, page.round, *values)
-
-
-def weights_table(page: weights_pb2.SampleWeights) -> pa.Table:
-    """The columns of a page, without a detour over rows."""
-    columns: dict[str, pa.Array] = {
-        "id": pa.array(page.ids, pa.string()),
-        "round": pa.array([page.round] * len(page.ids), pa.int32()),
-    }
-    for name in _WEIGHT_COLUMNS:
-        columns[name] = pa.array(getattr(page, name), pa.string() if name in _WEIGHT_TEXTS else pa.float32())
-    columns["truth"] = pa.array([name or None for name in page.truth] or [None] * len(page.ids), pa.string())
-    columns["weight_override"] = pa.array(_overrides(page), pa.float32())
-    return pa.table(columns)
-
-
-def _overrides(page: weights_pb2.SampleWeights) -> list[float | None]:
-    given = [None if math.isnan(value) else value for value in page.weight_override]
-    return given or [None] * len(page.ids)
 
 
 def _estimate(message: jobs_pb2.DistillationJob) -> types.Estimate | None:
@@ -202,7 +159,7 @@ def _finding(message: jobs_pb2.PreflightFinding) -> types.Finding:
     )
 
 
-def _time(message: Message, name: str) -> datetime | None:
+def time_of(message: Message, name: str) -> datetime | None:
     if not message.HasField(name):
         return None
     timestamp: Timestamp = getattr(message, name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from kdaif_proto.v1 import jobs_pb2, students_pb2, weights_pb2
+from kdaif_proto.v1 import jobs_pb2, students_pb2
 
-from kdaif_client import _convert, _download
+from kdaif_client import _convert, _download, _weights
 from kdaif_client._progress import byte_bar, job_bar
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.bundle import Student
@@ -21,7 +22,8 @@ from kdaif_client.errors import (
     ServerError,
     WaitTimeout,
 )
-from kdaif_client.types import JobEvent, JobInfo, JobResult, JobState, SampleWeight, StudentInfo
+from kdaif_client.types import JobEvent, JobInfo, JobResult, JobState, StudentInfo
+from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightSummary
 
 __all__ = ["Job"]
 
@@ -29,8 +31,6 @@ __all__ = ["Job"]
 _WATCH_S = 3600.0
 # A stream that stood this long was connected, however quiet the job was.
 _LIVELY_S = 10.0
-_PAGE_ROWS = 10_000
-_IDS_PER_CALL = 1000
 
 
 class Job:
@@ -145,6 +145,7 @@ class Job:
         limit: int | None = None,
         round: int | None = None,
         ids: Sequence[str | int] | None = None,
+        filter: str = "",
     ) -> Iterator[SampleWeight]:
         """The weights of the unlabelled samples, fetched page by page.
 
@@ -154,20 +155,80 @@ class Job:
                 by ``"val_loss_change_if_upweighted desc"``.
             limit: how many at most.
             round: default the last one.
-            ids: only these samples, in this order; ``order_by`` is then without effect.
+            ids: only these samples, in this order; ``order_by`` and ``filter`` are then without effect.
+            filter: conditions on any column, such as ``group_sex = "F" AND weight < 0.2 AND pseudo_label = "cat"``.
+                There are AND, OR, NOT, IN, parentheses, ``= NULL`` and ``!= NULL``.
         """
-        given = 0
-        pages = self._pages(order_by, round, limit) if ids is None else self._pages_of(ids, round)
-        for page in pages:
-            for weight in _convert.weights(page):
-                if limit is not None and given >= limit:
-                    return
-                yield weight
-                given += 1
+        if ids is not None:
+            found = _weights.of_ids(self._rpc, self.name, ids, round or 0)
+            return found if limit is None else islice(found, limit)
+        return _weights.pages(
+            self._rpc, self.name, order_by=order_by, where=filter, round_number=round or 0, limit=limit
+        )
 
-    def weights_table(self, order_by: str = "id", round: int | None = None) -> pa.Table:
-        """All weights of a round as one Arrow table; ``.to_pandas()`` makes a data frame of it."""
-        return pa.concat_tables([_convert.weights_table(page) for page in self._pages(order_by, round, None)])
+    def weights_table(self, round: int | None = None, filter: str = "") -> pa.Table:
+        """All weights of a round as one Arrow table, by id; ``.to_pandas()`` makes a data frame of it.
+
+        For polars: ``polars.from_arrow(job.weights_table())``. ``weights_batches`` gives the same bit by bit.
+
+        Args:
+            round: default the last one.
+            filter: as that of ``weights``.
+        """
+        batches = list(self.weights_batches(round, filter))
+        if batches:
+            return pa.Table.from_batches(batches)
+        return pa.Table.from_batches(list(self.weights_batches(round))[:1]).slice(0, 0)
+
+    def weights_batches(self, round: int | None = None, filter: str = "") -> Iterator[pa.RecordBatch]:
+        """All weights of a round as Arrow record batches, by id, in memory one at a time.
+
+        A stream that breaks off goes on where it did.
+        """
+        return _weights.batches(self._rpc, self.name, filter, round or 0, self._patience_s)
+
+    def weight_history(self, ids: Sequence[str | int]) -> dict[str, list[SampleWeight]]:
+        """What these samples weighed in each round that computed weights, by id, in the order of rounds."""
+        return _weights.history(self._rpc, self.name, ids)
+
+    def summarize_weights(self, round: int | None = None, filter: str = "") -> WeightSummary:
+        """A round at a glance: histograms, quantiles, means by class and group, effective sample size, provenance."""
+        return _weights.summarize(self._rpc, self.name, filter, round or 0)
+
+    def override(
+        self,
+        *,
+        pin: Mapping[str | int, float] | None = None,
+        ban: Sequence[str | int] = (),
+        relabel: Mapping[str | int, str] | None = None,
+        clear: Sequence[str | int] = (),
+        author: str,
+        reason: str,
+    ) -> OverrideRevision:
+        """Records decisions on single samples, for a re-run. This job and its student stay what they are.
+
+        Args:
+            pin: the weight that a sample shall have, 0 or more, by id; 1 is that of an average sample.
+            ban: samples that shall have no say.
+            relabel: the class that a sample is of, whatever the teacher says, by id.
+            clear: samples on which former decisions no longer hold.
+            author: who decides.
+            reason: why. Both are kept for good.
+        """
+        return _weights.override(
+            self._rpc,
+            self.name,
+            pin=pin or {},
+            ban=ban,
+            relabel=relabel or {},
+            clear=clear,
+            author=author,
+            reason=reason,
+        )
+
+    def override_revisions(self) -> tuple[OverrideRevision, ...]:
+        """Every decision ever recorded on this job's samples, oldest first: who, when, why and what."""
+        return _weights.revisions(self._rpc, self.name)
 
     def student(self) -> StudentInfo:
         """The listing of the student's bundle: its files with their hashes."""
@@ -232,24 +293,3 @@ class Job:
             elif stood_s >= _LIVELY_S:
                 patience.progress()
             patience.pause(error, left_s)
-
-    def _pages(self, order_by: str, round: int | None, limit: int | None) -> Iterator[weights_pb2.SampleWeights]:
-        request = weights_pb2.ListSampleWeightsRequest(
-            parent=self.name,
-            round=round or 0,
-            order_by=order_by,
-            page_size=_PAGE_ROWS if limit is None else max(1, min(limit, _PAGE_ROWS)),
-        )
-        while True:
-            answer = self._rpc.call(self._rpc.weights.ListSampleWeights, request)
-            yield answer.weights
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
-
-    def _pages_of(self, ids: Sequence[str | int], round: int | None) -> Iterator[weights_pb2.SampleWeights]:
-        for start in range(0, len(ids), _IDS_PER_CALL):
-            request = weights_pb2.BatchGetSampleWeightsRequest(
-                parent=self.name, round=round or 0, ids=[str(value) for value in ids[start : start + _IDS_PER_CALL]]
-            )
-            yield self._rpc.call(self._rpc.weights.BatchGetSampleWeights, request).weights

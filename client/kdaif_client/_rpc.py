@@ -35,7 +35,13 @@ _IDEMPOTENT = {
         "ListDistillationJobs",
         "CancelDistillationJob",
     ),
-    "kdaif.v1.WeightService": ("ListSampleWeights", "BatchGetSampleWeights"),
+    "kdaif.v1.WeightService": (
+        "ListSampleWeights",
+        "BatchGetSampleWeights",
+        "GetWeightHistory",
+        "SummarizeWeights",
+        "ListOverrideRevisions",
+    ),
     "kdaif.v1.StudentService": ("GetStudent", "ListStudents"),
 }
 

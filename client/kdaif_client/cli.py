@@ -30,6 +30,7 @@ from kdaif_client._cli_session import (
     print_json,
 )
 from kdaif_client._cli_submit import given_of, spec_of, upload_path
+from kdaif_client._cli_weights import weights_commands
 from kdaif_client._job import Job
 from kdaif_client.errors import JobFailed, MissingDependency
 from kdaif_client.types import JobState
@@ -46,6 +47,8 @@ app = typer.Typer(
     "--unlabeled pool.parquet --wait[/] in another. Exit codes: 0 done, 1 the job failed, 2 wrong usage or input, "
     "3 not found, 4 no server.",
 )
+
+weights_commands(app)
 
 
 def main() -> None:
@@ -233,37 +236,6 @@ def watch(
         for event in handle.watch(after_sequence=after):
             print_json(event) if as_json else typer.echo(str(event))
         _report(handle.refresh(), quiet=as_json)
-
-
-@app.command(
-    epilog="Example, the ten most harmful: [bold]kdaif weights 01m886kexk140fydjmht61s2se --limit 10[/]   "
-    "and the ten that help most, with [bold]--order-by val_loss_change_if_upweighted[/]"
-)
-def weights(
-    job: JobArgument,
-    order_by: Annotated[
-        str,
-        typer.Option(help="id, weight, val_loss_change_if_upweighted, log_odds, ...; ' desc' turns it round."),
-    ] = "val_loss_change_if_upweighted desc",
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 20,
-    round_number: Annotated[int | None, typer.Option("--round", min=1, help="Default the last.")] = None,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this sample; may be repeated.")] = None,
-    target: Target = DEFAULT_TARGET,
-    tenant: Tenant = "default",
-    as_json: AsJson = False,
-) -> None:
-    """Show what each sample weighs and why; the most harmful first.
-
-    A positive loss change means that more weight on the sample would raise the validation loss: it harms.
-    """
-    with connection(target, tenant) as client:
-        most = None if ids else limit or None
-        found = client.get_job(job).weights(order_by=order_by, limit=most, round=round_number, ids=ids or None)
-        if as_json:
-            for weight in found:
-                print_json(weight)
-        else:
-            tables.show_weights(found)
 
 
 @app.command(epilog="Example: [bold]kdaif pull 01m886kexk140fydjmht61s2se student/[/]")

@@ -25,7 +25,6 @@ __all__ = [
     "JobState",
     "Preflight",
     "Progress",
-    "SampleWeight",
     "StudentInfo",
 ]
 
@@ -260,41 +259,6 @@ class JobEvent:
         if self.kind == "finished":
             parts.append(str(self.state))
         return "  ".join(parts)
-
-
-@dataclass(frozen=True)
-class SampleWeight:
-    """The weight of one unlabelled sample in one round, and what it was made of.
-
-    ``val_loss_change_if_upweighted`` is negative when the sample helps and positive when it harms. ``truth`` is
-    ``None`` when the data has none. ``weight_override`` is what a person gave the sample, and then its weight.
-    """
-
-    id: str
-    round: int
-    weight: float
-    val_loss_change_if_upweighted: float
-    stderr: float
-    z_influence: float
-    z_agreement: float
-    log_odds: float
-    pseudo_label: str
-    teacher_confidence: float
-    student_label: str
-    student_confidence: float
-    distillation_loss: float
-    truth: str | None = None
-    weight_override: float | None = None
-
-    def __str__(self) -> str:
-        change = self.val_loss_change_if_upweighted
-        effect = "harms" if change > 0 else "helps" if change < 0 else "neutral"
-        truth = f", truth {self.truth}" if self.truth is not None else ""
-        return (
-            f"{self.id}  weight {self.weight:.3f}  {effect} {change:+.3g} ± {self.stderr:.2g}  "
-            f"teacher {self.pseudo_label} ({self.teacher_confidence:.0%}), "
-            f"student {self.student_label} ({self.student_confidence:.0%}){truth}"
-        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     tenants/{tenant}/datasets/{dataset}.json
     tenants/{tenant}/model-outputs/{sha256}.safetensors
     tenants/{tenant}/jobs/{job}/job-{version:010d}.json
+    tenants/{tenant}/jobs/{job}/overrides/revision-{n:06d}.json
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
     tenants/{tenant}/jobs/{job}/attempt-{n}/bundle/{file}
@@ -85,6 +86,16 @@ def job_record_version(path: str) -> int | None:
     """The version in a path that `job_record` made; None for another path."""
     match = _RECORD.fullmatch(path)
     return None if match is None else int(match[1])
+
+
+def override_revisions(tenant: str, job: str) -> str:
+    """The folder of what people decided on the samples of a job."""
+    return f"{job_folder(tenant, job)}/overrides"
+
+
+def override_revision(tenant: str, job: str, revision: int) -> str:
+    """What was decided at one time."""
+    return f"{override_revisions(tenant, job)}/revision-{_counted('revision', revision):06d}.json"
 
 
 def weights_shard(tenant: str, job: str, attempt: int, round_number: int) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from pathlib import Path
 
-from kdaif.errors import DataCorruptedError, FailedPreconditionError, NotFoundError
+from kdaif.errors import FailedPreconditionError, NotFoundError
 from kdaif.queue import JobQueue
-from kdaif.records import AttemptManifest, Job, JobState, WeightsShard
+from kdaif.records import AttemptManifest, Job, JobState
 from kdaif.store import BlobStore, layout
+from kdaif_server.weights.shard import Shard
+from kdaif_server.weights.shard_files import ShardFiles
+
+_SHARD_CACHE_BYTES = 40 * 2**30
 
 
 class Artifacts:
-    """Reads manifests, and keeps local copies of weights shards, which never change."""
+    """Reads manifests and weights shards."""
 
     def __init__(self, queue: JobQueue, blobs: BlobStore, cache_dir: Path) -> None:
         self._queue = queue
         self.blobs = blobs
-        self._cache_dir = cache_dir
+        self._shards = ShardFiles(blobs, cache_dir / "weights", _SHARD_CACHE_BYTES)
 
     async def succeeded_job(self, tenant: str, job_id: str) -> Job:
         """The job. Raises NotFoundError, or FailedPreconditionError while it has no student."""
@@ -38,8 +40,8 @@ class Artifacts:
             self.blobs.get_bytes(layout.attempt_manifest(job.tenant, job.id, job.result.attempt))
         )
 
-    def weights_file(self, manifest: AttemptManifest, round_number: int) -> tuple[int, Path]:
-        """Round and local Parquet file; round 0 means the last. Raises NotFoundError naming the rounds there are."""
+    def weights(self, manifest: AttemptManifest, round_number: int) -> tuple[int, Shard]:
+        """Round and its shard; round 0 means the last. Raises NotFoundError naming the rounds there are."""
         if not manifest.weights:
             raise NotFoundError("This job computed no weights: its weighting method is uniform.")
         by_round = {shard.round: shard for shard in manifest.weights}
@@ -47,19 +49,4 @@ class Artifacts:
         if wanted not in by_round:
             rounds = ", ".join(str(known) for known in sorted(by_round))
             raise NotFoundError(f"No weights for round {wanted}; there are rounds {rounds}. Use 0 for the last.")
-        return wanted, self._local_copy(by_round[wanted])
-
-    def _local_copy(self, shard: WeightsShard) -> Path:
-        target = self._cache_dir / "weights" / f"{shard.sha256}.parquet"
-        if target.exists():
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
-            for chunk in self.blobs.iter_range(shard.path):
-                digest.update(chunk)
-                part.write(chunk)
-        if digest.hexdigest() != shard.sha256:
-            Path(part.name).unlink()
-            raise DataCorruptedError(f"The weights of round {shard.round} do not match their hash in the blob store.")
-        return Path(part.name).replace(target)
+        return wanted, self._shards.shard(by_round[wanted])

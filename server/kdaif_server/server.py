@@ -37,6 +37,7 @@ from kdaif_server.services.students import StudentService
 from kdaif_server.services.weights import WeightService
 from kdaif_server.settings import ServerSettings
 from kdaif_server.upkeep import Upkeep
+from kdaif_server.weights.engine import Engine
 
 _SERVICES = tuple(
     pb.DESCRIPTOR.services_by_name[name].full_name
@@ -150,7 +151,9 @@ def _build(
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(queue, dataset_store, settings.cache_dir, stopping), server
     )
-    weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts), server)
+    weights_pb2_grpc.add_WeightServiceServicer_to_server(
+        WeightService(artifacts, Engine(settings.cache_dir / "spill")), server
+    )
     students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts), server)
     health = grpc_health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

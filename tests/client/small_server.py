@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import grpc
+import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -61,6 +62,8 @@ class State:
     cut_writes: list[int] = field(default_factory=list)
     cut_reads: list[int] = field(default_factory=list)
     cut_watches: list[int] = field(default_factory=list)
+    # one entry for each stream of weights that ends after its first batch
+    cut_weights: list[int] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def count(self, context: Any, method: str) -> None:
@@ -324,6 +327,23 @@ class Weights(weights_pb2_grpc.WeightServiceServicer):
             refuse(context, code_pb2.NOT_FOUND, f"No sample {missing[0]!r} in this job.", "NOT_FOUND")
         assert len(request.ids) <= 1000
         return wt.BatchGetSampleWeightsResponse(weights=self._rows([places[i] for i in request.ids]))
+
+    def StreamSampleWeights(
+        self, request: wt.StreamSampleWeightsRequest, context: Any
+    ) -> Iterator[wt.StreamSampleWeightsResponse]:
+        self.state.count(context, "StreamSampleWeights")
+        weights = self.state.weights
+        start = int(request.resume_token or 0)
+        for first in range(start, len(weights.ids), 10_000):
+            rows = slice(first, first + 10_000)
+            batch = pa.record_batch({"id": weights.ids[rows], "weight": pa.array(weights.weight[rows], pa.float32())})
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            yield wt.StreamSampleWeightsResponse(arrow_ipc=bytes(sink.getvalue()), resume_token=str(first + 10_000))
+            if self.state.cut_weights:
+                self.state.cut_weights.pop()
+                context.abort(grpc.StatusCode.UNAVAILABLE, "planned by the test")
 
 
 class Students(students_pb2_grpc.StudentServiceServicer):

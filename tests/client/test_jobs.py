@@ -295,15 +295,17 @@ def test_weights_of_named_samples(server: SmallServer, weighted: Job) -> None:
         list(weighted.weights(ids=["nobody"]))
 
 
-def test_weights_as_one_table(weighted: Job) -> None:
-    table = weighted.weights_table(order_by="weight desc")
-    assert table.num_rows == 25_000
-    assert table.column("id")[0].as_py() == "u-24999"
-    assert table.column("round")[0].as_py() == 8
-    assert table.column("truth").null_count == 24_999
-    assert table.column("weight_override").null_count == 24_999
-    assert table.column("weight_override")[0].as_py() == 2.5
+def test_weights_as_one_table_though_the_stream_breaks(server: SmallServer, weighted: Job) -> None:
+    server.state.cut_weights = [1, 1]
+    table = weighted.weights_table()
+    assert server.state.calls["StreamSampleWeights"] == 3
+    assert table.column("id").to_pylist() == [f"u-{i:05d}" for i in range(25_000)]
     assert str(table.schema.field("weight").type) == "float"
+
+
+def test_a_sample_is_decided_on_once(weighted: Job) -> None:
+    with pytest.raises(InvalidArgument, match="decide more than once on 7; decide once"):
+        weighted.override(ban=["7", "8"], pin={7: 1.0}, author="me", reason="why")
 
 
 def test_one_client_serves_many_threads(server: SmallServer, client: Client) -> None:

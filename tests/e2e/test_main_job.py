@@ -138,6 +138,59 @@ def test_wrong_pseudo_labels_weigh_less(finished: Finished) -> None:
     assert np.mean(wrong) < np.mean(right)
 
 
+def test_weights_are_filtered_streamed_and_summarised(finished: Finished) -> None:
+    job = finished.job
+    everything = list(job.weights())
+    low = [w.id for w in everything if w.weight < 0.5 and w.pseudo_label != w.truth]
+    label = everything[0].pseudo_label
+    assert [w.id for w in job.weights(filter=f"weight < 0.5 AND pseudo_label = '{label}'")] == [
+        w.id for w in everything if w.weight < 0.5 and w.pseudo_label == label
+    ]
+    assert 0 < len(low) < len(everything)
+    assert job.weights_table(filter="weight < -1").num_rows == 0
+    with pytest.raises(InvalidArgument, match="names 'colour', which is no column"):
+        list(job.weights(filter="colour = 'red'"))
+
+    summary = job.summarize_weights()
+    assert summary.rows == 400
+    assert summary.columns["weight"].mean == pytest.approx(1.0, abs=1e-4)
+    assert sum(each.rows for each in summary.classes) == 400
+    assert sum(summary.columns["log_odds"].counts) == 400
+
+
+def test_history_follows_a_sample_over_the_rounds(finished: Finished) -> None:
+    history = finished.job.weight_history(["u-00007", "u-00001"])
+    assert list(history) == ["u-00007", "u-00001"]
+    rounds = [weight.round for weight in history["u-00007"]]
+    assert rounds == sorted(set(rounds))
+    assert len(rounds) > 1
+    assert history["u-00007"][-1] == next(finished.job.weights(ids=["u-00007"]))
+
+
+def test_decisions_are_checked_and_kept_with_who_and_why(finished: Finished) -> None:
+    job = finished.job
+    first = job.override(ban=["u-00001"], pin={"u-00002": 2.0}, author="Ada", reason="seen by hand")
+    second = job.override(relabel={"u-00001": "3"}, clear=["u-00002"], author="Bo", reason="a second look")
+    assert [each.revision for each in job.override_revisions()] == [first.revision, second.revision]
+    assert job.override_revisions()[1] == second
+    assert (second.author, second.reason) == ("Bo", "a second look")
+    assert [(each.id, each.decision, each.class_name) for each in second.overrides] == [
+        ("u-00001", "relabel", "3"),
+        ("u-00002", "clear", None),
+    ]
+    for wrong, why in (
+        ({"ban": ["nobody"]}, "not in this job: nobody"),
+        ({"relabel": {"u-00001": "cat"}}, "no class of this job"),
+        ({"pin": {"u-00001": -1.0}}, "give a number from 0"),
+        ({"ban": []}, "holds 0"),
+    ):
+        with pytest.raises((InvalidArgument, NotFound), match=why):
+            job.override(author="Ada", reason="test", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="reason"):
+        job.override(ban=["u-00001"], author="Ada", reason=" ")
+    assert len(job.override_revisions()) == 2
+
+
 def test_weights_of_named_samples_and_of_earlier_rounds(finished: Finished) -> None:
     ids = ["u-00007", "u-00001"]
     assert [weight.id for weight in finished.job.weights(ids=ids)] == ids

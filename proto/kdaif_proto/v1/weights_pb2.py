@@ -22,25 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckdaif_proto/v1/weights.proto\x12\x08kdaif.v1\"r\n\x18ListSampleWeightsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"r\n\x19ListSampleWeightsResponse\x12(\n\x07weights\x18\x01 \x01(\x0b\x32\x17.kdaif.v1.SampleWeights\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"J\n\x1c\x42\x61tchGetSampleWeightsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x0b\n\x03ids\x18\x03 \x03(\t\"I\n\x1d\x42\x61tchGetSampleWeightsResponse\x12(\n\x07weights\x18\x01 \x01(\x0b\x32\x17.kdaif.v1.SampleWeights\"\xd6\x02\n\rSampleWeights\x12\r\n\x05round\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06weight\x18\x03 \x03(\x02\x12%\n\x1dval_loss_change_if_upweighted\x18\x04 \x03(\x02\x12\x0e\n\x06stderr\x18\x05 \x03(\x02\x12\x13\n\x0bz_influence\x18\x06 \x03(\x02\x12\x13\n\x0bz_agreement\x18\x07 \x03(\x02\x12\x10\n\x08log_odds\x18\x08 \x03(\x02\x12\x14\n\x0cpseudo_label\x18\t \x03(\t\x12\x1a\n\x12teacher_confidence\x18\n \x03(\x02\x12\x15\n\rstudent_label\x18\x0b \x03(\t\x12\x1a\n\x12student_confidence\x18\x0c \x03(\x02\x12\x19\n\x11\x64istillation_loss\x18\r \x03(\x02\x12\r\n\x05truth\x18\x0e \x03(\t\x12\x17\n\x0fweight_override\x18\x0f \x03(\x02\x32\xd7\x01\n\rWeightService\x12\\\n\x11ListSampleWeights\x12\".kdaif.v1.ListSampleWeightsRequest\x1a#.kdaif.v1.ListSampleWeightsResponse\x12h\n\x15\x42\x61tchGetSampleWeights\x12&.kdaif.v1.BatchGetSampleWeightsRequest\x1a\'.kdaif.v1.BatchGetSampleWeightsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckdaif_proto/v1/weights.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x01\n\x18ListSampleWeightsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\"r\n\x19ListSampleWeightsResponse\x12(\n\x07weights\x18\x01 \x01(\x0b\x32\x17.kdaif.v1.SampleWeights\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"J\n\x1c\x42\x61tchGetSampleWeightsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x0b\n\x03ids\x18\x03 \x03(\t\"I\n\x1d\x42\x61tchGetSampleWeightsResponse\x12(\n\x07weights\x18\x01 \x01(\x0b\x32\x17.kdaif.v1.SampleWeights\"\xd1\x03\n\rSampleWeights\x12\r\n\x05round\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06weight\x18\x03 \x03(\x02\x12%\n\x1dval_loss_change_if_upweighted\x18\x04 \x03(\x02\x12\x0e\n\x06stderr\x18\x05 \x03(\x02\x12\x13\n\x0bz_influence\x18\x06 \x03(\x02\x12\x13\n\x0bz_agreement\x18\x07 \x03(\x02\x12\x10\n\x08log_odds\x18\x08 \x03(\x02\x12\x14\n\x0cpseudo_label\x18\t \x03(\t\x12\x1a\n\x12teacher_confidence\x18\n \x03(\x02\x12\x15\n\rstudent_label\x18\x0b \x03(\t\x12\x1a\n\x12student_confidence\x18\x0c \x03(\x02\x12\x19\n\x11\x64istillation_loss\x18\r \x03(\x02\x12\r\n\x05truth\x18\x0e \x03(\t\x12\x17\n\x0fweight_override\x18\x0f \x03(\x02\x12\x33\n\x06groups\x18\x10 \x03(\x0b\x32#.kdaif.v1.SampleWeights.GroupsEntry\x1a\x44\n\x0bGroupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.kdaif.v1.GroupValues:\x02\x38\x01\"\x1d\n\x0bGroupValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"a\n\x1aStreamSampleWeightsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\"F\n\x1bStreamSampleWeightsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"6\n\x17GetWeightHistoryRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"C\n\x18GetWeightHistoryResponse\x12\'\n\x06rounds\x18\x01 \x03(\x0b\x32\x17.kdaif.v1.SampleWeights\"H\n\x17SummarizeWeightsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"\xe6\x04\n\x18SummarizeWeightsResponse\x12\r\n\x05round\x18\x01 \x01(\x05\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x1d\n\x15\x65\x66\x66\x65\x63tive_sample_size\x18\x03 \x01(\x01\x12\x18\n\x0breliability\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x41\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x30.kdaif.v1.SummarizeWeightsResponse.ColumnSummary\x12?\n\x07\x63lasses\x18\x06 \x03(\x0b\x32..kdaif.v1.SummarizeWeightsResponse.NameSummary\x12>\n\x06groups\x18\x07 \x03(\x0b\x32..kdaif.v1.SummarizeWeightsResponse.NameSummary\x12(\n\nprovenance\x18\x08 \x01(\x0b\x32\x14.kdaif.v1.Provenance\x1a_\n\rColumnSummary\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0c\n\x04mean\x18\x02 \x01(\x01\x12\x11\n\tquantiles\x18\x03 \x03(\x01\x12\r\n\x05\x65\x64ges\x18\x04 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x05 \x03(\x03\x1a\x94\x01\n\x0bNameSummary\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x13\n\x0bmean_weight\x18\x04 \x01(\x01\x12*\n\"mean_val_loss_change_if_upweighted\x18\x05 \x01(\x01\x12\x18\n\x10low_weight_share\x18\x06 \x01(\x01\x42\x0e\n\x0c_reliability\"\x89\x01\n\nProvenance\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\r\n\x05round\x18\x03 \x01(\x05\x12\x0e\n\x06\x62locks\x18\x04 \x01(\x05\x12\x0e\n\x06solver\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x61mping\x18\x06 \x01(\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x05\x12\x0f\n\x07version\x18\x08 \x01(\t\"l\n\x13SetOverridesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12%\n\toverrides\x18\x02 \x03(\x0b\x32\x12.kdaif.v1.Override\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"d\n\x08Override\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x03pin\x18\x02 \x01(\x01H\x00\x12\r\n\x03\x62\x61n\x18\x03 \x01(\x08H\x00\x12\x11\n\x07relabel\x18\x04 \x01(\tH\x00\x12\x0f\n\x05\x63lear\x18\x05 \x01(\x08H\x00\x42\n\n\x08\x64\x65\x63ision\"\x95\x01\n\x10OverrideRevision\x12\x10\n\x08revision\x18\x01 \x01(\x05\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\toverrides\x18\x05 \x03(\x0b\x32\x12.kdaif.v1.Override\"X\n\x14SetOverridesResponse\x12,\n\x08revision\x18\x01 \x01(\x0b\x32\x1a.kdaif.v1.OverrideRevision\x12\x12\n\noverridden\x18\x02 \x01(\x03\".\n\x1cListOverrideRevisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"N\n\x1dListOverrideRevisionsResponse\x12-\n\trevisions\x18\x01 \x03(\x0b\x32\x1a.kdaif.v1.OverrideRevision2\xac\x05\n\rWeightService\x12\\\n\x11ListSampleWeights\x12\".kdaif.v1.ListSampleWeightsRequest\x1a#.kdaif.v1.ListSampleWeightsResponse\x12h\n\x15\x42\x61tchGetSampleWeights\x12&.kdaif.v1.BatchGetSampleWeightsRequest\x1a\'.kdaif.v1.BatchGetSampleWeightsResponse\x12\x64\n\x13StreamSampleWeights\x12$.kdaif.v1.StreamSampleWeightsRequest\x1a%.kdaif.v1.StreamSampleWeightsResponse0\x01\x12Y\n\x10GetWeightHistory\x12!.kdaif.v1.GetWeightHistoryRequest\x1a\".kdaif.v1.GetWeightHistoryResponse\x12Y\n\x10SummarizeWeights\x12!.kdaif.v1.SummarizeWeightsRequest\x1a\".kdaif.v1.SummarizeWeightsResponse\x12M\n\x0cSetOverrides\x12\x1d.kdaif.v1.SetOverridesRequest\x1a\x1e.kdaif.v1.SetOverridesResponse\x12h\n\x15ListOverrideRevisions\x12&.kdaif.v1.ListOverrideRevisionsRequest\x1a\'.kdaif.v1.ListOverrideRevisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kdaif_proto.v1.weights_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTSAMPLEWEIGHTSREQUEST']._serialized_start=42
-  _globals['_LISTSAMPLEWEIGHTSREQUEST']._serialized_end=156
-  _globals['_LISTSAMPLEWEIGHTSRESPONSE']._serialized_start=158
-  _globals['_LISTSAMPLEWEIGHTSRESPONSE']._serialized_end=272
-  _globals['_BATCHGETSAMPLEWEIGHTSREQUEST']._serialized_start=274
-  _globals['_BATCHGETSAMPLEWEIGHTSREQUEST']._serialized_end=348
-  _globals['_BATCHGETSAMPLEWEIGHTSRESPONSE']._serialized_start=350
-  _globals['_BATCHGETSAMPLEWEIGHTSRESPONSE']._serialized_end=423
-  _globals['_SAMPLEWEIGHTS']._serialized_start=426
-  _globals['_SAMPLEWEIGHTS']._serialized_end=768
-  _globals['_WEIGHTSERVICE']._serialized_start=771
-  _globals['_WEIGHTSERVICE']._serialized_end=986
+  _globals['_SAMPLEWEIGHTS_GROUPSENTRY']._loaded_options = None
+  _globals['_SAMPLEWEIGHTS_GROUPSENTRY']._serialized_options = b'8\001'
+  _globals['_LISTSAMPLEWEIGHTSREQUEST']._serialized_start=76
+  _globals['_LISTSAMPLEWEIGHTSREQUEST']._serialized_end=206
+  _globals['_LISTSAMPLEWEIGHTSRESPONSE']._serialized_start=208
+  _globals['_LISTSAMPLEWEIGHTSRESPONSE']._serialized_end=322
+  _globals['_BATCHGETSAMPLEWEIGHTSREQUEST']._serialized_start=324
+  _globals['_BATCHGETSAMPLEWEIGHTSREQUEST']._serialized_end=398
+  _globals['_BATCHGETSAMPLEWEIGHTSRESPONSE']._serialized_start=400
+  _globals['_BATCHGETSAMPLEWEIGHTSRESPONSE']._serialized_end=473
+  _globals['_SAMPLEWEIGHTS']._serialized_start=476
+  _globals['_SAMPLEWEIGHTS']._serialized_end=941
+  _globals['_SAMPLEWEIGHTS_GROUPSENTRY']._serialized_start=873
+  _globals['_SAMPLEWEIGHTS_GROUPSENTRY']._serialized_end=941
+  _globals['_GROUPVALUES']._serialized_start=943
+  _globals['_GROUPVALUES']._serialized_end=972
+  _globals['_STREAMSAMPLEWEIGHTSREQUEST']._serialized_start=974
+  _globals['_STREAMSAMPLEWEIGHTSREQUEST']._serialized_end=1071
+  _globals['_STREAMSAMPLEWEIGHTSRESPONSE']._serialized_start=1073
+  _globals['_STREAMSAMPLEWEIGHTSRESPONSE']._serialized_end=1143
+  _globals['_GETWEIGHTHISTORYREQUEST']._serialized_start=1145
+  _globals['_GETWEIGHTHISTORYREQUEST']._serialized_end=1199
+  _globals['_GETWEIGHTHISTORYRESPONSE']._serialized_start=1201
+  _globals['_GETWEIGHTHISTORYRESPONSE']._serialized_end=1268
+  _globals['_SUMMARIZEWEIGHTSREQUEST']._serialized_start=1270
+  _globals['_SUMMARIZEWEIGHTSREQUEST']._serialized_end=1342
+  _globals['_SUMMARIZEWEIGHTSRESPONSE']._serialized_start=1345
+  _globals['_SUMMARIZEWEIGHTSRESPONSE']._serialized_end=1959
+  _globals['_SUMMARIZEWEIGHTSRESPONSE_COLUMNSUMMARY']._serialized_start=1697
+  _globals['_SUMMARIZEWEIGHTSRESPONSE_COLUMNSUMMARY']._serialized_end=1792
+  _globals['_SUMMARIZEWEIGHTSRESPONSE_NAMESUMMARY']._serialized_start=1795
+  _globals['_SUMMARIZEWEIGHTSRESPONSE_NAMESUMMARY']._serialized_end=1943
+  _globals['_PROVENANCE']._serialized_start=1962
+  _globals['_PROVENANCE']._serialized_end=2099
+  _globals['_SETOVERRIDESREQUEST']._serialized_start=2101
+  _globals['_SETOVERRIDESREQUEST']._serialized_end=2209
+  _globals['_OVERRIDE']._serialized_start=2211
+  _globals['_OVERRIDE']._serialized_end=2311
+  _globals['_OVERRIDEREVISION']._serialized_start=2314
+  _globals['_OVERRIDEREVISION']._serialized_end=2463
+  _globals['_SETOVERRIDESRESPONSE']._serialized_start=2465
+  _globals['_SETOVERRIDESRESPONSE']._serialized_end=2553
+  _globals['_LISTOVERRIDEREVISIONSREQUEST']._serialized_start=2555
+  _globals['_LISTOVERRIDEREVISIONSREQUEST']._serialized_end=2601
+  _globals['_LISTOVERRIDEREVISIONSRESPONSE']._serialized_start=2603
+  _globals['_LISTOVERRIDEREVISIONSRESPONSE']._serialized_end=2681
+  _globals['_WEIGHTSERVICE']._serialized_start=2684
+  _globals['_WEIGHTSERVICE']._serialized_end=3368
 # @@protoc_insertion_point(module_scope)

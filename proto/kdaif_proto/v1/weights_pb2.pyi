@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
@@ -21,6 +22,7 @@ class ListSampleWeightsRequest(google.protobuf.message.Message):
     ORDER_BY_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """"tenants/{tenant}/distillationJobs/{job}"."""
     round: builtins.int
@@ -32,6 +34,10 @@ class ListSampleWeightsRequest(google.protobuf.message.Message):
     page_size: builtins.int
     """At most 10,000; 0 means 1,000."""
     page_token: builtins.str
+    filter: builtins.str
+    """Conditions joined by AND and OR, such as: group_sex = "F" AND weight < 0.2 AND NOT pseudo_label IN ("cat", "dog").
+    Empty for all rows. Columns are those of SampleWeights and the job's group_ columns; `= NULL` asks for no value.
+    """
     def __init__(
         self,
         *,
@@ -40,8 +46,9 @@ class ListSampleWeightsRequest(google.protobuf.message.Message):
         order_by: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        filter: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "round", b"round"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "round", b"round"]) -> None: ...
 
 global___ListSampleWeightsRequest = ListSampleWeightsRequest
 
@@ -113,6 +120,24 @@ class SampleWeights(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class GroupsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___GroupValues: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___GroupValues | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     ROUND_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
@@ -128,6 +153,7 @@ class SampleWeights(google.protobuf.message.Message):
     DISTILLATION_LOSS_FIELD_NUMBER: builtins.int
     TRUTH_FIELD_NUMBER: builtins.int
     WEIGHT_OVERRIDE_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
     round: builtins.int
     @property
     def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
@@ -161,6 +187,10 @@ class SampleWeights(google.protobuf.message.Message):
     def weight_override(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """What a person gave the row, NaN where nobody did; `weight` is then the same. Empty when no row of the page has one."""
 
+    @property
+    def groups(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___GroupValues]:
+        """The group_ columns of the unlabelled data, by name."""
+
     def __init__(
         self,
         *,
@@ -179,7 +209,433 @@ class SampleWeights(google.protobuf.message.Message):
         distillation_loss: collections.abc.Iterable[builtins.float] | None = ...,
         truth: collections.abc.Iterable[builtins.str] | None = ...,
         weight_override: collections.abc.Iterable[builtins.float] | None = ...,
+        groups: collections.abc.Mapping[builtins.str, global___GroupValues] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["distillation_loss", b"distillation_loss", "ids", b"ids", "log_odds", b"log_odds", "pseudo_label", b"pseudo_label", "round", b"round", "stderr", b"stderr", "student_confidence", b"student_confidence", "student_label", b"student_label", "teacher_confidence", b"teacher_confidence", "truth", b"truth", "val_loss_change_if_upweighted", b"val_loss_change_if_upweighted", "weight", b"weight", "weight_override", b"weight_override", "z_agreement", b"z_agreement", "z_influence", b"z_influence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["distillation_loss", b"distillation_loss", "groups", b"groups", "ids", b"ids", "log_odds", b"log_odds", "pseudo_label", b"pseudo_label", "round", b"round", "stderr", b"stderr", "student_confidence", b"student_confidence", "student_label", b"student_label", "teacher_confidence", b"teacher_confidence", "truth", b"truth", "val_loss_change_if_upweighted", b"val_loss_change_if_upweighted", "weight", b"weight", "weight_override", b"weight_override", "z_agreement", b"z_agreement", "z_influence", b"z_influence"]) -> None: ...
 
 global___SampleWeights = SampleWeights
+
+@typing.final
+class GroupValues(google.protobuf.message.Message):
+    """One name for each row; empty where it has none."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
+
+global___GroupValues = GroupValues
+
+@typing.final
+class StreamSampleWeightsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    ROUND_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    round: builtins.int
+    """0 means the last round."""
+    filter: builtins.str
+    """As that of ListSampleWeights."""
+    resume_token: builtins.str
+    """Of the last response that arrived; empty for the start. The other fields must be the same."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        round: builtins.int = ...,
+        filter: builtins.str = ...,
+        resume_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "parent", b"parent", "resume_token", b"resume_token", "round", b"round"]) -> None: ...
+
+global___StreamSampleWeightsRequest = StreamSampleWeightsRequest
+
+@typing.final
+class StreamSampleWeightsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ARROW_IPC_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    arrow_ipc: builtins.bytes
+    """A whole Arrow IPC stream of one record batch, readable by itself."""
+    resume_token: builtins.str
+    def __init__(
+        self,
+        *,
+        arrow_ipc: builtins.bytes = ...,
+        resume_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrow_ipc", b"arrow_ipc", "resume_token", b"resume_token"]) -> None: ...
+
+global___StreamSampleWeightsResponse = StreamSampleWeightsResponse
+
+@typing.final
+class GetWeightHistoryRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "parent", b"parent"]) -> None: ...
+
+global___GetWeightHistoryRequest = GetWeightHistoryRequest
+
+@typing.final
+class GetWeightHistoryResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROUNDS_FIELD_NUMBER: builtins.int
+    @property
+    def rounds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SampleWeights]:
+        """By round, ascending; each holds the ids in the order asked."""
+
+    def __init__(
+        self,
+        *,
+        rounds: collections.abc.Iterable[global___SampleWeights] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["rounds", b"rounds"]) -> None: ...
+
+global___GetWeightHistoryResponse = GetWeightHistoryResponse
+
+@typing.final
+class SummarizeWeightsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    ROUND_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    round: builtins.int
+    """0 means the last round."""
+    filter: builtins.str
+    """As that of ListSampleWeights."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        round: builtins.int = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "parent", b"parent", "round", b"round"]) -> None: ...
+
+global___SummarizeWeightsRequest = SummarizeWeightsRequest
+
+@typing.final
+class SummarizeWeightsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class ColumnSummary(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        COLUMN_FIELD_NUMBER: builtins.int
+        MEAN_FIELD_NUMBER: builtins.int
+        QUANTILES_FIELD_NUMBER: builtins.int
+        EDGES_FIELD_NUMBER: builtins.int
+        COUNTS_FIELD_NUMBER: builtins.int
+        column: builtins.str
+        mean: builtins.float
+        @property
+        def quantiles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+            """At 0, 1, 5, 25, 50, 75, 95, 99 and 100 %."""
+
+        @property
+        def edges(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+            """N + 1 edges of N bins."""
+
+        @property
+        def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+        def __init__(
+            self,
+            *,
+            column: builtins.str = ...,
+            mean: builtins.float = ...,
+            quantiles: collections.abc.Iterable[builtins.float] | None = ...,
+            edges: collections.abc.Iterable[builtins.float] | None = ...,
+            counts: collections.abc.Iterable[builtins.int] | None = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["column", b"column", "counts", b"counts", "edges", b"edges", "mean", b"mean", "quantiles", b"quantiles"]) -> None: ...
+
+    @typing.final
+    class NameSummary(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        COLUMN_FIELD_NUMBER: builtins.int
+        NAME_FIELD_NUMBER: builtins.int
+        ROWS_FIELD_NUMBER: builtins.int
+        MEAN_WEIGHT_FIELD_NUMBER: builtins.int
+        MEAN_VAL_LOSS_CHANGE_IF_UPWEIGHTED_FIELD_NUMBER: builtins.int
+        LOW_WEIGHT_SHARE_FIELD_NUMBER: builtins.int
+        column: builtins.str
+        """Of the groups; empty for classes."""
+        name: builtins.str
+        """Empty where the rows have none."""
+        rows: builtins.int
+        mean_weight: builtins.float
+        mean_val_loss_change_if_upweighted: builtins.float
+        low_weight_share: builtins.float
+        """The share of rows that weigh under 0.2."""
+        def __init__(
+            self,
+            *,
+            column: builtins.str = ...,
+            name: builtins.str = ...,
+            rows: builtins.int = ...,
+            mean_weight: builtins.float = ...,
+            mean_val_loss_change_if_upweighted: builtins.float = ...,
+            low_weight_share: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["column", b"column", "low_weight_share", b"low_weight_share", "mean_val_loss_change_if_upweighted", b"mean_val_loss_change_if_upweighted", "mean_weight", b"mean_weight", "name", b"name", "rows", b"rows"]) -> None: ...
+
+    ROUND_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    EFFECTIVE_SAMPLE_SIZE_FIELD_NUMBER: builtins.int
+    RELIABILITY_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    PROVENANCE_FIELD_NUMBER: builtins.int
+    round: builtins.int
+    rows: builtins.int
+    effective_sample_size: builtins.float
+    reliability: builtins.float
+    """Rank correlation of the influences of two halves of the score set, in this round. Unset where it was not computed."""
+    @property
+    def columns(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SummarizeWeightsResponse.ColumnSummary]:
+        """Of weight, val_loss_change_if_upweighted, log_odds and distillation_loss."""
+
+    @property
+    def classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SummarizeWeightsResponse.NameSummary]:
+        """By pseudo-label."""
+
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SummarizeWeightsResponse.NameSummary]:
+        """By group column and name."""
+
+    @property
+    def provenance(self) -> global___Provenance:
+        """Where the weights of this round come from. Unset for shards of old jobs."""
+
+    def __init__(
+        self,
+        *,
+        round: builtins.int = ...,
+        rows: builtins.int = ...,
+        effective_sample_size: builtins.float = ...,
+        reliability: builtins.float | None = ...,
+        columns: collections.abc.Iterable[global___SummarizeWeightsResponse.ColumnSummary] | None = ...,
+        classes: collections.abc.Iterable[global___SummarizeWeightsResponse.NameSummary] | None = ...,
+        groups: collections.abc.Iterable[global___SummarizeWeightsResponse.NameSummary] | None = ...,
+        provenance: global___Provenance | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_reliability", b"_reliability", "provenance", b"provenance", "reliability", b"reliability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_reliability", b"_reliability", "classes", b"classes", "columns", b"columns", "effective_sample_size", b"effective_sample_size", "groups", b"groups", "provenance", b"provenance", "reliability", b"reliability", "round", b"round", "rows", b"rows"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_reliability", b"_reliability"]) -> typing.Literal["reliability"] | None: ...
+
+global___SummarizeWeightsResponse = SummarizeWeightsResponse
+
+@typing.final
+class Provenance(google.protobuf.message.Message):
+    """What made the weights of one round."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    ROUND_FIELD_NUMBER: builtins.int
+    BLOCKS_FIELD_NUMBER: builtins.int
+    SOLVER_FIELD_NUMBER: builtins.int
+    DAMPING_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    attempt: builtins.int
+    round: builtins.int
+    blocks: builtins.int
+    """Blocks of the score set that influence was averaged over."""
+    solver: builtins.str
+    damping: builtins.float
+    seed: builtins.int
+    version: builtins.str
+    """Of kdaif."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        attempt: builtins.int = ...,
+        round: builtins.int = ...,
+        blocks: builtins.int = ...,
+        solver: builtins.str = ...,
+        damping: builtins.float = ...,
+        seed: builtins.int = ...,
+        version: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "blocks", b"blocks", "damping", b"damping", "job", b"job", "round", b"round", "seed", b"seed", "solver", b"solver", "version", b"version"]) -> None: ...
+
+global___Provenance = Provenance
+
+@typing.final
+class SetOverridesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    author: builtins.str
+    """Who decides. Required."""
+    reason: builtins.str
+    """Why. Required."""
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Override]:
+        """At most 10,000."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        overrides: collections.abc.Iterable[global___Override] | None = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "overrides", b"overrides", "parent", b"parent", "reason", b"reason"]) -> None: ...
+
+global___SetOverridesRequest = SetOverridesRequest
+
+@typing.final
+class Override(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    PIN_FIELD_NUMBER: builtins.int
+    BAN_FIELD_NUMBER: builtins.int
+    RELABEL_FIELD_NUMBER: builtins.int
+    CLEAR_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    pin: builtins.float
+    """The sample weighs exactly this: 0 or more."""
+    ban: builtins.bool
+    """The sample has no say."""
+    relabel: builtins.str
+    """The sample is of this class, whatever the teacher says."""
+    clear: builtins.bool
+    """Former decisions on this sample no longer hold."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        pin: builtins.float = ...,
+        ban: builtins.bool = ...,
+        relabel: builtins.str = ...,
+        clear: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ban", b"ban", "clear", b"clear", "decision", b"decision", "pin", b"pin", "relabel", b"relabel"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ban", b"ban", "clear", b"clear", "decision", b"decision", "id", b"id", "pin", b"pin", "relabel", b"relabel"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["decision", b"decision"]) -> typing.Literal["pin", "ban", "relabel", "clear"] | None: ...
+
+global___Override = Override
+
+@typing.final
+class OverrideRevision(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """1, 2, 3, ..."""
+    author: builtins.str
+    reason: builtins.str
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Override]: ...
+    def __init__(
+        self,
+        *,
+        revision: builtins.int = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        overrides: collections.abc.Iterable[global___Override] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "overrides", b"overrides", "reason", b"reason", "revision", b"revision", "time", b"time"]) -> None: ...
+
+global___OverrideRevision = OverrideRevision
+
+@typing.final
+class SetOverridesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: builtins.int
+    OVERRIDDEN_FIELD_NUMBER: builtins.int
+    overridden: builtins.int
+    """Samples with a decision in force after this revision."""
+    @property
+    def revision(self) -> global___OverrideRevision: ...
+    def __init__(
+        self,
+        *,
+        revision: global___OverrideRevision | None = ...,
+        overridden: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["revision", b"revision"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["overridden", b"overridden", "revision", b"revision"]) -> None: ...
+
+global___SetOverridesResponse = SetOverridesResponse
+
+@typing.final
+class ListOverrideRevisionsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["parent", b"parent"]) -> None: ...
+
+global___ListOverrideRevisionsRequest = ListOverrideRevisionsRequest
+
+@typing.final
+class ListOverrideRevisionsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: builtins.int
+    @property
+    def revisions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OverrideRevision]: ...
+    def __init__(
+        self,
+        *,
+        revisions: collections.abc.Iterable[global___OverrideRevision] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["revisions", b"revisions"]) -> None: ...
+
+global___ListOverrideRevisionsResponse = ListOverrideRevisionsResponse

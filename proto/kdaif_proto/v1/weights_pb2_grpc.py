@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WeightServiceStub(object):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of.
+    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,35 @@ class WeightServiceStub(object):
                 request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.BatchGetSampleWeightsRequest.SerializeToString,
                 response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.BatchGetSampleWeightsResponse.FromString,
                 _registered_method=True)
+        self.StreamSampleWeights = channel.unary_stream(
+                '/kdaif.v1.WeightService/StreamSampleWeights',
+                request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.StreamSampleWeightsRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.StreamSampleWeightsResponse.FromString,
+                _registered_method=True)
+        self.GetWeightHistory = channel.unary_unary(
+                '/kdaif.v1.WeightService/GetWeightHistory',
+                request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.GetWeightHistoryRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.GetWeightHistoryResponse.FromString,
+                _registered_method=True)
+        self.SummarizeWeights = channel.unary_unary(
+                '/kdaif.v1.WeightService/SummarizeWeights',
+                request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.SummarizeWeightsRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.SummarizeWeightsResponse.FromString,
+                _registered_method=True)
+        self.SetOverrides = channel.unary_unary(
+                '/kdaif.v1.WeightService/SetOverrides',
+                request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.SetOverridesRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.SetOverridesResponse.FromString,
+                _registered_method=True)
+        self.ListOverrideRevisions = channel.unary_unary(
+                '/kdaif.v1.WeightService/ListOverrideRevisions',
+                request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsResponse.FromString,
+                _registered_method=True)
 
 
 class WeightServiceServicer(object):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of.
+    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word.
     """
 
     def ListSampleWeights(self, request, context):
@@ -60,6 +85,41 @@ class WeightServiceServicer(object):
 
     def BatchGetSampleWeights(self, request, context):
         """The rows of up to 1,000 ids, in the order asked. An id that the job does not know is NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamSampleWeights(self, request, context):
+        """A whole round as Arrow record batches, by id. Where a stream breaks off, the last resume token goes on behind it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWeightHistory(self, request, context):
+        """Some samples over all scored rounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeWeights(self, request, context):
+        """Histograms, quantiles and means by class and group.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOverrides(self, request, context):
+        """Records what a person decided on single samples, for a re-run. The job itself does not change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOverrideRevisions(self, request, context):
+        """Every decision ever recorded for a job, oldest first: who, when, why and what.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +138,31 @@ def add_WeightServiceServicer_to_server(servicer, server):
                     request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.BatchGetSampleWeightsRequest.FromString,
                     response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.BatchGetSampleWeightsResponse.SerializeToString,
             ),
+            'StreamSampleWeights': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamSampleWeights,
+                    request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.StreamSampleWeightsRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.StreamSampleWeightsResponse.SerializeToString,
+            ),
+            'GetWeightHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWeightHistory,
+                    request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.GetWeightHistoryRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.GetWeightHistoryResponse.SerializeToString,
+            ),
+            'SummarizeWeights': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeWeights,
+                    request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.SummarizeWeightsRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.SummarizeWeightsResponse.SerializeToString,
+            ),
+            'SetOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOverrides,
+                    request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.SetOverridesRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.SetOverridesResponse.SerializeToString,
+            ),
+            'ListOverrideRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOverrideRevisions,
+                    request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kdaif.v1.WeightService', rpc_method_handlers)
@@ -87,7 +172,7 @@ def add_WeightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WeightService(object):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of.
+    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word.
     """
 
     @staticmethod
@@ -134,6 +219,141 @@ class WeightService(object):
             '/kdaif.v1.WeightService/BatchGetSampleWeights',
             kdaif__proto_dot_v1_dot_weights__pb2.BatchGetSampleWeightsRequest.SerializeToString,
             kdaif__proto_dot_v1_dot_weights__pb2.BatchGetSampleWeightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamSampleWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kdaif.v1.WeightService/StreamSampleWeights',
+            kdaif__proto_dot_v1_dot_weights__pb2.StreamSampleWeightsRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_weights__pb2.StreamSampleWeightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWeightHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.WeightService/GetWeightHistory',
+            kdaif__proto_dot_v1_dot_weights__pb2.GetWeightHistoryRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_weights__pb2.GetWeightHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.WeightService/SummarizeWeights',
+            kdaif__proto_dot_v1_dot_weights__pb2.SummarizeWeightsRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_weights__pb2.SummarizeWeightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.WeightService/SetOverrides',
+            kdaif__proto_dot_v1_dot_weights__pb2.SetOverridesRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_weights__pb2.SetOverridesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOverrideRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.WeightService/ListOverrideRevisions',
+            kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class WeightServiceStub:
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of."""
+    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     ListSampleWeights: grpc.UnaryUnaryMultiCallable[
@@ -33,8 +33,38 @@ class WeightServiceStub:
     ]
     """The rows of up to 1,000 ids, in the order asked. An id that the job does not know is NOT_FOUND."""
 
+    StreamSampleWeights: grpc.UnaryStreamMultiCallable[
+        kdaif_proto.v1.weights_pb2.StreamSampleWeightsRequest,
+        kdaif_proto.v1.weights_pb2.StreamSampleWeightsResponse,
+    ]
+    """A whole round as Arrow record batches, by id. Where a stream breaks off, the last resume token goes on behind it."""
+
+    GetWeightHistory: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.GetWeightHistoryRequest,
+        kdaif_proto.v1.weights_pb2.GetWeightHistoryResponse,
+    ]
+    """Some samples over all scored rounds."""
+
+    SummarizeWeights: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.SummarizeWeightsRequest,
+        kdaif_proto.v1.weights_pb2.SummarizeWeightsResponse,
+    ]
+    """Histograms, quantiles and means by class and group."""
+
+    SetOverrides: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.SetOverridesRequest,
+        kdaif_proto.v1.weights_pb2.SetOverridesResponse,
+    ]
+    """Records what a person decided on single samples, for a re-run. The job itself does not change."""
+
+    ListOverrideRevisions: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.ListOverrideRevisionsRequest,
+        kdaif_proto.v1.weights_pb2.ListOverrideRevisionsResponse,
+    ]
+    """Every decision ever recorded for a job, oldest first: who, when, why and what."""
+
 class WeightServiceAsyncStub:
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of."""
+    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word."""
 
     ListSampleWeights: grpc.aio.UnaryUnaryMultiCallable[
         kdaif_proto.v1.weights_pb2.ListSampleWeightsRequest,
@@ -48,8 +78,38 @@ class WeightServiceAsyncStub:
     ]
     """The rows of up to 1,000 ids, in the order asked. An id that the job does not know is NOT_FOUND."""
 
+    StreamSampleWeights: grpc.aio.UnaryStreamMultiCallable[
+        kdaif_proto.v1.weights_pb2.StreamSampleWeightsRequest,
+        kdaif_proto.v1.weights_pb2.StreamSampleWeightsResponse,
+    ]
+    """A whole round as Arrow record batches, by id. Where a stream breaks off, the last resume token goes on behind it."""
+
+    GetWeightHistory: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.GetWeightHistoryRequest,
+        kdaif_proto.v1.weights_pb2.GetWeightHistoryResponse,
+    ]
+    """Some samples over all scored rounds."""
+
+    SummarizeWeights: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.SummarizeWeightsRequest,
+        kdaif_proto.v1.weights_pb2.SummarizeWeightsResponse,
+    ]
+    """Histograms, quantiles and means by class and group."""
+
+    SetOverrides: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.SetOverridesRequest,
+        kdaif_proto.v1.weights_pb2.SetOverridesResponse,
+    ]
+    """Records what a person decided on single samples, for a re-run. The job itself does not change."""
+
+    ListOverrideRevisions: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.ListOverrideRevisionsRequest,
+        kdaif_proto.v1.weights_pb2.ListOverrideRevisionsResponse,
+    ]
+    """Every decision ever recorded for a job, oldest first: who, when, why and what."""
+
 class WeightServiceServicer(metaclass=abc.ABCMeta):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of."""
+    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word."""
 
     @abc.abstractmethod
     def ListSampleWeights(
@@ -66,5 +126,45 @@ class WeightServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[kdaif_proto.v1.weights_pb2.BatchGetSampleWeightsResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.BatchGetSampleWeightsResponse]]:
         """The rows of up to 1,000 ids, in the order asked. An id that the job does not know is NOT_FOUND."""
+
+    @abc.abstractmethod
+    def StreamSampleWeights(
+        self,
+        request: kdaif_proto.v1.weights_pb2.StreamSampleWeightsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[kdaif_proto.v1.weights_pb2.StreamSampleWeightsResponse], collections.abc.AsyncIterator[kdaif_proto.v1.weights_pb2.StreamSampleWeightsResponse]]:
+        """A whole round as Arrow record batches, by id. Where a stream breaks off, the last resume token goes on behind it."""
+
+    @abc.abstractmethod
+    def GetWeightHistory(
+        self,
+        request: kdaif_proto.v1.weights_pb2.GetWeightHistoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.weights_pb2.GetWeightHistoryResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.GetWeightHistoryResponse]]:
+        """Some samples over all scored rounds."""
+
+    @abc.abstractmethod
+    def SummarizeWeights(
+        self,
+        request: kdaif_proto.v1.weights_pb2.SummarizeWeightsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.weights_pb2.SummarizeWeightsResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.SummarizeWeightsResponse]]:
+        """Histograms, quantiles and means by class and group."""
+
+    @abc.abstractmethod
+    def SetOverrides(
+        self,
+        request: kdaif_proto.v1.weights_pb2.SetOverridesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.weights_pb2.SetOverridesResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.SetOverridesResponse]]:
+        """Records what a person decided on single samples, for a re-run. The job itself does not change."""
+
+    @abc.abstractmethod
+    def ListOverrideRevisions(
+        self,
+        request: kdaif_proto.v1.weights_pb2.ListOverrideRevisionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.weights_pb2.ListOverrideRevisionsResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.ListOverrideRevisionsResponse]]:
+        """Every decision ever recorded for a job, oldest first: who, when, why and what."""
 
 def add_WeightServiceServicer_to_server(servicer: WeightServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

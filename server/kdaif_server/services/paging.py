@@ -19,9 +19,9 @@ def encode_token(cursor: str) -> str:
     return base64.urlsafe_b64encode(cursor.encode()).decode() if cursor else ""
 
 
-def decode_token(token: str) -> str:
+def decode_token(token: str, field: str = "page_token") -> str:
     """The cursor in a token. Raises InvalidInputError for anything that this server did not make."""
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError as error:
-        raise InvalidInputError.of("page_token", "is not a token of this server; start again without one") from error
+        raise InvalidInputError.of(field, "is not a token of this server; start again without one") from error

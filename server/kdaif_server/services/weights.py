@@ -1,47 +1,65 @@
-"""WeightService: the weight of each sample, and what it was made of."""
+"""WeightService: the weight of each sample, what it was made of, and a person's word on it."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 from kdaif_proto.v1 import weights_pb2 as pb
 from kdaif_proto.v1 import weights_pb2_grpc
 
-from kdaif.errors import InvalidInputError
-from kdaif_server import weights_query
+from kdaif.errors import FieldViolation, InvalidInputError
+from kdaif.records import Job
+from kdaif.records.overrides import Override, in_force
+from kdaif.store.overrides import append_overrides, read_overrides
+from kdaif_server import _convert_weights as convert
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.names import parse_name
 from kdaif_server.services.paging import decode_token, encode_token, page_size
+from kdaif_server.weights.engine import Engine
+from kdaif_server.weights.filters import parse_filter
+from kdaif_server.weights.pages import order_of, read_page
+from kdaif_server.weights.shard import Shard
+from kdaif_server.weights.streams import stream_batches
+from kdaif_server.weights.summary import summarize
 
 _MAX_IDS = 1000
+_MAX_HISTORIES = 100
+_MAX_OVERRIDES = 10_000
+_MAX_WEIGHT = 1e6
+_LONGEST_TEXT = 1_000
 
 
 class WeightService(weights_pb2_grpc.WeightServiceServicer):
     """Pages are columnar: a million rows cost a quarter of what a message per row does."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: Artifacts, engine: Engine) -> None:
         self._artifacts = artifacts
+        self._engine = engine
 
     async def ListSampleWeights(
         self, request: pb.ListSampleWeightsRequest, context: Any
     ) -> pb.ListSampleWeightsResponse:
-        """One page, ordered."""
-        job = await self._artifacts.succeeded_job(*parse_name(request.parent, "distillationJobs", "parent"))
+        """One page, ordered and filtered."""
+        job = await self._job(request.parent)
         limit = page_size(request.page_size, default=1000, most=10_000)
-        order = weights_query.order_of(request.order_by)
-        offset = _offset(decode_token(request.page_token), request)
+        order = order_of(request.order_by)
+        query = _digest(request.parent, request.round, request.order_by, request.filter)
+        offset = _position(request.page_token, query, "page_token")
 
         def read() -> pb.ListSampleWeightsResponse:
-            round_number, file = self._artifacts.weights_file(self._artifacts.manifest(job), request.round)
-            table = weights_query.page(file, order, offset=offset, limit=limit)
-            total = weights_query.row_count(file)
-            end = offset + table.num_rows
-            token = encode_token(f"{end}:{_query_of(request)}") if end < total else ""
+            round_number, shard = self._shard(job, request.round)
+            condition = parse_filter(request.filter, shard.schema)
+            page = read_page(self._engine, shard, condition, order, offset=offset, limit=limit)
+            end = offset + page.rows.num_rows
             return pb.ListSampleWeightsResponse(
-                weights=_columns(table, round_number), next_page_token=token, total_size=total
+                weights=convert.columns(page.rows, round_number),
+                next_page_token=encode_token(f"{end}:{query}") if end < page.total else "",
+                total_size=page.total,
             )
 
         return await asyncio.to_thread(read)
@@ -50,46 +68,125 @@ class WeightService(weights_pb2_grpc.WeightServiceServicer):
         self, request: pb.BatchGetSampleWeightsRequest, context: Any
     ) -> pb.BatchGetSampleWeightsResponse:
         """The rows of the ids asked for."""
-        job = await self._artifacts.succeeded_job(*parse_name(request.parent, "distillationJobs", "parent"))
-        if not 1 <= len(request.ids) <= _MAX_IDS:
-            raise InvalidInputError.of("ids", f"holds {len(request.ids)} ids; ask for 1 to {_MAX_IDS} at a time")
+        job = await self._job(request.parent)
+        _check_count(request.ids, _MAX_IDS)
 
         def read() -> pb.BatchGetSampleWeightsResponse:
-            round_number, file = self._artifacts.weights_file(self._artifacts.manifest(job), request.round)
-            table = weights_query.by_ids(file, list(request.ids))
-            return pb.BatchGetSampleWeightsResponse(weights=_columns(table, round_number))
+            round_number, shard = self._shard(job, request.round)
+            rows = shard.rows_of(list(request.ids))
+            return pb.BatchGetSampleWeightsResponse(weights=convert.columns(rows, round_number))
 
         return await asyncio.to_thread(read)
 
+    async def StreamSampleWeights(
+        self, request: pb.StreamSampleWeightsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamSampleWeightsResponse]:
+        """Record batches by id, each with the token that goes on behind it."""
+        job = await self._job(request.parent)
+        query = _digest(request.parent, request.round, request.filter)
+        start = _position(request.resume_token, query, "resume_token")
+        _, shard = await asyncio.to_thread(self._shard, job, request.round)
+        condition = parse_filter(request.filter, shard.schema)
+        batches = stream_batches(self._engine, shard, condition, start)
+        while (found := await asyncio.to_thread(next, batches, None)) is not None:
+            data, row = found
+            yield pb.StreamSampleWeightsResponse(arrow_ipc=data, resume_token=encode_token(f"{row}:{query}"))
 
-def _query_of(request: pb.ListSampleWeightsRequest) -> str:
-    return f"{request.parent}:{request.round}:{request.order_by}"
+    async def GetWeightHistory(self, request: pb.GetWeightHistoryRequest, context: Any) -> pb.GetWeightHistoryResponse:
+        """The rows of the ids, in every scored round."""
+        job = await self._job(request.parent)
+        _check_count(request.ids, _MAX_HISTORIES)
+
+        def read() -> pb.GetWeightHistoryResponse:
+            manifest = self._artifacts.manifest(job)
+            rounds = []
+            for number in sorted(shard.round for shard in manifest.weights) or [0]:
+                _, shard = self._artifacts.weights(manifest, number)
+                rounds.append(convert.columns(shard.rows_of(list(request.ids)), number))
+            return pb.GetWeightHistoryResponse(rounds=rounds)
+
+        return await asyncio.to_thread(read)
+
+    async def SummarizeWeights(self, request: pb.SummarizeWeightsRequest, context: Any) -> pb.SummarizeWeightsResponse:
+        """A round at a glance."""
+        job = await self._job(request.parent)
+
+        def read() -> pb.SummarizeWeightsResponse:
+            round_number, shard = self._shard(job, request.round)
+            found = summarize(self._engine, shard, parse_filter(request.filter, shard.schema))
+            return convert.summary(found, round_number)
+
+        return await asyncio.to_thread(read)
+
+    async def SetOverrides(self, request: pb.SetOverridesRequest, context: Any) -> pb.SetOverridesResponse:
+        """One revision more. The samples must be of the job, and new labels among its classes."""
+        job = await self._job(request.parent)
+        _check_texts({"author": request.author, "reason": request.reason})
+        overrides = convert.overrides_from(request.overrides)
+        _check_count(overrides, _MAX_OVERRIDES, "overrides")
+
+        def write() -> pb.SetOverridesResponse:
+            manifest = self._artifacts.manifest(job)
+            _check_decisions(overrides, manifest.class_names)
+            _, shard = self._artifacts.weights(manifest, 0)
+            shard.rows_of([override.id for override in overrides])
+            blobs, now_ms = self._artifacts.blobs, int(time.time() * 1000)
+            revision = append_overrides(
+                blobs, job.tenant, job.id, overrides, author=request.author, reason=request.reason, time_ms=now_ms
+            )
+            held = in_force(read_overrides(blobs, job.tenant, job.id))
+            return pb.SetOverridesResponse(revision=convert.revision(revision), overridden=len(held))
+
+        return await asyncio.to_thread(write)
+
+    async def ListOverrideRevisions(
+        self, request: pb.ListOverrideRevisionsRequest, context: Any
+    ) -> pb.ListOverrideRevisionsResponse:
+        """The whole record."""
+        job = await self._job(request.parent)
+        found = await asyncio.to_thread(read_overrides, self._artifacts.blobs, job.tenant, job.id)
+        return pb.ListOverrideRevisionsResponse(revisions=[convert.revision(each) for each in found])
+
+    async def _job(self, parent: str) -> Job:
+        return await self._artifacts.succeeded_job(*parse_name(parent, "distillationJobs", "parent"))
+
+    def _shard(self, job: Job, round_number: int) -> tuple[int, Shard]:
+        return self._artifacts.weights(self._artifacts.manifest(job), round_number)
 
 
-def _offset(cursor: str, request: pb.ListSampleWeightsRequest) -> int:
+def _digest(*query: str | int) -> str:
+    return hashlib.sha256("\n".join(str(part) for part in query).encode()).hexdigest()[:16]
+
+
+def _position(token: str, query: str, field: str) -> int:
+    cursor = decode_token(token, field)
     if not cursor:
         return 0
-    offset, _, query = cursor.partition(":")
-    if query != _query_of(request) or not offset.isdecimal():
-        raise InvalidInputError.of("page_token", "belongs to another query; send the same fields with every page")
-    return int(offset)
+    position, _, of_query = cursor.partition(":")
+    if of_query != query or not position.isdecimal():
+        raise InvalidInputError.of(field, "belongs to another query; send the same fields with every page")
+    return int(position)
 
 
-def _columns(table: pa.Table, round_number: int) -> pb.SampleWeights:
-    columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in ("id", "round")}
-    truth = columns.pop("truth")
-    overrides = columns.pop("weight_override", [])  # shards of old jobs have none
-    return pb.SampleWeights(
-        round=round_number,
-        ids=table.column("id").cast(pa.string()).to_pylist(),
-        truth=[name or "" for name in truth] if any(truth) else [],
-        weight_override=_or_nan(overrides),
-        **columns,
-    )
+def _check_count(given: Sequence[Any], most: int, field: str = "ids") -> None:
+    if not 1 <= len(given) <= most:
+        raise InvalidInputError.of(field, f"holds {len(given):,}; give 1 to {most:,} at a time")
 
 
-def _or_nan(overrides: list[float | None]) -> list[float]:
-    """NaN for none; nothing at all where no row of the page has one."""
-    if all(value is None for value in overrides):
-        return []
-    return [math.nan if value is None else value for value in overrides]
+def _check_texts(texts: dict[str, str]) -> None:
+    for field, text in texts.items():
+        if not 1 <= len(text.strip()) <= _LONGEST_TEXT:
+            raise InvalidInputError.of(field, f"has {len(text)} characters; write 1 to {_LONGEST_TEXT:,}")
+
+
+def _check_decisions(overrides: tuple[Override, ...], class_names: tuple[str, ...]) -> None:
+    found = []
+    for place, override in enumerate(overrides):
+        if override.weight is not None and not (math.isfinite(override.weight) and 0 <= override.weight <= _MAX_WEIGHT):
+            why = f"is {override.weight}; give a number from 0 to {_MAX_WEIGHT:,.0f}"
+            found.append(FieldViolation(f"overrides[{place}].pin", why))
+        if override.class_name is not None and override.class_name not in class_names:
+            why = f"is {override.class_name!r}, which is no class of this job; there are {', '.join(class_names[:20])}"
+            found.append(FieldViolation(f"overrides[{place}].relabel", why))
+    if found:
+        raise InvalidInputError("; ".join(f"{each.field} {each.description}" for each in found), tuple(found))

@@ -1,0 +1,101 @@
+"""Tables of weights for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import typer
+from rich.text import Text
+
+from kdaif_client._cli_tables import show_table, when
+from kdaif_client.weight_types import NameSummary, OverrideRevision, SampleWeight, WeightSummary
+
+
+def show_weights(weights: Iterable[SampleWeight]) -> None:
+    """One line for each sample."""
+    rows = []
+    for w in weights:
+        harm = w.val_loss_change_if_upweighted
+        rows.append(
+            (
+                w.id,
+                f"{w.weight:.4f}",
+                Text(f"{harm:+.3e}", "red" if harm > 0 else "green"),
+                f"{w.stderr:.1e}",
+                f"{w.pseudo_label} ({w.teacher_confidence:.0%})",
+                f"{w.student_label} ({w.student_confidence:.0%})",
+                w.truth or "",
+            )
+        )
+    show_table(("ID", ">WEIGHT", ">LOSS IF UP", ">STDERR", "TEACHER", "STUDENT", "TRUTH"), rows, empty="No weights.")
+
+
+def show_history(found: Mapping[str, Sequence[SampleWeight]]) -> None:
+    """One line for each sample and round."""
+    rows = [
+        (
+            w.id,
+            str(w.round),
+            f"{w.weight:.4f}",
+            _signed(w.val_loss_change_if_upweighted),
+            f"{w.z_influence:+.2f}",
+            f"{w.z_agreement:+.2f}",
+            f"{w.student_label} ({w.student_confidence:.0%})",
+        )
+        for rounds in found.values()
+        for w in rounds
+    ]
+    headers = ("ID", ">ROUND", ">WEIGHT", ">LOSS IF UP", ">Z INFLUENCE", ">Z AGREEMENT", "STUDENT")
+    show_table(headers, rows, empty="No weights.")
+
+
+def show_summary(found: WeightSummary) -> None:
+    """How weights are spread, then classes and groups, then where they come from."""
+    typer.echo(
+        f"round {found.round}: {found.rows:,} samples, worth {found.effective_sample_size:,.0f} equally weighted ones"
+        + ("" if found.reliability is None else f"; reliability of influence {found.reliability:.2f}")
+    )
+    rows = [
+        (each.column, f"{each.mean:.4g}", *(f"{value:.4g}" for value in each.quantiles))
+        for each in found.columns.values()
+    ]
+    headers = ("COLUMN", ">MEAN", ">MIN", ">1 %", ">5 %", ">25 %", ">50 %", ">75 %", ">95 %", ">99 %", ">MAX")
+    show_table(headers, rows, empty="No sample meets the filter.")
+    show_table(
+        ("COLUMN", "NAME", ">SAMPLES", ">MEAN WEIGHT", ">MEAN LOSS IF UP", ">UNDER 0.2"),
+        [_name(each) for each in (*found.classes, *found.groups)],
+        empty="",
+    )
+    if found.provenance is not None:
+        made = found.provenance
+        typer.echo(
+            f"by attempt {made.attempt} of job {made.job}: solver {made.solver}, damping {made.damping:.3g}, "
+            f"{made.blocks} blocks, seed {made.seed}, kdaif {made.version}"
+        )
+
+
+def show_overrides(revisions: Iterable[OverrideRevision]) -> None:
+    """One line for each decision."""
+    rows = []
+    for revision in revisions:
+        for each in revision.overrides:
+            value = each.class_name or ("" if each.weight is None else f"{each.weight:g}")
+            who, why = revision.author, revision.reason
+            rows.append((str(revision.revision), each.id, each.decision, value, who, when(revision.time), why))
+    headers = (">REVISION", "ID", "DECISION", "VALUE", "AUTHOR", "TIME", "REASON")
+    show_table(headers, rows, empty="Nobody overruled a sample of this job. `kdaif override` does.")
+
+
+def _name(found: NameSummary) -> tuple[str | Text, ...]:
+    return (
+        found.column or "pseudo_label",
+        found.name or "(none)",
+        f"{found.rows:,}",
+        f"{found.mean_weight:.3f}",
+        _signed(found.mean_val_loss_change_if_upweighted),
+        f"{found.low_weight_share:.1%}",
+    )
+
+
+def _signed(harm: float) -> Text:
+    return Text(f"{harm:+.3e}", "red" if harm > 0 else "green")

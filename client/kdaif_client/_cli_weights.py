@@ -1,0 +1,156 @@
+"""The verbs of the ``kdaif`` command that read weights and overrule them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kdaif_client import _cli_weight_tables as tables
+from kdaif_client._cli_session import DEFAULT_TARGET, AsJson, JobArgument, Target, Tenant, connection, note, print_json
+from kdaif_client.errors import InvalidArgument
+
+Filter = Annotated[
+    str, typer.Option("--filter", metavar="CONDITIONS", help="Such as 'group_sex = \"F\" AND weight < 0.2'.")
+]
+Round = Annotated[int | None, typer.Option("--round", min=1, help="Default the last.")]
+
+
+def weights_commands(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command(
+        epilog="Example, the ten most harmful: [bold]kdaif weights 01m886kexk140fydjmht61s2se --limit 10[/]   "
+        "and the ten that help most, with [bold]--order-by val_loss_change_if_upweighted[/]"
+    )(weights)
+    app.command(epilog="Example: [bold]kdaif history 01m886kexk140fydjmht61s2se row-17 row-18[/]")(history)
+    app.command(epilog="Example: [bold]kdaif summary 01m886kexk140fydjmht61s2se --filter 'weight < 0.2'[/]")(summary)
+    app.command(
+        epilog="Example: [bold]kdaif override 01m886kexk140fydjmht61s2se --ban row-17 --relabel row-18=cat --pin "
+        "row-19=2 --reason 'seen by hand'[/]"
+    )(override)
+    app.command(epilog="Example: [bold]kdaif overrides 01m886kexk140fydjmht61s2se[/]")(overrides)
+
+
+def weights(
+    job: JobArgument,
+    order_by: Annotated[
+        str,
+        typer.Option(help="id, weight, val_loss_change_if_upweighted, log_odds, ...; ' desc' turns it round."),
+    ] = "val_loss_change_if_upweighted desc",
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 20,
+    round_number: Round = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this sample; may be repeated.")] = None,
+    where: Filter = "",
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Show what each sample weighs and why; the most harmful first.
+
+    A positive loss change means that more weight on the sample would raise the validation loss: it harms.
+    """
+    with connection(target, tenant) as client:
+        most = None if ids else limit or None
+        found = client.get_job(job).weights(
+            order_by=order_by, limit=most, round=round_number, ids=ids or None, filter=where
+        )
+        if as_json:
+            for weight in found:
+                print_json(weight)
+        else:
+            tables.show_weights(found)
+
+
+def history(
+    job: JobArgument,
+    ids: Annotated[list[str], typer.Argument(metavar="SAMPLE...", help="Ids of samples.")],
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Show how the weights of samples moved over the rounds."""
+    with connection(target, tenant) as client:
+        found = client.get_job(job).weight_history(ids)
+        if as_json:
+            for rounds in found.values():
+                for weight in rounds:
+                    print_json(weight)
+        else:
+            tables.show_history(found)
+
+
+def summary(
+    job: JobArgument,
+    round_number: Round = None,
+    where: Filter = "",
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Show a round at a glance: how weights are spread, and what classes and groups weigh."""
+    with connection(target, tenant) as client:
+        found = client.get_job(job).summarize_weights(round=round_number, filter=where)
+        if as_json:
+            print_json(found)
+        else:
+            tables.show_summary(found)
+
+
+def override(
+    job: JobArgument,
+    reason: Annotated[str, typer.Option(help="Why; kept for good.")],
+    author: Annotated[str, typer.Option(envvar=["KDAIF_AUTHOR", "USER"], help="Who decides.")] = "",
+    ban: Annotated[list[str] | None, typer.Option(metavar="ID", help="This sample shall have no say.")] = None,
+    pin: Annotated[list[str] | None, typer.Option(metavar="ID=WEIGHT", help="It shall weigh exactly this.")] = None,
+    relabel: Annotated[list[str] | None, typer.Option(metavar="ID=CLASS", help="It is of this class.")] = None,
+    clear: Annotated[list[str] | None, typer.Option(metavar="ID", help="Forget former decisions on it.")] = None,
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Record decisions on single samples, for a re-run. Each option may be repeated. The job itself does not change."""
+    with connection(target, tenant) as client:
+        revision = client.get_job(job).override(
+            pin={sample: _number(weight) for sample, weight in _pairs("pin", pin)},
+            ban=ban or [],
+            relabel=dict(_pairs("relabel", relabel)),
+            clear=clear or [],
+            author=author,
+            reason=reason,
+        )
+        if as_json:
+            print_json(revision)
+        else:
+            count = len(revision.overrides)
+            note(f"Revision {revision.revision}: {count} decision{'s' if count != 1 else ''} by {revision.author}.")
+
+
+def overrides(
+    job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
+) -> None:
+    """Show every decision ever recorded on a job's samples: who, when, why and what."""
+    with connection(target, tenant) as client:
+        revisions = client.get_job(job).override_revisions()
+        if as_json:
+            for revision in revisions:
+                print_json(revision)
+        else:
+            tables.show_overrides(revisions)
+
+
+def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
+    found = []
+    for text in given or []:
+        # An id may hold "=", a weight or a class hardly.
+        sample, separator, value = text.rpartition("=")
+        if not separator or not sample:
+            raise InvalidArgument.of(option, f"is {text!r}; write ID=VALUE")
+        found.append((sample, value))
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgument.of("pin", f"has the weight {text!r}; write a number, such as row-17=0.5") from None

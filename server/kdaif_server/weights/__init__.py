@@ -1,0 +1,1 @@
+"""Weights shards, queried: filters, pages, look-ups, summaries, and what a person decided."""
