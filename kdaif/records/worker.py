@@ -31,9 +31,9 @@ class WorkerOffer:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that has announced itself. ``tenant`` and ``job_id`` are of the job at hand, empty when idle, and
-    ``note`` what an operator should know, such as that everything dies on it.
+    """A worker that has announced itself. ``tenant`` and ``job_id`` are of the job at hand, empty when idle.
 
+    ``note`` is what an operator should know, such as that everything dies on it.
     ``silent_at_ms`` is when its last beat counts no more, in Unix milliseconds by the clock of Redis; ``is_present``
     says whether that is still to come.
     """

@@ -49,7 +49,15 @@ T = TypeVar("T")
 _READY_S = 60.0
 _PROBE_S = 30.0
 _ARCHIVE_S = 60.0
-_MEMORY_LEFT_BYTES = 256 << 10
+_MEMORY_LEFT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Restart:
+    """In leases: from the expiry of a lease until the job is back in line, and from there until a worker is free."""
+
+    back_in_line: float
+    waited: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Outcome:
     not_restored: list[str]
     broken: list[str]
     restarts_in_leases: list[float]
-    restarts_under_faults: list[float]
+    restarts_under_faults: list[Restart]
     memory_before: int
     memory_after: int
     memory_emptied: int
@@ -153,6 +161,7 @@ class _Run:
         left_keys = self._left_keys()
         not_restored = self._not_restored(found)
         emptied = self._emptied(found)
+        left_keys += self._keys_of_jobs()
         world.stop()
         faults = violations(list(self._acknowledged.jobs.values()), found)
         histories = {history.job.id: history for history in found}
@@ -293,15 +302,19 @@ class _Run:
                 raise TimeoutError(what)
             time.sleep(_KEEP_EVERY_S)
 
-    def _restarts_of(self, deaths: Sequence[Held], histories: dict[str, JobHistory]) -> list[float]:
+    def _restarts_of(self, deaths: Sequence[Held], histories: dict[str, JobHistory]) -> list[Restart]:
         """The same under faults: of each killed supervisor's job, whatever else was broken meanwhile."""
         found = []
         for held in deaths:
             history = histories.get(held.job_id)
             events = history.events if history is not None else ()
+            back = next((e for e in events if e.kind == "requeued" and e.attempt == held.attempt), None)
             again = next((e for e in events if e.kind == "claimed" and e.attempt > held.attempt), None)
-            if again is not None:
-                found.append((again.time_ms - held.expires_ms) / 1000 / self._plan.lease_s)
+            if back is not None and again is not None:
+                lease_ms = 1000 * self._plan.lease_s
+                found.append(
+                    Restart((back.time_ms - held.expires_ms) / lease_ms, (again.time_ms - back.time_ms) / lease_ms)
+                )
         return found
 
     def _histories(self) -> list[JobHistory]:
@@ -352,6 +365,12 @@ class _Run:
             info = redis.info("memory")
         passing = ("used_memory_scripts", "mem_clients_normal", "mem_aof_buffer")
         return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in passing)
+
+    def _keys_of_jobs(self) -> list[str]:
+        """Once all jobs are deleted, only what belongs to a tenant or to the workers may be there."""
+        known = {keys.TENANTS, *(key(tenant) for key in (keys.order, keys.reaped) for tenant in TENANTS)}
+        with self._world.redis() as redis:
+            return [key for key in redis.scan_iter("*") if key not in known and ":{:workers}:" not in key]
 
     def _left_keys(self) -> list[str]:
         """Of ended jobs nothing may be in line, delayed, or under a lease."""

@@ -1,4 +1,4 @@
-"""A training child that does what its job's display name says, in place of training: real process, real pipe, no torch."""
+"""A training child that does what its job's display name says: a real process with a real pipe, and no training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -53,6 +54,13 @@ def main() -> None:
         for number in range(1, 1_000_000):
             tell(number, {"train_loss": 0.5})
             time.sleep(0.02)
+    elif doing == "fall-silent":
+        os.close(arguments.messages_fd)
+        time.sleep(60)
+    elif doing == "orphan":
+        # A helper that leaves the process group and holds on to stderr.
+        helper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        tell(helper.pid, {"train_loss": 0.5})
     elif doing == "review":
         emit(ReviewMessage("the weights look odd"))
         return

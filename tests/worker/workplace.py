@@ -7,18 +7,22 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from kdaif_worker.attempt import end_all
 from kdaif_worker.crash_loop import CrashLoop
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
 
 from kdaif.queue import JobQueue
 from kdaif.records import DistillationSpec, Job, JobEvent, JobState, PreflightReport
+
+T = TypeVar("T")
 
 CHILD = "tests.worker.stand_in_child"
 ROOT = Path(__file__).parents[2]
@@ -53,11 +57,23 @@ async def submit(queue: JobQueue, doing: str, **spec: Any) -> Job:
     return await queue.submit("acme", changed, PreflightReport(), request_id="", display_name=doing)
 
 
+async def answered(ask: Callable[[], Awaitable[T]], timeout_s: float = 15.0) -> T:
+    """The first true answer; fails the test when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := await ask()):
+        assert time.monotonic() < deadline, f"condition not met within {timeout_s} s"
+        await asyncio.sleep(0.02)
+    return answer
+
+
 async def until(queue: JobQueue, job: Job, *states: JobState, timeout_s: float = 15.0) -> Job:
-    async with asyncio.timeout(timeout_s):
-        while (now := await queue.get("acme", job.id)).state not in states:
-            await asyncio.sleep(0.02)
-    return now
+    async def reached() -> Job | None:
+        now = await queue.get("acme", job.id)
+        return now if now.state in states else None
+
+    found = await answered(reached, timeout_s)
+    assert found is not None
+    return found
 
 
 async def events(queue: JobQueue, job: Job, kind: str) -> list[JobEvent]:
@@ -66,18 +82,17 @@ async def events(queue: JobQueue, job: Job, kind: str) -> list[JobEvent]:
 
 async def child_pid(queue: JobQueue, job: Job) -> int:
     """Of the attempt that told of it last."""
-    async with asyncio.timeout(15.0):
-        while not (told := await events(queue, job, "progress")):
-            await asyncio.sleep(0.02)
+    told = await answered(lambda: events(queue, job, "progress"))
     progress = told[-1].progress
     assert progress is not None
     return int(progress.message)
 
 
 async def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.02)
+    async def is_met() -> bool:
+        return condition()
+
+    await answered(is_met, timeout_s)
 
 
 async def reaping(queue: JobQueue) -> None:
@@ -98,13 +113,11 @@ async def workplace(
     gpus: int = 0,
     **settings: Any,
 ) -> AsyncIterator[Workplace]:
-    """A supervisor in this process. ``through`` is the URL by which it reaches the queue, if another than the test's."""
-    given = {"worker_name": "w1", "data_dir": folder, "child_module": CHILD} | settings
+    """A supervisor in this process, which reaches the queue by ``through`` where that is given."""
+    given: dict[str, Any] = {"worker_name": "w1", "data_dir": folder, "child_module": CHILD} | settings
     queue = await JobQueue.connect(url, lease_ttl_s=lease_ttl_s, retry_delay_s=0.0)
     its_own = await JobQueue.connect(through or url, lease_ttl_s=lease_ttl_s, retry_delay_s=0.0)
-    supervisor = Supervisor(
-        its_own, WorkerSettings(lease_ttl_s=lease_ttl_s, **given), gpus=gpus, crash_loop=crash_loop
-    )
+    supervisor = Supervisor(its_own, WorkerSettings(lease_ttl_s=lease_ttl_s, **given), gpus=gpus, crash_loop=crash_loop)
     stopping = asyncio.Event()
     running = asyncio.create_task(supervisor.run(stopping))
     reaper = asyncio.create_task(reaping(queue))
@@ -113,15 +126,13 @@ async def workplace(
     finally:
         stopping.set()
         await asyncio.wait_for(running, 20)
-        reaper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reaper
+        await end_all({reaper})
         await queue.close()
         await its_own.close()
 
 
 @contextlib.contextmanager
-def worker_process(url: str, folder: Path, lease_ttl_s: float = 1.0) -> Any:
+def worker_process(url: str, folder: Path, lease_ttl_s: float = 1.0) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A supervisor in a process of its own, to be stopped and killed. Yields it and its log."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),

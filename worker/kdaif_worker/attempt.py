@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,9 +158,8 @@ class Attempt:
             await asyncio.sleep(max(0.0, min(pause_s, self._lease.remaining_s)))
             try:
                 # An answer after the end of the lease is worth nothing; after a sleep it is worth one try.
-                async with asyncio.timeout(max(self._lease.remaining_s, _OUTAGE_S)):
-                    if not await self._renew():
-                        return _cancelled()
+                if not await _within(max(self._lease.remaining_s, _OUTAGE_S), self._renew()):
+                    return _cancelled()
                 pause_s = ttl_s / 4
             except (UnavailableError, TimeoutError) as error:
                 _log.warning("lease not renewed", remaining_s=round(self._lease.remaining_s, 1), error=str(error))
@@ -221,6 +220,19 @@ async def end_all(tasks: set[asyncio.Task[Any]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+
+
+async def _within(seconds: float, asked: Coroutine[Any, Any, bool]) -> bool:
+    """The answer; TimeoutError where there is none in time, even of a library that will not be cancelled."""
+    task = asyncio.create_task(asked)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen, though nobody asks
+        task.cancel()
+    if not done:
+        raise TimeoutError(f"no answer within {seconds:.1f} s")
+    return task.result()
 
 
 async def _first_of(*waits: Awaitable[Any]) -> None:

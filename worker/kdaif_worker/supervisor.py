@@ -85,6 +85,11 @@ class Supervisor:
         except UnavailableError as error:
             self._set_ready(False, str(error))
             return None
+        except Exception as error:
+            # Such as a job's record that this version cannot read. It must not end the worker, nor spin it.
+            _log.error("a claim broke", exc_info=error)
+            self._set_ready(False, repr(error))
+            return None
         self._set_ready(True)
         return claim
 
@@ -97,7 +102,8 @@ class Supervisor:
                 if mode is WorkerMode.DRAINING and not self._drained.is_set():
                     _log.info("draining: this worker ends after the job at hand")
                     self._drained.set()
-            except UnavailableError as error:
+            except Exception as error:
+                # Whatever it is, a worker that is not heard of must say so itself, and try again.
                 self._set_ready(False, str(error))
             await asyncio.sleep(self._settings.lease_ttl_s / 4)
 
@@ -109,10 +115,10 @@ class Supervisor:
                 _log.info("ready")
         self.is_ready = is_ready
         if (file := self._settings.ready_file) is not None:
-            if is_ready and not file.exists():
-                file.touch()
-            elif not is_ready:
-                file.unlink(missing_ok=True)
+            try:
+                file.touch() if is_ready else file.unlink(missing_ok=True)
+            except OSError as failed:
+                _log.warning("ready file not kept", file=str(file), error=str(failed))
 
     def _pause_after_job_s(self) -> float:
         pause_s = self._crash_loop.pause_s()
@@ -137,7 +143,7 @@ class Supervisor:
         try:
             try:
                 outcome = await attempt.run(stopping)
-            except (KdaifError, asyncio.CancelledError):
+            except (FencedError, NotFoundError):
                 raise
             except Exception as error:
                 # Such as no process left to spawn. One job must not end the worker.
@@ -161,6 +167,8 @@ class Supervisor:
             log.warning("the job is gone: nothing of this attempt is published", error=str(error))
         except UnavailableError as error:
             log.error("lost the queue; the lease will run out", error=str(error))
+        except Exception as error:
+            log.error("the end of an attempt could not be told; the lease will run out", exc_info=error)
         finally:
             self._attempt, self._job = None, None
 
