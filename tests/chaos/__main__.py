@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.queue_rate import measure
 from benchmarks.record import write_results
+from tests.chaos.outcome import Outcome
 from tests.chaos.plan import Plan
 from tests.chaos.report import figures, findings, page, row, table
-from tests.chaos.run import Outcome, run
+from tests.chaos.run import run
 
 
 def main() -> None:

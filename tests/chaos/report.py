@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.chaos.invariants import Invariant
-from tests.chaos.run import Outcome, median
+from tests.chaos.outcome import Outcome, median
 
 
 def figures(outcome: Outcome) -> dict[str, float]:

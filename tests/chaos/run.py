@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import signal
-import statistics
 import tempfile
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +36,9 @@ from kdaif.records import (
 from tests.chaos.clients import Acknowledged, Users, seen_attempt
 from tests.chaos.faults import Injector
 from tests.chaos.history import JobHistory, missing_uploads, read_histories
-from tests.chaos.invariants import Invariant, Violation, violations
+from tests.chaos.invariants import violations
 from tests.chaos.log import FaultLog, Held
+from tests.chaos.outcome import Outcome, Restart
 from tests.chaos.plan import TENANTS, Fault, Plan, PlannedJob
 from tests.chaos.proxy import Network
 from tests.chaos.stand_in import Kind, kind_of
@@ -49,65 +49,6 @@ T = TypeVar("T")
 _READY_S = 60.0
 _PROBE_S = 30.0
 _ARCHIVE_S = 60.0
-_MEMORY_LEFT_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Restart:
-    """In leases: from the expiry of a lease until the job is back in line, and from there until a worker is free."""
-
-    back_in_line: float
-    waited: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run found. Times are in seconds, memory in bytes."""
-
-    plan: Plan
-    seconds: float
-    jobs: int
-    real_jobs: int
-    states: dict[str, int]
-    attempts: int
-    uploads: int
-    faults: dict[str, int]
-    missed_faults: int
-    answers_lost_of_queued_jobs: int
-    violations: list[Violation]
-    histories: dict[str, JobHistory]
-    missing_uploads: list[str]
-    left_processes: list[str]
-    left_keys: list[str]
-    not_restored: list[str]
-    broken: list[str]
-    restarts_in_leases: list[float]
-    restarts_under_faults: list[Restart]
-    memory_before: int
-    memory_after: int
-    memory_emptied: int
-    starts: dict[str, int]
-    disk: str
-
-    def count(self, invariant: Invariant) -> int:
-        return sum(violation.invariant is invariant for violation in self.violations)
-
-    @property
-    def passed(self) -> bool:
-        found = (
-            self.violations,
-            self.missing_uploads,
-            self.left_processes,
-            self.left_keys,
-            self.not_restored,
-            self.broken,
-        )
-        return not any(found) and self.memory_is_back and max(self.restarts_in_leases, default=0.0) <= 1.0
-
-    @property
-    def memory_is_back(self) -> bool:
-        """Whether the deleted jobs left nothing worth mentioning in Redis."""
-        return self.memory_emptied - self.memory_before <= _MEMORY_LEFT_BYTES
 
 
 def run(plan: Plan, tell: Callable[[str], None], *, logs: Path | None = None) -> Outcome:
@@ -326,19 +267,10 @@ class _Run:
                 await queue.close()
 
         found = asyncio.run(read())
-        return [self._as_seen(history) for history in found]
-
-    def _as_seen(self, history: JobHistory) -> JobHistory:
-        """With what a client gets of it from a server."""
-        job = history.job
-        proxy = self._world.client_proxies[0]
-        with tempfile.TemporaryDirectory() as folder, Client(f"127.0.0.1:{proxy.port}", job.tenant) as client:
-            try:
-                seen = seen_attempt(client, client.get_job(job.id), Path(folder))
-            except KdaifClientError as error:
-                faults = (*history.artifacts.faults, f"a client could not get it: {error}")
-                return replace(history, artifacts=replace(history.artifacts, faults=faults))
-        return replace(history, artifacts=replace(history.artifacts, seen_attempt=seen))
+        target = f"127.0.0.1:{self._world.client_proxies[0].port}"
+        with contextlib.ExitStack() as stack:
+            clients = {tenant: stack.enter_context(Client(target, tenant)) for tenant in TENANTS}
+            return [_as_seen(history, clients[history.job.tenant]) for history in found]
 
     def _warm_up(self) -> None:
         """One job of our own through the queue and out again: the first one makes Valkey start its Lua engine."""
@@ -424,13 +356,21 @@ class _Run:
         return self._memory()
 
 
+def _as_seen(history: JobHistory, client: Client) -> JobHistory:
+    """With what a client gets of it from a server."""
+    artifacts = history.artifacts
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            seen = seen_attempt(client, client.get_job(history.job.id), Path(folder))
+        except KdaifClientError as error:
+            faults = (*artifacts.faults, f"a client could not get it: {error}")
+            return replace(history, artifacts=replace(artifacts, faults=faults))
+    return replace(history, artifacts=replace(artifacts, seen_attempt=seen))
+
+
 async def _all_jobs(url: str) -> list[Job]:
     queue = await JobQueue.connect(url)
     try:
         return [history.job for history in await read_histories(queue, None, TENANTS)]
     finally:
         await queue.close()
-
-
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values) if values else 0.0
