@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,7 +75,7 @@ def _queries(job: Job, files: list[Path], rows: int, rounds: int, process: psuti
     generator = np.random.default_rng(0)
 
     def ids(count: int) -> list[int]:
-        return (generator.choice(rows, count, replace=False) * _STEP).tolist()
+        return [int(row) * _STEP for row in generator.choice(rows, count, replace=False)]
 
     def bound() -> float:
         return float(generator.uniform(0.1, 0.4))
@@ -125,7 +125,7 @@ def _duckdb_page(file: Path, bound: float, code: int) -> None:
         raise AssertionError(f"a page of {found.num_rows} rows")
 
 
-def _drain(batches: Iterator[pa.RecordBatch]) -> None:
+def _drain(batches: Iterable[pa.RecordBatch]) -> None:
     for batch in batches:
         batch.column("weight").to_numpy()
 

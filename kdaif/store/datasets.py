@@ -148,6 +148,7 @@ class DatasetStore:
             for chunk in source.chunks:
                 digest.update(chunk)
                 size += len(chunk)
+                self._spool.room.require(len(chunk), f"copy {uri} to look at it")
                 with translated(f"copy {uri} to look at it"):
                     file.write(chunk)
             with translated(f"copy {uri} to look at it"):

@@ -25,7 +25,7 @@ from kdaif_proto.v1 import (
 
 from kdaif import datasets
 from kdaif.model_files import inspect_onnx, inspect_transformer
-from kdaif.queue import JobQueue
+from kdaif.queue import JobQueue, without_password
 from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
@@ -92,7 +92,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
     )
     try:
         blobs = BlobStore.open(settings.blob_url)
-        await _warn(queue, blobs)
+        await _warn(settings, queue, blobs)
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
         async with Upkeep(settings, queue, blobs, dataset_store).running(stopping):
@@ -122,13 +122,17 @@ async def serve(settings: ServerSettings) -> None:
         _log.info("draining", drain_s=settings.drain_s)
 
 
-async def _warn(queue: JobQueue, blobs: BlobStore) -> None:
+async def _warn(settings: ServerSettings, queue: JobQueue, blobs: BlobStore) -> None:
     for fault in queue.durability.faults:
         _log.critical("ACKNOWLEDGED JOBS MAY BE LOST: the check of Redis was overridden", fault=fault)
     for doubt in queue.durability.doubts:
         _log.warning("Redis may lose jobs", doubt=doubt)
     if await is_index_lost(queue, blobs):
-        _log.critical("REDIS IS EMPTY, BUT THE STORE HOLDS JOBS: stop the servers and run 'kdaif-server rebuild-index'")
+        _log.critical(
+            "REDIS IS EMPTY, BUT THE STORE HOLDS JOBS: run 'kdaif-server rebuild-index' before anything is submitted",
+            redis_url=without_password(settings.redis_url),
+            store_url=settings.blob_url,
+        )
 
 
 def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:

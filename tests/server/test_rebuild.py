@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,13 +14,15 @@ from kdaif_proto.v1 import jobs_pb2
 from kdaif_server.cli import main
 from kdaif_server.rebuild import Rebuilt, rebuild_index
 from kdaif_server.settings import ServerSettings
+from kdaif_server.upkeep import Upkeep
 from redis import Redis
 
+from kdaif.datasets import inspect
 from kdaif.errors import FencedError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import JobResult, WorkerOffer
+from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
 from kdaif.records import JobState as QueueState
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, DatasetStore, layout
 from tests.client.conftest import make_bundle
 from tests.server.serving import serving, submit, succeed_next, weights, with_queue
 from tests.waiting import wait_for
@@ -181,3 +186,59 @@ def test_the_last_changes_are_archived_when_the_server_stops(valkey_url: str, tm
     with Redis.from_url(valkey_url) as redis:
         redis.flushall()
     assert rebuild(valkey_url, BlobStore.open(settings.blob_url)).restored.total() == 1
+
+
+def commands(name: str) -> str:
+    """A block of docs/operations.md that is marked as tested."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    return page.split(f"<!-- tested: {name} -->\n```sh\n")[1].partition("```")[0]
+
+
+def test_the_documented_backup_restores_into_another_store(valkey_url: str, tmp_path: Path) -> None:
+    settings = ServerSettings(port=0, redis_url=valkey_url, data_dir=tmp_path / "data", archive_every_s=0.02)
+    bundle = make_bundle("numeric", (4,), ["a", "b", "c", "d"]).files
+    places = {"STORE": tmp_path / "data" / "blobs", "BACKUP": tmp_path / "backup", "NEW_STORE": tmp_path / "new"}
+    places["BACKUP"].mkdir()
+    places["NEW_STORE"].mkdir()
+    environment = os.environ | {name: str(place) for name, place in places.items()}
+    with serving(settings) as target, Client(target) as client:
+        done, queued = submit(client, name="done"), submit(client, name="queued")
+        succeed_next(valkey_url, BlobStore.open(settings.blob_url), bundle, weights(5), tmp_path)
+        wait_for(lambda: saved(valkey_url))
+        (places["STORE"] / "tenants" / ".staged-half").write_bytes(b"half")
+        subprocess.run(["sh", "-e", "-c", commands("backup")], env=environment, check=True)
+        datasets = list(client.list_datasets())
+    shutil.rmtree(places["STORE"])
+    with Redis.from_url(valkey_url) as redis:
+        redis.flushall()
+    subprocess.run(["sh", "-e", "-c", commands("restore")], env=environment, check=True)
+    new = settings.model_copy(update={"store_url": f"file://{places['NEW_STORE']}"})
+    assert rebuild(valkey_url, BlobStore.open(new.blob_url)).lines()[:4] == [
+        "tenants: 1",
+        "jobs restored: 2 (1 QUEUED, 1 SUCCEEDED)",
+        "jobs that were there already: 0",
+        "jobs that could not be restored: 0",
+    ]
+    assert not list(places["NEW_STORE"].rglob(".staged-*"))
+    with serving(new) as target, Client(target) as client:
+        assert {job.name for job in client.list_jobs()} == {done.name, queued.name}
+        assert list(client.list_datasets()) == datasets
+        assert client.get_job(done.name).download_bundle(tmp_path / "student").is_dir()
+
+
+def test_a_record_that_was_written_while_its_job_was_deleted_goes_too(valkey_url: str, tmp_path: Path) -> None:
+    settings = ServerSettings(redis_url=valkey_url, data_dir=tmp_path)
+    blobs = BlobStore.open(settings.blob_url)
+
+    async def scenario(queue: JobQueue) -> None:
+        spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32)
+        job = await queue.submit("acme", spec, PreflightReport(), request_id="")
+        await queue.cancel("acme", job.id)
+        upkeep = Upkeep(settings, queue, blobs, DatasetStore(blobs, tmp_path / "spool", inspect))
+        [snapshot] = await queue.unsaved(10)
+        await queue.delete("acme", job.id)
+        await upkeep.archive()  # of another server: it erases what the job left
+        await upkeep.save(snapshot)  # of a server that was slow
+        assert list(blobs.entries(layout.job_folder("acme", job.id))) == []
+
+    with_queue(valkey_url, scenario)

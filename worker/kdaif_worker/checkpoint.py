@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from kdaif.errors import NotFoundError
 from kdaif.records import CanaryCheck, WeightsShard
 from kdaif.rounds import ArmState
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, attempts_with_blobs, layout
 
 ArmKey = tuple[str, int]
 _CANARY = TypeAdapter(CanaryCheck | None)
@@ -68,7 +68,7 @@ def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: 
     blobs.replace_bytes(layout.checkpoint(tenant, job_id, attempt, checkpoint.step), _encode(checkpoint))
     passed = [
         (step, former, path)
-        for former in range(1, attempt + 1)
+        for former in attempts_with_blobs(blobs, tenant, job_id, attempt)
         for step, path in _steps(blobs, tenant, job_id, former)
         if step <= checkpoint.step
     ]
@@ -85,7 +85,8 @@ def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> Che
     Raises:
         UnavailableError: the store does not answer.
     """
-    found = [(step, path) for former in range(attempt, 0, -1) for step, path in _steps(blobs, tenant, job_id, former)]
+    formers = attempts_with_blobs(blobs, tenant, job_id, attempt)
+    found = [(step, path) for former in formers for step, path in _steps(blobs, tenant, job_id, former)]
     for _, path in sorted(found, reverse=True):
         try:
             return _decode(blobs.get_bytes(path))

@@ -17,7 +17,7 @@ import structlog
 from kdaif.errors import FailureReason, FencedError, KdaifError, NotFoundError, UnavailableError
 from kdaif.queue import Claim, JobQueue
 from kdaif.records import Failure, Job, JobState, WorkerMode, WorkerOffer
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, delete_checkpoints
 from kdaif_worker.attempt import Attempt, GivenBack, end_all
 from kdaif_worker.crash_loop import CrashLoop
 from kdaif_worker.lease import now_s
@@ -176,9 +176,6 @@ class Supervisor:
 def _drop_checkpoints(blob_url: str, job: Job) -> None:
     """Nobody resumes a job that has its student. What stays behind on an error is waste, not harm."""
     try:
-        blobs = BlobStore.open(blob_url)
-        for attempt in range(1, job.attempt + 1):
-            for path in blobs.list(layout.checkpoints(job.tenant, job.id, attempt)):
-                blobs.delete(path)
+        delete_checkpoints(BlobStore.open(blob_url), job.tenant, job.id)
     except KdaifError as error:
         _log.warning("checkpoints left behind", job=job.id, error=str(error))
