@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from kdaif_worker.crash_loop import CrashLoop
 
 from kdaif.errors import FailureReason
 from kdaif.queue import JobQueue, connection, event_log
-from kdaif.records import JobResult, JobState, Scheduling, WorkerOffer
+from kdaif.records import Failure, JobResult, JobState, Scheduling, WorkerOffer
 from tests.waiting import wait_for
 from tests.worker.swallowing_proxy import SwallowingProxy
 from tests.worker.workplace import (
@@ -205,18 +206,21 @@ def test_a_child_has_no_secrets_to_leak_and_those_that_it_knows_are_blanked(
     monkeypatch.setenv("KDAIF_REDIS_URL", "redis://worker:hunter2hunter2@queue:6379/0")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
 
-    async def scenario() -> None:
+    async def scenario() -> Failure | None:
         async with workplace(valkey_url, tmp_path, lease_ttl_s=4.0) as place:
             job = await place.submit("leak wJalrXUtnFEMI", max_attempts=1)
-            failure = (await place.until(job, JobState.DEAD)).failure
-            assert failure is not None
-            assert "exit code 3" in failure.message
-            assert "'PATH'" in failure.log_tail
-            assert failure.log_tail.endswith("}; ***")
-            assert "KDAIF_" not in failure.log_tail
-            assert "AWS_" not in failure.log_tail  # the store is a local folder
+            return (await place.until(job, JobState.DEAD)).failure
 
-    asyncio.run(scenario())
+    failure = asyncio.run(scenario())
+    assert failure is not None
+    assert "exit code 3" in failure.message
+    assert "'PATH'" in failure.log_tail
+    assert failure.log_tail.endswith("}; ***")
+    assert "KDAIF_" not in failure.log_tail
+    assert "AWS_" not in failure.log_tail  # the store is a local folder
+    # What a killed child left in its temporary folder is gone with it.
+    (folder,) = re.findall(r"'TMPDIR': '([^']*kdaif-child-[^']*)'", failure.log_tail)
+    assert not Path(folder).exists()
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back_and_the_attempt_does_not_count(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 
 from kdaif.errors import FailureReason
@@ -41,17 +43,26 @@ class Child:
     @classmethod
     @contextlib.asynccontextmanager
     async def started(cls, assignment: Assignment, settings: WorkerSettings) -> AsyncIterator[Child]:
-        """Spawned, not forked; on leaving the whole process group is gone."""
+        """Spawned, not forked; on leaving the whole process group is gone, and so are its temporary files."""
+        with tempfile.TemporaryDirectory(prefix="kdaif-child-", ignore_cleanup_errors=True) as scratch:
+            environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
+            async with cls._spawned(settings.child_module, environment | {"TMPDIR": scratch}) as child:
+                await child._hand_over(assignment)
+                yield child
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def _spawned(cls, module: str, environment: dict[str, str]) -> AsyncIterator[Child]:
         read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", settings.child_module, "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
+                *("-m", module, "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(write_fd,),
-                env=child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env),
+                env=environment,
                 start_new_session=True,
             )
         except BaseException:
@@ -65,7 +76,6 @@ class Child:
         )
         child = cls(process, reader)
         try:
-            await child._hand_over(assignment)
             yield child
         finally:
             child.kill()
@@ -115,10 +125,8 @@ class Child:
             await asyncio.sleep(_MEMORY_CHECK_S)
             held = await asyncio.to_thread(held_bytes, self._process.pid, most_mib << 20)
             if held > most_mib << 20:
-                message = (
-                    f"The training process and its helpers held {held >> 20} MiB, and this worker's max_memory_mib is "
-                    f"{most_mib}. {_LESS_MEMORY}"
-                )
+                figures = f"held {math.ceil(held / 2**20)} MiB, and this worker's max_memory_mib is {most_mib}"
+                message = f"The training process and its helpers {figures}. {_LESS_MEMORY}"
                 return Failure(FailureReason.OUT_OF_MEMORY, message, retryable=False, log_tail=self.log_tail())
 
     def kill(self) -> None:
