@@ -156,6 +156,6 @@ def _unheld(events: Sequence[JobEvent]) -> list[JobEvent]:
             held = True
         elif event.kind in ("queued", "requeued", "finished"):
             held = False
-        elif event.kind in ("progress", "round", "canary", "cancelling") and not held:
+        elif event.kind in ("progress", "round", "canary", "warning", "review", "cancelling") and not held:
             found.append(event)
     return found
