@@ -113,7 +113,7 @@ class Plan:
             real_jobs=0,
             faults=30,
             chaos_s=18.0,
-            settle_s=45.0,
+            settle_s=100.0,
             lease_s=1.5,
             workers=2,
             submitters=2,

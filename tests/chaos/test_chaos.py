@@ -11,7 +11,7 @@ from tests.chaos.run import run
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_no_job_is_lost_or_doubled_and_nothing_stale_is_seen() -> None:
     outcome = run(Plan.cut(seed=1), _tell)
     _tell(table([row_of(outcome)]))
