@@ -29,6 +29,8 @@ class Scripts:
         self.reap = _job_script(redis, "reap")
         self.delete = _job_script(redis, "delete")
         self.restore = _job_script(redis, "restore")
+        self.touch = _register(redis, "clock", "touch")
+        self.retire = _register(redis, "clock", "retire")
         self.now = _register(redis, "clock", "now")
         self.saved = _register(redis, "saved")
         self.waiting = _register(redis, "clock", "waiting")

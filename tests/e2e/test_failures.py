@@ -56,6 +56,7 @@ def test_q5_a_job_past_its_deadline_failed_and_was_not_cancelled(client: Client)
     assert job.refresh().state is JobState.FAILED
 
 
+@pytest.mark.timeout(300)  # three children start, on a machine that may be busy
 def test_a_killed_child_ends_in_the_same_job_finishing_on_the_next_attempt(
     stack: Stack, client: Client, tmp_path: Path
 ) -> None:
