@@ -22,6 +22,7 @@ from kdaif_client.errors import KdaifClientError
 from kdaif_server.embedded.valkey import EmbeddedValkey
 from redis.exceptions import RedisError
 
+from kdaif.errors import FailedPreconditionError
 from kdaif.queue import JobQueue, keys
 from kdaif.records import (
     TERMINAL_STATES,
@@ -341,7 +342,8 @@ class _Run:
             queue = await JobQueue.connect(self._world.valkey.url)
             try:
                 for history in histories:
-                    await queue.delete(history.job.tenant, history.job.id)
+                    with contextlib.suppress(FailedPreconditionError):  # it never ended, which is told elsewhere
+                        await queue.delete(history.job.tenant, history.job.id)
             finally:
                 await queue.close()
 
