@@ -85,7 +85,10 @@ class RunningServer:
 async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServer]:
     """Connects, starts, and on leaving drains. Raises FailedPreconditionError when Redis could lose jobs."""
     queue = await JobQueue.connect(
-        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+        settings.redis_url,
+        lease_ttl_s=settings.lease_ttl_s,
+        require_durable=settings.require_durable_redis,
+        retry_delay_s=settings.retry_delay_s,
     )
     try:
         blobs = BlobStore.open(settings.blob_url)

@@ -26,6 +26,7 @@ class ServerSettings(BaseSettings):
     data_dir: Path = Path("~/.kdaif")
     store_url: str | None = None
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    retry_delay_s: float = Field(default=2.0, ge=0.0)
     require_durable_redis: bool = True
     tenant_quota_bytes: int | None = Field(default=None, ge=1)
     disk_reserve_bytes: int = Field(default=256 << 20, ge=0)

@@ -128,7 +128,10 @@ def listing(workers: Sequence[Worker]) -> str:
 
 async def _connected(settings: WorkerSettings) -> JobQueue:
     return await JobQueue.connect(
-        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+        settings.redis_url,
+        lease_ttl_s=settings.lease_ttl_s,
+        require_durable=settings.require_durable_redis,
+        retry_delay_s=settings.retry_delay_s,
     )
 
 

@@ -29,6 +29,8 @@ class WorkerSettings(BaseSettings):
     cache_dir: Path | None = None
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    retry_delay_s: float = Field(default=2.0, ge=0.0)
+    crash_pause_s: float = Field(default=5.0, ge=0.0)
     require_durable_redis: bool = True
     threads: int | None = Field(default=None, ge=1)
     allowed_roots: Annotated[AllowedRoots, NoDecode] = ()
