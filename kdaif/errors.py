@@ -5,6 +5,7 @@
     ├── NotFoundError            no such resource
     ├── AlreadyExistsError       the name or request id is taken by something else
     ├── FailedPreconditionError  right request, wrong state
+    ├── QuotaExceededError       it would be more than the tenant may use
     ├── DataCorruptedError       stored bytes do not match their hash or size
     ├── UnavailableError         Redis or the blob store does not answer; try again
     ├── FencedError              this attempt no longer owns the job
@@ -35,6 +36,7 @@ class FailureReason(StrEnum):
     CRASHED = "CRASHED"
     STORAGE = "STORAGE"
     INTERNAL = "INTERNAL"
+    REVIEW = "REVIEW"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ class FailedPreconditionError(KdaifError):
     """The request is right but the resource is in the wrong state for it."""
 
     reason = "FAILED_PRECONDITION"
+
+
+class QuotaExceededError(KdaifError):
+    """The request is right but would use more than the tenant may."""
+
+    reason = "QUOTA_EXCEEDED"
 
 
 class DataCorruptedError(KdaifError):

@@ -32,7 +32,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
-from kdaif_client.spec import Checks, Inputs, Spec, Splits, Training, Weighting
+from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
     ColumnTeacher,
     EnsembleTeacher,
@@ -116,6 +116,7 @@ __all__ = [
     "Provenance",
     "Resnet",
     "SampleWeight",
+    "Scheduling",
     "Spec",
     "Splits",
     "Student",

@@ -45,6 +45,18 @@ Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or
 MaxRuntime = Annotated[
     int | None, typer.Option("--max-runtime-s", help="Wall-clock limit of one attempt; default a day.")
 ]
+Priority = Annotated[
+    int | None, typer.Option("--priority", help="-100 to 100 among one's own jobs, higher first; default 0.")
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", help="GPUs that the worker must have; default 0.")]
+WorkerLabels = Annotated[
+    str | None,
+    typer.Option("--worker-labels", metavar="LABEL,LABEL", help="Labels that the worker must carry, all of them."),
+]
+Deadline = Annotated[
+    int | None,
+    typer.Option("--deadline-s", help="Seconds from now by which the job must be over, waits and all; default none."),
+]
 SpecFile = Annotated[
     Path | None, typer.Option("--spec", metavar="FILE", help="A whole spec as JSON; the other options go over it.")
 ]

@@ -12,7 +12,7 @@ from kdaif_client._cli_forms import architecture, noise, teacher_of
 from kdaif_client._client import Client
 from kdaif_client._convert_spec import spec_from_json
 from kdaif_client.errors import InvalidArgument, NotFound
-from kdaif_client.spec import Inputs, Spec, Training
+from kdaif_client.spec import Inputs, Scheduling, Spec, Training
 from kdaif_client.teachers import OnnxTeacher, TrainedTeacher, TransformerTeacher
 from kdaif_client.types import Dataset, DatasetState
 
@@ -28,6 +28,7 @@ class Given:
         spec: file with a whole spec, which everything else goes over.
         datasets: file, name or id by role.
         training: fields of ``Training``.
+        scheduling: fields of ``Scheduling``, but for the labels.
         others: fields of ``Spec`` itself.
     """
 
@@ -38,7 +39,9 @@ class Given:
     planted_noise: str | None = None
     categorical: str | None = None
     nullable: str | None = None
+    worker_labels: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    scheduling: Mapping[str, Any] = field(default_factory=dict)
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +56,8 @@ def given_of(options: Mapping[str, Any]) -> Given:
         categorical=options["categorical"],
         nullable=options["nullable"],
         training={name: options[name] for name in ("rounds", "seed", "seeds")},
+        worker_labels=options["worker_labels"],
+        scheduling={name: options[name] for name in ("priority", "gpus", "deadline_s")},
         others={name: options[name] for name in ("device", "max_runtime_s")},
     )
 
@@ -102,6 +107,11 @@ def overridden(spec: Spec, given: Given) -> Spec:
     numbers = {name: value for name, value in given.training.items() if value is not None}
     if numbers:
         changes["training"] = replace(spec.training or Training(), **numbers)
+    needs = {name: value for name, value in given.scheduling.items() if value is not None}
+    if given.worker_labels:
+        needs["worker_labels"] = tuple(given.worker_labels.split(","))
+    if needs:
+        changes["scheduling"] = replace(spec.scheduling or Scheduling(), **needs)
     return replace(spec, **changes)
 
 

@@ -29,6 +29,7 @@ _STATE_STYLES = {
     JobState.DEAD: "red",
     JobState.RUNNING: "cyan",
     JobState.CANCELLING: "yellow",
+    JobState.AWAITING_REVIEW: "yellow",
     JobState.CANCELLED: "yellow",
 }
 _SEVERITY_STYLES = {"ERROR": "red", "WARNING": "yellow"}
@@ -93,13 +94,23 @@ def show_job(job: JobInfo) -> None:
         if job.progress and not job.state.is_terminal
         else "",
         "failure": f"{job.failure.reason}: {job.failure.message}" if job.failure and not job.result else "",
+<<<<<<< HEAD
         "created": when(job.create_time),
+=======
+        "worker": job.worker if not job.state.is_terminal else "",
+        "created": _when(job.create_time),
+        "deadline": _when(job.deadline_time) if job.deadline_time and not job.state.is_terminal else "",
+>>>>>>> dq
         "expected": _cost(job.estimate) if job.estimate and not job.result else "",
         "took": f"{job.result.seconds:.0f} s" if job.result else "",
     }
     for key, value in facts.items():
         if value:
             console.print(Text(f"  {key:<9} {value}"))
+    if job.state is JobState.AWAITING_REVIEW:
+        console.print(Text(f"  Let it go on: kdaif resume {_id(job.name)}     End it: kdaif reject {_id(job.name)}"))
+    if job.failure and job.failure.log_tail and not job.result:
+        console.print(Text(f"  the log of attempt {job.failure.attempt} ended with\n{job.failure.log_tail}", "dim"))
     show_findings(job.preflight)
     if job.result is not None:
         show_result(job.result)

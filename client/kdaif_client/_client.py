@@ -25,7 +25,7 @@ from kdaif_client._rpc import Rpc
 from kdaif_client._tables import parquet_file
 from kdaif_client.architectures import Architecture
 from kdaif_client.errors import InvalidArgument, Unavailable
-from kdaif_client.spec import Checks, Inputs, Spec, Splits, Training, Weighting
+from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import Teacher
 from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
 
@@ -183,6 +183,7 @@ class Client:
         inputs: Inputs | None = ...,
         checks: Checks | None = ...,
         initial_weights: Dataset | str | None = ...,
+        scheduling: Scheduling | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[False] = ...,
         display_name: str = ...,
@@ -210,6 +211,7 @@ class Client:
         inputs: Inputs | None = ...,
         checks: Checks | None = ...,
         initial_weights: Dataset | str | None = ...,
+        scheduling: Scheduling | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[True],
         display_name: str = ...,
@@ -236,6 +238,7 @@ class Client:
         inputs: Inputs | None = None,
         checks: Checks | None = None,
         initial_weights: Dataset | str | None = None,
+        scheduling: Scheduling | None = None,
         request_id: str | None = None,
         validate_only: bool = False,
         display_name: str = "",
@@ -262,6 +265,7 @@ class Client:
             inputs: how the columns become the student's input.
             checks: what happens to rows that cannot be used.
             initial_weights: parameters that the student starts from.
+            scheduling: priority, what the worker must have, and by when the job must be over.
             request_id: the same id and arguments give the same job, however often they are sent. Made when left out.
             validate_only: queue nothing, return what preflight finds.
             display_name: what people call the job.
@@ -292,6 +296,7 @@ class Client:
             inputs=inputs,
             checks=checks,
             initial_weights=initial_weights,
+            scheduling=scheduling,
         )
         if validate_only:
             return self.validate(spec)

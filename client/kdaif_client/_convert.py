@@ -58,6 +58,8 @@ def job(message: jobs_pb2.DistillationJob) -> types.JobInfo:
         start_time=time_of(message, "start_time"),
         end_time=time_of(message, "end_time"),
         estimate=_estimate(message),
+        worker=message.worker,
+        deadline_time=_time(message, "deadline_time"),
     )
 
 
@@ -114,7 +116,7 @@ def _failure(message: jobs_pb2.DistillationJob | jobs_pb2.JobEvent) -> types.Fai
     if not message.HasField("failure"):
         return None
     f = message.failure
-    return types.Failure(enum_name(f, "reason"), f.message, f.retryable, f.attempt)
+    return types.Failure(enum_name(f, "reason"), f.message, f.retryable, f.attempt, f.log_tail)
 
 
 def _result(message: jobs_pb2.DistillationJob.Result) -> types.JobResult:

@@ -67,13 +67,33 @@ class Job:
         return self
 
     def cancel(self) -> Job:
-        """Asks for the end of the job. A queued job ends at once, a running one within seconds."""
+        """Asks for the end of the job. One that waits ends at once, a running one within seconds."""
         request = jobs_pb2.CancelDistillationJobRequest(name=self.name)
         self.info = _convert.job(self._rpc.call(self._rpc.jobs.CancelDistillationJob, request).job)
         return self
 
+    def resume(self) -> Job:
+        """Lets a job that awaits a review go on, from its last checkpoint and with fresh attempts."""
+        request = jobs_pb2.ResumeDistillationJobRequest(name=self.name)
+        self.info = _convert.job(self._rpc.call(self._rpc.jobs.ResumeDistillationJob, request).job)
+        return self
+
+    def reject(self, why: str = "") -> Job:
+        """Fails a job that awaits a review; ``why`` is kept as the message of its failure."""
+        request = jobs_pb2.RejectDistillationJobRequest(name=self.name, why=why)
+        self.info = _convert.job(self._rpc.call(self._rpc.jobs.RejectDistillationJob, request).job)
+        return self
+
+    def delete(self) -> None:
+        """Removes a job that has ended, with its events, weights and student.
+
+        Raises:
+            FailedPrecondition: the job has not ended; cancel it first.
+        """
+        self._rpc.call(self._rpc.jobs.DeleteDistillationJob, jobs_pb2.DeleteDistillationJobRequest(name=self.name))
+
     def retry(self) -> Job:
-        """Queues a failed, dead or cancelled job again. It goes on from its last checkpoint."""
+        """Queues a failed, dead or cancelled job again, from its last checkpoint; a deadline counts anew."""
         request = jobs_pb2.RetryDistillationJobRequest(name=self.name)
         self.info = _convert.job(self._rpc.call(self._rpc.jobs.RetryDistillationJob, request).job)
         return self
@@ -86,7 +106,7 @@ class Job:
         return self._events(after_sequence, None)
 
     def wait(self, progress: bool = False, timeout_s: float | None = None) -> Job:
-        """Blocks until the job has succeeded.
+        """Blocks until the job has succeeded; while it awaits a review, too.
 
         Args:
             progress: show a bar on the terminal's error stream.

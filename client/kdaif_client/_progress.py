@@ -41,6 +41,8 @@ def job_bar(title: str, *, shown: bool) -> Iterator[Callable[[JobEvent], None]]:
                 bar.update(task, completed=event.progress.fraction, description=f"{title}  {told}")
             else:
                 bar.update(task, description=f"{title}  {event.kind}")
+            if event.kind == "review":
+                bar.update(task, description=f"{title}  awaits a review: kdaif resume, or kdaif reject")
             if event.state.is_terminal:
                 bar.update(task, description=f"{title}  {event.state}")
                 if event.state == "SUCCEEDED":

@@ -25,8 +25,8 @@ _RECEIVE_LIMIT_BYTES = 16 * 1024 * 1024
 _KEEPALIVE_MS = 30_000
 _KEEPALIVE_ANSWER_MS = 10_000
 
-# Calls that may be sent twice without harm. Left out: Retry and Delete, whose second answer differs from the first, and
-# the streams, which go on from an offset or a sequence number instead of starting again.
+# Calls that may be sent twice without harm. Left out: Retry, Resume, Reject and Delete, whose second answer differs
+# from the first, and the streams, which go on from an offset or a sequence number instead of starting again.
 _IDEMPOTENT = {
     "kdaif.v1.DatasetService": ("CreateDataset", "QueryWriteStatus", "GetDataset", "ListDatasets"),
     "kdaif.v1.DistillationJobService": (

@@ -13,6 +13,7 @@ from typing import Annotated
 import pyarrow.parquet as pq
 import typer
 
+from kdaif_client import _cli_actions as actions
 from kdaif_client import _cli_options as options
 from kdaif_client import _cli_tables as tables
 from kdaif_client._cli_session import (
@@ -133,6 +134,10 @@ def submit(
     seeds: options.Seeds = None,
     device: options.Device = None,
     max_runtime_s: options.MaxRuntime = None,
+    priority: options.Priority = None,
+    gpus: options.Gpus = None,
+    worker_labels: options.WorkerLabels = None,
+    deadline_s: options.Deadline = None,
     spec: options.SpecFile = None,
     name: Annotated[str, typer.Option(help="What people call the job.")] = "",
     request_id: Annotated[
@@ -188,6 +193,10 @@ def check(
     seeds: options.Seeds = None,
     device: options.Device = None,
     max_runtime_s: options.MaxRuntime = None,
+    priority: options.Priority = None,
+    gpus: options.Gpus = None,
+    worker_labels: options.WorkerLabels = None,
+    deadline_s: options.Deadline = None,
     spec: options.SpecFile = None,
     rejected: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows that are left out, and why, as Parquet.")
@@ -273,24 +282,8 @@ def jobs(
             tables.show_jobs(found)
 
 
-@app.command(epilog="Example: [bold]kdaif cancel 01m886kexk140fydjmht61s2se[/]")
-def cancel(
-    job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
-) -> None:
-    """End a job. A queued one ends at once, a running one within seconds."""
-    with connection(target, tenant) as client:
-        handle = client.get_job(job).cancel()
-        print_json(handle.info) if as_json else typer.echo(f"{handle.name} {handle.state}")
-
-
-@app.command(epilog="Example: [bold]kdaif retry 01m886kexk140fydjmht61s2se[/]")
-def retry(
-    job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
-) -> None:
-    """Queue a failed, dead or cancelled job again. It goes on from its last checkpoint."""
-    with connection(target, tenant) as client:
-        handle = client.get_job(job).retry()
-        print_json(handle.info) if as_json else typer.echo(f"{handle.name} {handle.state}")
+for _action in (actions.cancel, actions.retry, actions.resume, actions.reject, actions.delete):
+    app.command(epilog=f"Example: [bold]kdaif {_action.__name__} 01m886kexk140fydjmht61s2se[/]")(_action)
 
 
 @app.command(epilog="Example: [bold]kdaif up --port 50051 --data-dir ~/.kdaif[/]")

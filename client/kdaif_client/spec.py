@@ -12,7 +12,7 @@ from kdaif_client.teachers import Teacher
 if TYPE_CHECKING:
     from kdaif_client.types import Dataset
 
-__all__ = ["Checks", "Inputs", "Spec", "Splits", "Training", "Weighting"]
+__all__ = ["Checks", "Inputs", "Scheduling", "Spec", "Splits", "Training", "Weighting"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,24 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Scheduling:
+    """Who may run the job, how soon, and until when.
+
+    Attributes:
+        priority: -100 to 100; among the jobs of one tenant, higher ones start first. Default 0.
+        gpus: that the worker must have. Default 0.
+        worker_labels: that the worker must carry, all of them.
+        deadline_s: seconds from the submission, or a retry, by which the job must be over, whatever it waits for; else
+            it fails with ``DEADLINE``. Default: none.
+    """
+
+    priority: int | None = None
+    gpus: int | None = None
+    worker_labels: Sequence[str] | None = None
+    deadline_s: int | None = None
+
+
+@dataclass(frozen=True)
 class Spec:
     """A whole job as it is submitted; the arguments of ``Client.submit`` under the same names."""
 
@@ -176,3 +194,4 @@ class Spec:
     inputs: Inputs | None = None
     checks: Checks | None = None
     initial_weights: Dataset | str | None = None
+    scheduling: Scheduling | None = None

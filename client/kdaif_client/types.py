@@ -51,12 +51,13 @@ class DatasetKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """The life of a job: QUEUED, RUNNING (CANCELLING), then one of the four terminal states."""
+    """The life of a job: QUEUED, RUNNING (CANCELLING, AWAITING_REVIEW), then one of the four terminal states."""
 
     UNSPECIFIED = "UNSPECIFIED"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     CANCELLING = "CANCELLING"
+    AWAITING_REVIEW = "AWAITING_REVIEW"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -114,12 +115,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt ended without a student; ``reason`` is for programs, for example ``"OUT_OF_MEMORY"``."""
+    """Why an attempt ended without a student, or awaits a review.
+
+    ``reason`` is for programs, for example ``"OUT_OF_MEMORY"``; ``log_tail`` is the end of the attempt's log.
+    """
 
     reason: str
     message: str
     retryable: bool
     attempt: int
+    log_tail: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,10 @@ class Preflight:
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job as the server told it at one moment. ``name`` is ``tenants/{tenant}/distillationJobs/{id}``."""
+    """A job as the server told it at one moment. ``name`` is ``tenants/{tenant}/distillationJobs/{id}``.
+
+    ``worker`` is the one that claimed it last; by ``deadline_time`` it must be over.
+    """
 
     name: str
     display_name: str
@@ -218,6 +226,8 @@ class JobInfo:
     start_time: datetime | None
     end_time: datetime | None
     estimate: Estimate | None = None
+    worker: str = ""
+    deadline_time: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,12 @@ from kdaif.records import Job
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job until the lease runs out. ``token`` is the attempt, and fences off older ones."""
+    """The right to work on a job until the lease runs out. ``token`` is the attempt, and fences off older ones.
+
+    ``deadline_in_s`` is what the job had left when it was claimed, by the clock of Redis: a worker's may differ.
+    """
 
     job: Job
     token: int
     lease_expires_ms: int
+    deadline_in_s: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from kdaif.records import (
     Job,
     JobEvent,
     JobResult,
+    JobSnapshot,
     JobState,
     PreflightReport,
     Progress,
@@ -28,10 +30,19 @@ _FAILURE = TypeAdapter(Failure)
 _RESULT = TypeAdapter(JobResult)
 _METRICS = TypeAdapter(dict[str, float])
 
+# Characters of a log's end that are kept: some hundred lines, and not so many that a crash loop would fill the memory.
+_LOG_TAIL = 8192
+_LEAST_URGENT = 100
+
 
 def encode(value: object) -> str:
     """JSON of a record. NaN and infinity stay numbers: a figure that is not finite must not make a job unreadable."""
     return to_json(value, inf_nan_mode="constants").decode()
+
+
+def encode_failure(failure: Failure) -> str:
+    """JSON of a failure with the last characters of its log."""
+    return encode(dataclasses.replace(failure, log_tail=failure.log_tail[-_LOG_TAIL:]))
 
 
 def body_digest(spec: DistillationSpec, display_name: str) -> str:
@@ -57,7 +68,61 @@ def job_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
         started_at_ms=int(fields["started_at_ms"]) if "started_at_ms" in fields else None,
         ended_at_ms=int(fields["ended_at_ms"]) if "ended_at_ms" in fields else None,
         estimate=_optional(_ESTIMATE, fields.get("estimate")),  # jobs of old have none
+        worker=fields.get("worker", ""),
+        deadline_at_ms=int(fields["deadline_at_ms"]) if "deadline_at_ms" in fields else None,
     )
+
+
+def snapshot_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> JobSnapshot:
+    """What the archive keeps of a hash."""
+    return JobSnapshot(
+        job=job_from(tenant, job_id, fields),
+        version=int(fields["version"]),
+        request_id=fields["request_id"],
+        body_digest=fields["body"],
+        event_count=int(fields["event_count"]),
+    )
+
+
+def submitted_fields(
+    spec: DistillationSpec,
+    preflight: PreflightReport,
+    display_name: str,
+    request_id: str,
+    estimate: Estimate | None,
+) -> dict[str, str]:
+    """The fields of a job's hash that stay as they were submitted."""
+    scheduling = spec.scheduling
+    fields = {
+        "spec": encode(spec),
+        "preflight": encode(preflight),
+        "display_name": display_name,
+        "request_id": request_id,
+        "max_attempts": str(spec.max_attempts),
+        "needs": f"{scheduling.gpus};{','.join(sorted(scheduling.worker_labels))}",
+        # Sorts as text, the most urgent first.
+        "rank": f"{_LEAST_URGENT - scheduling.priority:03d}",
+        "deadline_ms": str((scheduling.deadline_s or 0) * 1000),
+    }
+    return fields if estimate is None else fields | {"estimate": encode(estimate)}
+
+
+def restored_fields(snapshot: JobSnapshot) -> dict[str, str]:
+    """The fields of a job's hash that come back from the archive as they were."""
+    job = snapshot.job
+    fields = submitted_fields(job.spec, job.preflight, job.display_name, snapshot.request_id, job.estimate)
+    fields |= {"created_at_ms": str(job.created_at_ms), "event_count": str(snapshot.event_count)}
+    if job.started_at_ms is not None:
+        fields["started_at_ms"] = str(job.started_at_ms)
+    if job.worker:
+        fields["worker"] = job.worker
+    kept = {"progress": job.progress, "failure": job.failure, "result": job.result}
+    return fields | {name: encode(value) for name, value in kept.items() if value is not None}
+
+
+def flat(fields: Mapping[str, str]) -> list[str]:
+    """``[key, value, key, value]``, as a script takes a hash."""
+    return [text for pair in fields.items() for text in pair]
 
 
 def pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,15 +90,50 @@ def _unavailable(url: str, action: str, error: Exception) -> UnavailableError:
     )
 
 
-async def check_durable(redis: Redis, url: str) -> None:
-    """FailedPreconditionError, naming the setting and the fix, when the server might lose acknowledged jobs."""
+async def now_ms(redis: Redis, key: str) -> int:
+    """Unix milliseconds by the clock of the server that keeps ``key``."""
+    seconds, micros = await redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+@dataclass(frozen=True)
+class Durability:
+    """What a server's settings mean for jobs.
+
+    Attributes:
+        faults: settings by which it may lose acknowledged jobs, each with the fix.
+        doubts: what could not be found out.
+    """
+
+    faults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    def require(self, url: str) -> None:
+        """Raises FailedPreconditionError where there are faults."""
+        if self.faults:
+            raise FailedPreconditionError(
+                f"Redis at {without_password(url)} cannot keep jobs: {'; '.join(self.faults)}. To run with it all "
+                "the same: --accept-redis-that-may-lose-jobs, or KDAIF_REQUIRE_DURABLE_REDIS=false."
+            )
+
+
+async def durability(redis: Redis, url: str) -> Durability:
+    """Whether the server keeps what it acknowledges: through a restart, a full memory, and the loss of its host."""
     with translated(url, "check that it is durable"):
         persistence: dict[str, Any] = await redis.info("persistence")
         memory: dict[str, Any] = await redis.info("memory")
-    faults = []
+        fsync = await _appendfsync(redis)
+    faults, doubts = [], []
     if not int(persistence.get("aof_enabled", 0)):
         faults.append(
             "appendonly is off, so a restart loses jobs: start the server with '--appendonly yes --appendfsync always'"
+        )
+    elif fsync is None:
+        doubts.append("appendfsync cannot be read, since CONFIG GET is refused: make sure that it is 'always'")
+    elif fsync != "always":
+        faults.append(
+            f"appendfsync is {fsync}, so the loss of the host loses the last jobs that were acknowledged: "
+            "start the server with '--appendfsync always'"
         )
     policy = memory.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
@@ -105,5 +141,15 @@ async def check_durable(redis: Redis, url: str) -> None:
             f"maxmemory-policy is {policy}, so a full memory silently drops jobs: "
             "start the server with '--maxmemory-policy noeviction'"
         )
-    if faults:
-        raise FailedPreconditionError(f"Redis at {without_password(url)} cannot keep jobs: {'; '.join(faults)}.")
+    return Durability(tuple(faults), tuple(doubts))
+
+
+async def _appendfsync(redis: Redis) -> str | None:
+    try:
+        found: Any = await redis.config_get("appendfsync")
+    except ResponseError as error:
+        # A managed server, or a user without the right; anything else is an outage.
+        if str(error).startswith(_AWAY_PREFIXES):
+            raise
+        return None
+    return str(found["appendfsync"]) if "appendfsync" in found else None

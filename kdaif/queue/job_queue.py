@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
-from kdaif.errors import (
-    AlreadyExistsError,
-    FailedPreconditionError,
-    FailureReason,
-    FencedError,
-    InvalidInputError,
-    NotFoundError,
-)
-from kdaif.queue import codec, connection, keys
+from kdaif.errors import FailureReason, InvalidInputError
+from kdaif.queue import codec, connection, keys, refusals
+from kdaif.queue.archive import ArchiveIndex
 from kdaif.queue.claim import Claim
 from kdaif.queue.event_log import EventLog
 from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_id
 from kdaif.queue.listing import read_page
+from kdaif.queue.registry import WorkerRegistry
 from kdaif.queue.scripts import Scripts
+from kdaif.queue.turns import Turns
 from kdaif.records import (
     DistillationSpec,
     Estimate,
@@ -33,20 +28,29 @@ from kdaif.records import (
     Job,
     JobEvent,
     JobResult,
+    JobSnapshot,
     JobState,
     PreflightReport,
     Progress,
+    Worker,
+    WorkerMode,
+    WorkerOffer,
 )
 
 # Candidates for one claim: enough that workers who are too late for the first find another without asking again.
 _CANDIDATES = 16
+# Combinations of GPUs and labels that may stand in a tenant's line at once: a claim looks at each.
+_MOST_NEEDS = 256
 # Written by transitions alone; a worker that published one of these would mislead every watcher.
-_RESERVED_KINDS = frozenset({"queued", "claimed", "requeued", "cancelling", "finished"})
+_RESERVED_KINDS = frozenset({"queued", "claimed", "requeued", "cancelling", "review", "restored", "finished"})
 
 # Named here because ``JobQueue.list`` hides the type inside the class.
 _Texts: TypeAlias = list[str]
 _Jobs: TypeAlias = list[Job]
 _Events: TypeAlias = list[JobEvent]
+_Workers: TypeAlias = list[Worker]
+_Snapshots: TypeAlias = list[JobSnapshot]
+_JobNames: TypeAlias = list[tuple[str, str]]
 _Answer: TypeAlias = list[Any]
 
 
@@ -57,18 +61,30 @@ class JobQueue:
     that cannot be part of a key are an InvalidInputError.
     """
 
-    def __init__(self, url: str, redis: Redis, *, lease_ttl_s: float, retry_delay_s: float) -> None:
+    def __init__(
+        self, url: str, redis: Redis, *, lease_ttl_s: float, retry_delay_s: float, chance: Callable[[], float]
+    ) -> None:
         self._url = url
         self._redis = redis
         self._scripts = Scripts(redis)
         self._events = EventLog(url, redis)
+        self._registry = WorkerRegistry(url, redis, self._scripts)
+        self._archive = ArchiveIndex(url, redis, self._scripts)
+        self._turns = Turns()
         self._lease_ms = max(1, round(lease_ttl_s * 1000))
         self._retry_delay_ms = max(0, round(retry_delay_s * 1000))
-        self._served: str | None = None
+        self._chance = chance
+        self.durability = connection.Durability()
 
     @classmethod
     async def connect(
-        cls, url: str, *, lease_ttl_s: float = 60.0, require_durable: bool = True, retry_delay_s: float = 2.0
+        cls,
+        url: str,
+        *,
+        lease_ttl_s: float = 60.0,
+        require_durable: bool = True,
+        retry_delay_s: float = 2.0,
+        chance: Callable[[], float] = random.random,
     ) -> JobQueue:
         """Connects and checks the server.
 
@@ -76,20 +92,23 @@ class JobQueue:
             url: ``redis://``, ``rediss://`` or ``unix://``.
             lease_ttl_s: seconds until a job whose worker is silent is given to another. Renew at a quarter of it.
             require_durable: refuse a server that may lose what it acknowledged.
-            retry_delay_s: seconds before a second attempt; doubles with each further one, up to 60.
+            retry_delay_s: most seconds before a second attempt; doubles with each further one, up to 60.
+            chance: 0 to 1, drawn for each delay, which lies between half of it and all of it.
 
         Raises:
-            FailedPreconditionError: AOF is off, or the server may evict keys. The message names the setting.
+            FailedPreconditionError: AOF is off or not fsynced at once, or the server may evict keys. The message names
+                the setting.
         """
         connection.check_url(url)
         if not (lease_ttl_s > 0 and math.isfinite(lease_ttl_s)):
             raise InvalidInputError.of("lease_ttl_s", f"is {lease_ttl_s}; it must be a positive number of seconds")
         redis = connection.open_redis(url)
-        queue = cls(url, redis, lease_ttl_s=lease_ttl_s, retry_delay_s=retry_delay_s)
+        queue = cls(url, redis, lease_ttl_s=lease_ttl_s, retry_delay_s=retry_delay_s, chance=chance)
         try:
             await queue.ping()
+            queue.durability = await connection.durability(redis, url)
             if require_durable:
-                await connection.check_durable(redis, url)
+                queue.durability.require(url)
         except BaseException:
             await queue.close()
             raise
@@ -116,7 +135,7 @@ class JobQueue:
         if job_id is None:
             return None
         if body != codec.body_digest(spec, display_name):
-            raise _taken(tenant, request_id, str(job_id))
+            raise refusals.taken(tenant, request_id, str(job_id))
         return await self.get(tenant, str(job_id))
 
     async def submit(
@@ -141,28 +160,25 @@ class JobQueue:
 
         Raises:
             AlreadyExistsError: the request id was used for another spec or display name.
+            FailedPreconditionError: too many different combinations of GPUs and labels stand in the tenant's line.
         """
         check_tenant(tenant)
         request_id = request_id or uuid.uuid4().hex
         check_request_id(request_id)
-        fields = {
-            "spec": codec.encode(spec),
-            "preflight": codec.encode(preflight),
-            "display_name": display_name,
-            "max_attempts": str(spec.max_attempts),
-        } | ({} if estimate is None else {"estimate": codec.encode(estimate)})
-        flat = [text for pair in fields.items() for text in pair]
+        fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
+        digest = codec.body_digest(spec, display_name)
         with connection.translated(self._url, "submit a job"):
-            seconds, micros = await self._redis.time()
-            job_id = new_job_id(seconds * 1000 + micros // 1000)
+            job_id = new_job_id(await connection.now_ms(self._redis, keys.jobs(tenant)))
             # Before the job: a job of an unknown tenant would never be claimed. A tenant without jobs does no harm.
             await self._redis.sadd(keys.TENANTS, tenant)
             answer = await self._scripts.submit(
                 [*keys.of_job(tenant, job_id), keys.jobs(tenant), keys.request(tenant, request_id)],
-                [job_id, _new_call(), codec.body_digest(spec, display_name), *flat],
+                [job_id, _new_call(), digest, str(_MOST_NEEDS), *codec.flat(fields)],
             )
         if answer[0] == "TAKEN":
-            raise _taken(tenant, request_id, answer[1])
+            raise refusals.taken(tenant, request_id, answer[1])
+        if answer[0] == "TOO_DIFFERENT":
+            raise refusals.too_different(tenant, _MOST_NEEDS)
         if answer[0] == "KNOWN":
             return await self.get(tenant, answer[1])
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
@@ -173,7 +189,7 @@ class JobQueue:
         with connection.translated(self._url, f"read job {job_id}"):
             fields: Any = await self._redis.hgetall(keys.job(tenant, job_id))
         if not fields:
-            raise _not_found(tenant, job_id)
+            raise refusals.not_found(tenant, job_id)
         return codec.job_from(tenant, job_id, fields)
 
     async def list(
@@ -193,21 +209,20 @@ class JobQueue:
         return await read_page(self._redis, self._url, tenant, limit, cursor, states)
 
     async def cancel(self, tenant: str, job_id: str) -> Job:
-        """A queued job is CANCELLED at once; a running one CANCELLING until its worker or its lease ends.
+        """A job that waits is CANCELLED at once; a running one CANCELLING until its worker or its lease ends.
 
         Raises:
             FailedPreconditionError: the job SUCCEEDED, FAILED or is DEAD.
             NotFoundError: no such job.
         """
-        answer = await self._run(self._scripts.cancel, "cancel", tenant, job_id, _cancelled("before it started"))
+        answer = await self._run(self._scripts.cancel, "cancel", tenant, job_id, _cancelled("while it waited"))
         if answer[0] == "WRONG_STATE":
-            raise FailedPreconditionError(
-                f"job {job_id} of tenant {tenant!r} is {answer[1]}; only a QUEUED or RUNNING job can be cancelled"
-            )
+            wanted = "QUEUED, RUNNING or AWAITING_REVIEW"
+            raise refusals.wrong_state(tenant, job_id, answer[1], "cancelled", wanted)
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
 
     async def retry(self, tenant: str, job_id: str) -> Job:
-        """Queues a FAILED, DEAD or CANCELLED job again, at the end of the line and with all its attempts.
+        """Queues a FAILED, DEAD or CANCELLED job again, at the end of the line and with all its attempts and time.
 
         ``attempt`` goes on counting, for it is the fencing token. ``failure`` stays until the job succeeds.
 
@@ -217,47 +232,108 @@ class JobQueue:
         """
         answer = await self._run(self._scripts.retry, "retry", tenant, job_id)
         if answer[0] == "WRONG_STATE":
-            raise FailedPreconditionError(
-                f"job {job_id} of tenant {tenant!r} is {answer[1]}; only a FAILED, DEAD or CANCELLED job can be retried"
-            )
+            raise refusals.wrong_state(tenant, job_id, answer[1], "retried", "FAILED, DEAD or CANCELLED")
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
 
-    async def claim(self, worker: str) -> Claim | None:
-        """Takes the next job, or returns None at once. Tenants take turns; within a tenant the first in line is first.
+    async def resume(self, tenant: str, job_id: str) -> Job:
+        """Queues a job that awaited a review again, at the end of the line and with all its attempts.
+
+        It goes on from its checkpoint. Its deadline is the same as before.
+
+        Raises:
+            FailedPreconditionError: the job is in another state.
+            NotFoundError: no such job.
+        """
+        answer = await self._run(self._scripts.resume, "resume", tenant, job_id)
+        if answer[0] == "WRONG_STATE":
+            raise refusals.wrong_state(tenant, job_id, answer[1], "resumed", "AWAITING_REVIEW")
+        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+
+    async def reject(self, tenant: str, job_id: str, why: str) -> Job:
+        """A job that awaited a review FAILED with reason REVIEW.
 
         Args:
-            worker: who takes it, for people.
+            tenant: whose job it is.
+            job_id: of the job.
+            why: for people.
+
+        Raises:
+            FailedPreconditionError: the job is in another state.
+            NotFoundError: no such job.
+        """
+        failure = codec.encode_failure(Failure(FailureReason.REVIEW, why, retryable=False))
+        answer = await self._run(self._scripts.reject, "reject", tenant, job_id, failure)
+        if answer[0] == "WRONG_STATE":
+            raise refusals.wrong_state(tenant, job_id, answer[1], "rejected", "AWAITING_REVIEW")
+        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+
+    async def delete(self, tenant: str, job_id: str) -> None:
+        """Removes a terminal job with its events and its request id. Its blobs are then due: see ``deleted``.
+
+        Raises:
+            FailedPreconditionError: the job has not ended; cancel it first.
+            NotFoundError: no such job.
+        """
+        self._check_job_name(tenant, job_id)
+        with connection.translated(self._url, f"delete job {job_id}"):
+            request_id = await self._redis.hget(keys.job(tenant, job_id), "request_id")
+            answer = await self._scripts.delete(
+                [
+                    *keys.of_job(tenant, job_id),
+                    keys.jobs(tenant),
+                    keys.request(tenant, str(request_id)),
+                    keys.deleted(tenant),
+                ],
+                [job_id, _new_call()],
+            )
+        if answer[0] == "NOT_FOUND":
+            raise refusals.not_found(tenant, job_id)
+        if answer[0] == "WRONG_STATE":
+            wanted = "SUCCEEDED, FAILED, CANCELLED or DEAD"
+            raise refusals.wrong_state(tenant, job_id, answer[1], "deleted", wanted)
+
+    async def claim(self, offer: WorkerOffer) -> Claim | None:
+        """Takes the next job that the worker may run, or returns None at once; always None while it is not ACTIVE.
+
+        The tenant with the fewest jobs under way comes first, and equals take turns. Of one tenant's jobs the most
+        urgent comes first, and of equally urgent ones the oldest. Costs a look per tenant and per combination of needs
+        in line, however many jobs wait.
+
+        Args:
+            offer: who takes it, and what it brings.
         """
         with connection.translated(self._url, "claim a job"):
-            for tenant in await self._tenants_with_jobs():
-                candidates = await self._scripts.waiting([keys.queued(tenant), keys.delayed(tenant)], [_CANDIDATES])
+            if await self._redis.hexists(keys.MODES, offer.name):
+                return None
+            for tenant in self._turns.order(await self._running()):
+                candidates = await self._scripts.waiting(
+                    [keys.line(tenant), keys.delayed(tenant), keys.needs(tenant)],
+                    [str(_CANDIDATES), str(offer.gpus), *sorted(offer.labels)],
+                )
                 for job_id in candidates:
                     answer = await self._scripts.claim(
-                        keys.of_job(tenant, job_id), [job_id, _new_call(), worker, self._lease_ms]
+                        keys.of_job(tenant, job_id),
+                        [job_id, _new_call(), offer.name, str(self._lease_ms), _overdue()],
                     )
                     if answer[0] == "OK":
-                        self._served = tenant
-                        job = codec.job_from(tenant, job_id, codec.pairs(answer[1]))
-                        return Claim(job=job, token=job.attempt, lease_expires_ms=int(float(answer[2])))
+                        self._turns.served(tenant)
+                        return _claim(tenant, job_id, answer)
         return None
 
     async def _tenants(self) -> _Texts:
         members: Any = await self._redis.smembers(keys.TENANTS)
         return sorted(members)
 
-    async def _tenants_with_jobs(self) -> _Texts:
-        """Those with somebody in line, beginning after the tenant that was served last."""
+    async def _running(self) -> dict[str, int]:
+        """Jobs under way of each tenant that has somebody in line."""
         tenants = await self._tenants()
         async with self._redis.pipeline(transaction=False) as pipeline:
             for tenant in tenants:
-                pipeline.exists(keys.queued(tenant))
-            has_jobs = await pipeline.execute()
-        waiting = [tenant for tenant, is_waiting in zip(tenants, has_jobs, strict=True) if is_waiting]
-        if self._served is None and waiting:
-            # Workers that start together should not all begin with the same tenant.
-            self._served = random.choice(waiting)  # noqa: S311
-        next_turn = bisect.bisect_right(waiting, self._served or "")
-        return waiting[next_turn:] + waiting[:next_turn]
+                pipeline.exists(keys.line(tenant), keys.delayed(tenant))
+                pipeline.zcard(keys.leases(tenant))
+            answers = await pipeline.execute()
+        counts = zip(tenants, answers[::2], answers[1::2], strict=True)
+        return {tenant: under_way for tenant, has_jobs, under_way in counts if has_jobs}
 
     async def renew(self, claim: Claim) -> bool:
         """Extends the lease by ``lease_ttl_s`` from now. False: the job is to be cancelled; stop, then call ``fail``.
@@ -309,19 +385,56 @@ class JobQueue:
             FencedError: the attempt no longer holds the job.
         """
         texts = (
-            codec.encode(failure),
+            codec.encode_failure(failure),
             "1" if failure.retryable else "0",
             str(self._retry_delay_ms),
+            str(self._chance()),
             _cancelled("while it ran"),
         )
         answer = await self._run_held(self._scripts.fail, "fail", claim, *texts)
         return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
 
-    async def reap(self) -> _Jobs:
-        """Takes jobs away from workers that let their lease run out: QUEUED, DEAD or CANCELLED. Returns those jobs.
+    async def await_review(self, claim: Claim, why: str) -> Job:
+        """The job is AWAITING_REVIEW until a person resumes, rejects or cancels it; its worker is free.
 
-        Call it several times per lease, from any number of processes. When nobody called it for longer than a lease,
-        the server was away and workers could not renew: that call extends every lease once instead.
+        CANCELLED when somebody asked for that before. The same call again is an acknowledgement.
+
+        Args:
+            claim: of the attempt that raises the alarm.
+            why: for people; becomes the job's failure, with reason REVIEW.
+
+        Raises:
+            FencedError: the attempt no longer holds the job.
+        """
+        failure = codec.encode_failure(Failure(FailureReason.REVIEW, why, retryable=False))
+        texts = (failure, _cancelled("while it ran"))
+        answer = await self._run_held(self._scripts.await_review, "hold for review", claim, *texts)
+        return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
+
+    async def give_back(self, claim: Claim, why: str) -> Job:
+        """The job is QUEUED again at its old place, at once, and the attempt does not count against ``max_attempts``.
+
+        For a worker that is told to stop. CANCELLED when somebody asked for that before. The same call again is an
+        acknowledgement.
+
+        Args:
+            claim: of the attempt that ends.
+            why: for people; stands in the event alone.
+
+        Raises:
+            FencedError: the attempt no longer holds the job.
+        """
+        failure = codec.encode_failure(Failure(FailureReason.LOST, why, retryable=True))
+        texts = (failure, _cancelled("while it ran"))
+        answer = await self._run_held(self._scripts.give_back, "give back", claim, *texts)
+        return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
+
+    async def reap(self) -> _Jobs:
+        """Ends jobs whose deadline passed (FAILED), and takes jobs away from workers that let their lease run out.
+
+        The latter become QUEUED, DEAD or CANCELLED. Returns all these jobs. Call it several times per lease, from any
+        number of processes. When nobody called it for longer than a lease, the server was away and workers could not
+        renew: that call extends every lease once instead.
         """
         lost = Failure(
             FailureReason.LOST,
@@ -331,17 +444,90 @@ class JobQueue:
         reaped = []
         with connection.translated(self._url, "look for expired leases"):
             for tenant in await self._tenants():
-                tenant_keys = [keys.leases(tenant), keys.extended(tenant), keys.reaped(tenant)]
-                for job_id in await self._scripts.expired(tenant_keys, [self._lease_ms]):
+                tenant_keys = [keys.leases(tenant), keys.extended(tenant), keys.reaped(tenant), keys.deadlines(tenant)]
+                expired, overdue = await self._scripts.expired(tenant_keys, [str(self._lease_ms)])
+                for job_id in overdue:
+                    answer = await self._run(self._scripts.expire, "end", tenant, job_id, _overdue())
+                    if answer[0] == "OK":
+                        reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
+                for job_id in expired:
                     texts = (
                         codec.encode(lost),
                         str(self._retry_delay_ms),
+                        str(self._chance()),
                         _cancelled("while it ran; its worker is gone"),
                     )
                     answer = await self._run(self._scripts.reap, "reap", tenant, job_id, *texts)
                     if answer[0] == "OK":
                         reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
         return reaped
+
+    async def announce(self, offer: WorkerOffer, job: Job | None = None) -> WorkerMode:
+        """A worker's beat; answers what an operator wants of it.
+
+        PAUSED: claim nothing, which `claim` sees to as well. DRAINING: end after the job at hand, then `leave`. The
+        worker counts as present for one lease.
+
+        Args:
+            offer: who it is, and what it brings.
+            job: the one at hand.
+        """
+        return await self._registry.announce(offer, job, self._lease_ms)
+
+    async def leave(self, name: str) -> None:
+        """A worker has ended by itself: it is not listed any more, nor DRAINING when it starts again. A pause stays."""
+        await self._registry.leave(name)
+
+    async def workers(self) -> _Workers:
+        """Workers by name; those that fell silent too, for a day, and for as long as they are paused or draining."""
+        return await self._registry.all()
+
+    async def pause_worker(self, name: str) -> None:
+        """The worker ends its job and takes no other. Raises NotFoundError for one that never announced itself."""
+        await self._registry.set_mode(name, WorkerMode.PAUSED)
+
+    async def unpause_worker(self, name: str) -> None:
+        """The worker is ACTIVE again, whether it was paused or draining. Raises NotFoundError as `pause_worker`."""
+        await self._registry.set_mode(name, WorkerMode.ACTIVE)
+
+    async def drain_worker(self, name: str) -> None:
+        """The worker ends after its present job. Raises NotFoundError as `pause_worker`."""
+        await self._registry.set_mode(name, WorkerMode.DRAINING)
+
+    async def unsaved(self, limit: int) -> _Snapshots:
+        """Jobs, at most ``limit``, that have changed since the archive wrote them.
+
+        A job is due when it was submitted, ended, began or ended to await a review, or a person asked something of it.
+        """
+        return await self._archive.unsaved(await self._known_tenants(), limit)
+
+    async def saved(self, tenant: str, job_id: str, version: int) -> None:
+        """The archive has written the job's snapshot of that version; it stays due when it has changed since."""
+        await self._archive.saved(tenant, job_id, version)
+
+    async def restore(self, snapshot: JobSnapshot) -> bool:
+        """Puts a job of the archive back; False where the job or its request id is here already.
+
+        A job under way comes back as QUEUED and one being cancelled as CANCELLED; the line is in the order of these
+        calls. The next attempt counts on from a full thousand, which no worker that the archive did not see can hold.
+        """
+        return await self._archive.restore(snapshot)
+
+    async def ended_before(self, before_ms: int, limit: int) -> _JobNames:
+        """Tenant and id of terminal jobs that ended before a Unix millisecond, at most ``limit``, for `delete`."""
+        return await self._archive.ended_before(await self._known_tenants(), before_ms, limit)
+
+    async def deleted(self, limit: int) -> _JobNames:
+        """Tenant and id of deleted jobs whose blobs are to be removed, at most ``limit``. Then call `erased`."""
+        return await self._archive.deleted(await self._known_tenants(), limit)
+
+    async def erased(self, tenant: str, job_id: str) -> None:
+        """The blobs of a deleted job are gone, its archived snapshot among them."""
+        await self._archive.erased(tenant, job_id)
+
+    async def _known_tenants(self) -> _Texts:
+        with connection.translated(self._url, "list the tenants"):
+            return await self._tenants()
 
     async def events(self, tenant: str, job_id: str, *, after_sequence: int, limit: int = 1000) -> _Events:
         """Events after ``after_sequence``, oldest first, at most ``limit``. Raises NotFoundError."""
@@ -357,10 +543,7 @@ class JobQueue:
         job = claim.job
         answer = await self._run(script, action, job.tenant, job.id, str(claim.token), *arguments)
         if answer[0] == "FENCED":
-            raise FencedError(
-                f"attempt {claim.token} may not {action} job {job.id} of tenant {job.tenant!r} any more: the job is "
-                f"{answer[1]} at attempt {answer[2]}. Stop the work and publish nothing."
-            )
+            raise refusals.fenced(job.tenant, job.id, claim.token, action, answer[1], answer[2])
         return answer
 
     async def _run(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
@@ -368,29 +551,34 @@ class JobQueue:
         with connection.translated(self._url, f"{action} job {job_id}"):
             answer: _Answer = await script(keys.of_job(tenant, job_id), [job_id, _new_call(), *arguments])
         if answer[0] == "NOT_FOUND":
-            raise _not_found(tenant, job_id)
+            raise refusals.not_found(tenant, job_id)
         return answer
 
     def _check_job_name(self, tenant: str, job_id: str) -> None:
         check_tenant(tenant)
         if not is_job_id(job_id):
-            raise _not_found(tenant, job_id)
+            raise refusals.not_found(tenant, job_id)
 
 
 def _new_call() -> str:
     return uuid.uuid4().hex
 
 
+def _claim(tenant: str, job_id: str, answer: _Answer) -> Claim:
+    job = codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+    now_ms = int(answer[3])
+    return Claim(
+        job=job,
+        token=job.attempt,
+        lease_expires_ms=int(float(answer[2])),
+        deadline_in_s=None if job.deadline_at_ms is None else (job.deadline_at_ms - now_ms) / 1000,
+    )
+
+
 def _cancelled(when: str) -> str:
     return codec.encode(Failure(FailureReason.CANCELLED, f"Cancelled on request {when}.", retryable=False))
 
 
-def _not_found(tenant: str, job_id: str) -> NotFoundError:
-    return NotFoundError(f"tenant {tenant!r} has no job {job_id!r}; list the jobs to see which there are")
-
-
-def _taken(tenant: str, request_id: str, job_id: str) -> AlreadyExistsError:
-    return AlreadyExistsError(
-        f"request id {request_id!r} of tenant {tenant!r} already made job {job_id} from another spec or display name; "
-        "use a new request id for a new job"
-    )
+def _overdue() -> str:
+    message = "The job was not over within its deadline_s. Retry it, which counts anew, or submit it with a longer one."
+    return codec.encode(Failure(FailureReason.DEADLINE, message, retryable=False))

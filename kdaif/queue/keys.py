@@ -1,12 +1,22 @@
 """Every Redis key name, and nowhere else.
 
-All keys of a tenant carry the hash tag ``{tenant}``, so a transition touches one slot of a Redis Cluster. The only key
-outside a tenant is the set of tenants; no script touches it.
+All keys of a tenant carry the hash tag ``{tenant}``, so a transition touches one slot of a Redis Cluster. Outside a
+tenant are the set of tenants, which no script touches, and the keys of the workers, whose tag no tenant can have.
 """
 
 from __future__ import annotations
 
 TENANTS = "kdaif:tenants"
+
+# Hash: what each worker said last, as JSON by its name.
+WORKERS = "kdaif:{:workers}:said"
+# Sorted set: names of workers, by the Unix millisecond at which they count as silent.
+BEATS = "kdaif:{:workers}:beats"
+# Hash: the mode of each worker that is not ACTIVE.
+MODES = "kdaif:{:workers}:modes"
+
+OF_WORKERS = [WORKERS, BEATS, MODES]
+"""What every script about workers is given."""
 
 
 def job(tenant: str, job_id: str) -> str:
@@ -29,14 +39,19 @@ def jobs(tenant: str) -> str:
     return f"kdaif:{{{tenant}}}:jobs"
 
 
-def queued(tenant: str) -> str:
-    """Sorted set: queued job ids by their place in the line."""
-    return f"kdaif:{{{tenant}}}:queued"
+def line(tenant: str) -> str:
+    """Sorted set with score 0: the jobs that may start, as ``needs|rank|order|id``, so that they sort by these."""
+    return f"kdaif:{{{tenant}}}:line"
 
 
 def delayed(tenant: str) -> str:
-    """Sorted set: the queued job ids that may not start yet, by the Unix millisecond from which they may."""
+    """Sorted set: queued jobs that may not start yet, named as in the line, by the Unix millisecond they join it."""
     return f"kdaif:{{{tenant}}}:delayed"
+
+
+def needs(tenant: str) -> str:
+    """Hash: how many jobs stand in line, by what they need of a worker."""
+    return f"kdaif:{{{tenant}}}:needs"
 
 
 def leases(tenant: str) -> str:
@@ -54,6 +69,26 @@ def order(tenant: str) -> str:
     return f"kdaif:{{{tenant}}}:order"
 
 
+def deadlines(tenant: str) -> str:
+    """Sorted set: ids of jobs that have a deadline and are not over, by its Unix millisecond."""
+    return f"kdaif:{{{tenant}}}:deadlines"
+
+
+def ended(tenant: str) -> str:
+    """Sorted set: ids of terminal jobs, by the Unix millisecond at which they ended."""
+    return f"kdaif:{{{tenant}}}:ended"
+
+
+def unsaved(tenant: str) -> str:
+    """Hash: the version of each job that the archive has not written yet, by id."""
+    return f"kdaif:{{{tenant}}}:unsaved"
+
+
+def deleted(tenant: str) -> str:
+    """Set: ids of deleted jobs whose blobs are still there."""
+    return f"kdaif:{{{tenant}}}:deleted"
+
+
 def reaped(tenant: str) -> str:
     """String: the Unix millisecond of the last look for expired leases. A gap in it shows an outage."""
     return f"kdaif:{{{tenant}}}:reaped"
@@ -64,9 +99,13 @@ def of_job(tenant: str, job_id: str) -> list[str]:
     return [
         job(tenant, job_id),
         events(tenant, job_id),
-        queued(tenant),
+        line(tenant),
         delayed(tenant),
+        needs(tenant),
         leases(tenant),
         extended(tenant),
         order(tenant),
+        deadlines(tenant),
+        ended(tenant),
+        unsaved(tenant),
     ]

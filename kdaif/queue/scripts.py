@@ -21,9 +21,20 @@ class Scripts:
         self.fail = _job_script(redis, "fail")
         self.cancel = _job_script(redis, "cancel")
         self.retry = _job_script(redis, "retry")
+        self.await_review = _job_script(redis, "await_review")
+        self.resume = _job_script(redis, "resume")
+        self.reject = _job_script(redis, "reject")
+        self.give_back = _job_script(redis, "give_back")
+        self.expire = _job_script(redis, "expire")
         self.reap = _job_script(redis, "reap")
+        self.delete = _job_script(redis, "delete")
+        self.restore = _job_script(redis, "restore")
+        self.saved = _register(redis, "saved")
         self.waiting = _register(redis, "clock", "waiting")
         self.expired = _register(redis, "clock", "expired")
+        self.announce = _register(redis, "clock", "announce")
+        self.set_mode = _register(redis, "set_mode")
+        self.leave = _register(redis, "clock", "leave")
 
 
 def _job_script(redis: Redis, name: str) -> AsyncScript:

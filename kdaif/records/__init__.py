@@ -28,6 +28,7 @@ from kdaif.records.job import (
     Failure,
     Job,
     JobEvent,
+    JobSnapshot,
     JobState,
     Progress,
 )
@@ -38,6 +39,7 @@ from kdaif.records.spec import (
     Checks,
     DistillationSpec,
     Inputs,
+    Scheduling,
     Splits,
     Training,
     Weighting,
@@ -53,6 +55,7 @@ from kdaif.records.teachers import (
     TransformerTeacher,
     teacher_network_of,
 )
+from kdaif.records.worker import Worker, WorkerMode, WorkerOffer
 
 __all__ = [
     "TERMINAL_STATES",
@@ -85,6 +88,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobResult",
+    "JobSnapshot",
     "JobState",
     "Layer",
     "Layers",
@@ -99,6 +103,7 @@ __all__ = [
     "PreflightReport",
     "Progress",
     "Resnet",
+    "Scheduling",
     "Severity",
     "Shift",
     "Splits",
@@ -110,6 +115,9 @@ __all__ = [
     "TransformerTeacher",
     "Weighting",
     "WeightsShard",
+    "Worker",
+    "WorkerMode",
+    "WorkerOffer",
     "misfits",
     "teacher_network_of",
 ]

@@ -17,6 +17,7 @@ class JobState(StrEnum):
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     CANCELLING = "CANCELLING"
+    AWAITING_REVIEW = "AWAITING_REVIEW"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -25,13 +26,22 @@ class JobState(StrEnum):
 
 TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.DEAD})
 
-# What the queue may do. A terminal job moves only by a person's retry, never to another terminal state.
+# What the queue may do. A terminal job moves only by a person's retry, never to another terminal state. A job is FAILED
+# from wherever its deadline finds it.
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
     JobState.RUNNING: frozenset(
-        {JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLING}
+        {
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.QUEUED,
+            JobState.DEAD,
+            JobState.CANCELLING,
+            JobState.AWAITING_REVIEW,
+        }
     ),
     JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.AWAITING_REVIEW: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
@@ -53,17 +63,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt ended without a student."""
+    """Why an attempt ended without a student, or awaits a review. ``log_tail`` is the end of its standard error."""
 
     reason: FailureReason
     message: str
     retryable: bool
     attempt: int = 0
+    log_tail: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the queue keeps it. Times are Unix milliseconds by the clock of Redis."""
+    """A job as the queue keeps it. Times are Unix milliseconds by the clock of Redis.
+
+    ``worker`` is the one that claimed it last, and ``deadline_at_ms`` the time by which it must be over.
+    """
 
     tenant: str
     id: str
@@ -80,6 +94,23 @@ class Job:
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     estimate: Estimate | None = None
+    worker: str = ""
+    deadline_at_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class JobSnapshot:
+    """A job as the archive keeps it, with what Redis needs to take it back.
+
+    Of two snapshots of one job, the one with the higher ``version`` is the later. ``request_id`` and ``body_digest``
+    make a repeated submission find the job again; ``event_count`` is where its events go on counting.
+    """
+
+    job: Job
+    version: int
+    request_id: str
+    body_digest: str
+    event_count: int = 0
 
 
 @dataclass(frozen=True)

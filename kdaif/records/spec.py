@@ -15,6 +15,8 @@ ArmName = Literal["supervised", "uniform", "oracle"]
 Solver = Literal["cg", "ekfac", "head"]
 Loss = Literal["forward_kl", "reverse_kl", "symmetric_kl", "dkd"]
 Schedule = Literal["constant", "cosine"]
+# No character that the queue uses to join needs, nor one that a shell would take for its own.
+WorkerLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=/-]{0,62}$")]
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -134,6 +136,24 @@ class Splits(SpecModel):
         return self
 
 
+class Scheduling(SpecModel):
+    """Who may run the job, how soon, and until when.
+
+    ``priority`` counts among the jobs of one tenant; tenants take turns. ``deadline_s`` counts from the submission, or
+    from a retry, through every wait and every attempt.
+    """
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    gpus: int = Field(default=0, ge=0, le=1024)
+    worker_labels: tuple[WorkerLabel, ...] = Field(default=(), max_length=16)
+    deadline_s: int | None = Field(default=None, ge=1, le=365 * 86_400)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scheduling:
+        require_unique(self.worker_labels, "worker_labels")
+        return self
+
+
 class DistillationSpec(SpecModel):
     """One distillation job, checked. Data sets are ids within the job's tenant."""
 
@@ -155,6 +175,7 @@ class DistillationSpec(SpecModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")
     max_runtime_s: int = Field(default=86_400, ge=1, le=30 * 86_400)
     max_attempts: int = Field(default=3, ge=1, le=100)
+    scheduling: Scheduling = Scheduling()
 
     @model_validator(mode="after")
     def _consistent(self) -> DistillationSpec:

@@ -1,9 +1,21 @@
-"""Bytes at rest: blobs by path, data sets with resumable uploads. Nothing else touches disks or object stores."""
+"""Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs. Nothing else touches disks."""
 
 from kdaif.store import layout
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
+from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job
 from kdaif.store.references import References
+from kdaif.store.room import UploadLimits
 from kdaif.store.uploads import UploadWriter
 
-__all__ = ["BlobStore", "DatasetStore", "References", "UploadWriter", "layout"]
+__all__ = [
+    "BlobStore",
+    "DatasetStore",
+    "JobArchive",
+    "References",
+    "UploadLimits",
+    "UploadWriter",
+    "delete_checkpoints",
+    "delete_job",
+    "layout",
+]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import heapq
 import io
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
@@ -19,6 +21,15 @@ from kdaif.store.failures import translated
 
 # One request may carry this much; the store can then refuse to overwrite by itself, which parts cannot.
 _ONE_REQUEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class BlobEntry:
+    """One blob as a listing tells it. ``age_s`` is the time since it was written, by the clock of this host."""
+
+    path: str
+    size_bytes: int
+    age_s: float
 
 
 class BlobStore:
@@ -49,6 +60,11 @@ class BlobStore:
                 return cls(LocalStore(prefix=root), root)
         raise InvalidInputError.of("blob_url", f"is {url!r}; write file:///absolute/folder or s3://bucket/prefix")
 
+    @property
+    def local_root(self) -> Path | None:
+        """The folder of a store on a local disk; None for an object store."""
+        return self._root
+
     def put_bytes(self, path: str, data: bytes) -> None:
         """Stores new bytes; durable before it returns.
 
@@ -78,6 +94,20 @@ class BlobStore:
                     local_files.write_file(self._root / path, source, overwrite=False)
             else:
                 self._upload(path, source, file.stat().st_size)
+
+    def take_file(self, path: str, file: Path) -> None:
+        """Stores a new file as `put_file` does, but on one file system by a second name instead of a copy.
+
+        The file must be durable already, and nobody may change its bytes afterwards; it may be removed.
+
+        Raises:
+            AlreadyExistsError: something is stored there.
+            UnavailableError: the store is full or does not answer.
+        """
+        with translated(f"write {path}"):
+            if self._root is not None and local_files.link_file(self._root / path, file):
+                return
+        self.put_file(path, file)
 
     def _upload(self, path: str, source: IO[bytes], size: int) -> None:
         if size <= _ONE_REQUEST_BYTES:
@@ -174,6 +204,39 @@ class BlobStore:
                 return heapq.nsmallest(limit, paths)  # a disk lists in any order
             return [path for path, _ in zip(paths, range(limit), strict=False)]
 
+    def entries(self, prefix: str) -> Iterator[BlobEntry]:
+        """Every blob below the folder ``prefix``, in any order, a thousand to a request.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with translated(f"list {prefix}"):
+            for page in obstore.list(self._store, prefix):
+                for found in page:
+                    if not local_files.is_staged(found["path"]):
+                        age_s = time.time() - found["last_modified"].timestamp()
+                        yield BlobEntry(found["path"], found["size"], age_s)
+
+    def folders(self, prefix: str) -> builtins.list[str]:
+        """The names of the folders that lie directly in the folder ``prefix``, in ascending order.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with translated(f"list {prefix}"):
+            found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def files(self, prefix: str) -> builtins.list[str]:
+        """The paths of the blobs that lie directly in the folder ``prefix``, in ascending order.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with translated(f"list {prefix}"):
+            found = [entry["path"] for entry in obstore.list_with_delimiter(self._store, prefix)["objects"]]
+        return sorted(path for path in found if not local_files.is_staged(path))
+
     def _paths(self, prefix: str, after: str) -> Iterator[str]:
         for page in obstore.list(self._store, prefix, offset=after or None):
             for entry in page:
@@ -191,6 +254,11 @@ class BlobStore:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 return
+
+    def prune(self, prefix: str) -> None:
+        """Removes the empty folders below ``prefix``, and itself; a disk has such, an object store has none."""
+        if self._root is not None:
+            local_files.remove_empty_folders(self._root / prefix)
 
     def sweep(self, max_age_s: float) -> builtins.list[str]:
         """Removes what crashed writers left half written on a local disk longer than ``max_age_s`` ago; tells what.

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +17,15 @@ from kdaif.errors import (
     FailedPreconditionError,
     InvalidInputError,
     NotFoundError,
-    UnavailableError,
 )
 from kdaif.records import Dataset, DatasetKind, DatasetState
-from kdaif.store import layout, local_files
+from kdaif.store import layout
 from kdaif.store.blobs import BlobStore
+from kdaif.store.copies import local_copy
 from kdaif.store.failures import translated
-from kdaif.store.kinds import Inspect, InspectModel, Inspectors, copy_name, require_kind
+from kdaif.store.kinds import Inspect, InspectModel, Inspectors, require_kind
 from kdaif.store.references import References
+from kdaif.store.room import Room, UploadLimits, on_one_disk, require_quota
 from kdaif.store.uploads import RECORD, Spool, UploadWriter
 
 _LONGEST_NAME = 256
@@ -42,6 +43,7 @@ class DatasetStore:
         inspect: tells rows and columns of a file, and raises InvalidInputError when it is no readable Parquet file.
         models: looks at files of other kinds; SAFETENSORS needs none, other kinds that are not here are refused.
         references: what may be read where it is instead of being uploaded.
+        limits: how much uploads may take.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class DatasetStore:
         *,
         models: Mapping[DatasetKind, InspectModel] | None = None,
         references: References | None = None,
+        limits: UploadLimits | None = None,
     ) -> None:
         self._blobs = blobs
-        self._spool = Spool(spool_dir)
+        self._limits = limits or UploadLimits()
+        self._spool = Spool(spool_dir, self._limits.disk_reserve_bytes)
         self._inspectors = Inspectors(inspect, models or {})
         self._references = references or References()
 
@@ -74,18 +78,21 @@ class DatasetStore:
         Raises:
             InvalidInputError: a wrong hash, size or name.
             AlreadyExistsError: the same hash was declared with another size or kind.
-            UnavailableError: the spool or the blob store is full or does not answer.
+            QuotaExceededError: it would be more than the tenant may keep.
+            UnavailableError: there is no room for so many bytes, or the blob store does not answer.
         """
         dataset_id = layout.sha256_hex(sha256)[:32]
         layout.tenant_id(tenant)
         if size_bytes < 1:
             raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a file has at least one byte")
         self._check(display_name, kind)
-        known = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
-        if known is None:
-            state = DatasetState.UPLOADING
-            fresh = Dataset(tenant, dataset_id, display_name, state, sha256, size_bytes, _now_ms(), kind=kind)
-            known = self._spool.create(fresh)
+        with self._spool.locked(tenant):
+            known = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
+            if known is None:
+                uploading = DatasetState.UPLOADING
+                known = Dataset(tenant, dataset_id, display_name, uploading, sha256, size_bytes, _now_ms(), kind=kind)
+                self._admit(known)
+                self._spool.create(known)
         if (known.sha256, known.size_bytes) != (sha256, size_bytes):
             raise AlreadyExistsError(
                 f"data set {dataset_id} is declared with {known.size_bytes} bytes and hash {known.sha256}, not "
@@ -93,6 +100,35 @@ class DatasetStore:
             )
         require_kind(known, kind)
         return known, self._committed(known)
+
+    def _admit(self, dataset: Dataset) -> None:
+        quota_bytes = self._limits.tenant_quota_bytes
+        if quota_bytes is not None:
+            require_quota(dataset.tenant, self.used_bytes(dataset.tenant), dataset.size_bytes, quota_bytes)
+        self._require_room(dataset, dataset.size_bytes, "start")
+
+    def _require_room(self, dataset: Dataset, missing_bytes: int, doing: str) -> None:
+        what = f"{doing} the upload of data set {dataset.id}"
+        self._spool.room.require(missing_bytes, what)
+        store = self._blobs.local_root
+        # On one disk, publishing copies nothing.
+        if store is not None and not on_one_disk(store, self._spool.room.folder):
+            Room(store, self._limits.disk_reserve_bytes).require(dataset.size_bytes, what)
+
+    def used_bytes(self, tenant: str) -> int:
+        """What counts towards a tenant's quota: uploaded data sets, and uploads in progress by their declared size.
+
+        Costs one listing of the store: a request for a thousand data sets.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        uploads = [found for name in self._spool.ids(tenant) if (found := self._spool.find(tenant, name))]
+        sizes = {layout.blob(tenant, upload.sha256): upload.size_bytes for upload in uploads}
+        # Bytes that are published but whose upload has not ended yet count once.
+        return sum(
+            (sizes | {blob.path: blob.size_bytes for blob in self._blobs.entries(layout.blobs(tenant))}).values()
+        )
 
     def register(self, tenant: str, display_name: str, uri: str, kind: DatasetKind = DatasetKind.TABLE) -> Dataset:
         """Makes a data set of a file that stays where it is: reads it once, hashes and checks it, keeps no byte.
@@ -133,12 +169,13 @@ class DatasetStore:
             uri=uri,
             etag=etag,
         )
-        known = self._ready(tenant, fresh.id)
-        if known is not None:
-            require_kind(known, kind)
-            if not known.uri:
-                return known
-        self._blobs.replace_bytes(layout.dataset(tenant, fresh.id), RECORD.dump_json(fresh))
+        with self._spool.locked(tenant):
+            known = self._ready(tenant, fresh.id)
+            if known is not None:
+                require_kind(known, kind)
+                if not known.uri:
+                    return known
+            self._blobs.replace_bytes(layout.dataset(tenant, fresh.id), RECORD.dump_json(fresh))
         return fresh
 
     def open_writer(self, tenant: str, dataset_id: str, offset: int) -> UploadWriter:
@@ -147,7 +184,7 @@ class DatasetStore:
         Raises:
             NotFoundError: no such data set.
             FailedPreconditionError: it is READY, or ``offset`` is not the committed size.
-            UnavailableError: another writer has it open.
+            UnavailableError: another writer has it open, or there is no room for the rest.
         """
         dataset = self.get(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
@@ -159,7 +196,8 @@ class DatasetStore:
                 raise FailedPreconditionError(
                     f"data set {dataset_id} has {committed} bytes, so {offset} is the wrong place; go on at {committed}"
                 )
-            return UploadWriter(dataset, descriptor)
+            self._require_room(dataset, dataset.size_bytes - committed, "go on with")
+            return UploadWriter(dataset, descriptor, self._spool.room)
         except BaseException:
             os.close(descriptor)
             raise
@@ -183,15 +221,19 @@ class DatasetStore:
         """
         dataset = self.get(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
-            self._spool.remove(tenant, dataset_id)
+            self._discard(dataset)
             return dataset
         descriptor = self._spool.lock(dataset)
         try:
-            return self._publish(self._verified(dataset, descriptor))
+            return self._publish(self._verified(dataset))
         finally:
             os.close(descriptor)
 
-    def _verified(self, dataset: Dataset, descriptor: int) -> Dataset:
+    def _discard(self, dataset: Dataset) -> None:
+        with self._spool.locked(dataset.tenant):
+            self._spool.remove(dataset.tenant, dataset.id)
+
+    def _verified(self, dataset: Dataset) -> Dataset:
         size = self._spool.durable_bytes(dataset)
         if size != dataset.size_bytes:
             raise FailedPreconditionError(
@@ -201,7 +243,7 @@ class DatasetStore:
         with translated(f"read the upload of data set {dataset.id}"), part.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != dataset.sha256:
-            self._spool.remove(dataset.tenant, dataset.id)
+            self._discard(dataset)
             raise DataCorruptedError(
                 f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {found}; the upload "
                 "is discarded, so declare it again and send the file from the start"
@@ -209,7 +251,7 @@ class DatasetStore:
         try:
             row_count, columns = self._inspectors.inspect(part, dataset.kind)
         except InvalidInputError:
-            self._spool.remove(dataset.tenant, dataset.id)
+            self._discard(dataset)
             raise
         return replace(dataset, state=DatasetState.READY, row_count=row_count, columns=columns)
 
@@ -220,17 +262,22 @@ class DatasetStore:
 
     def _publish(self, dataset: Dataset) -> Dataset:
         # The blob first: a record must never name bytes that are not there. Either may be left from a former try.
-        try:
-            part = self._spool.part(dataset.tenant, dataset.id)
-            self._blobs.put_file(layout.blob(dataset.tenant, dataset.sha256), part)
-        except AlreadyExistsError:
-            pass
-        try:
-            self._blobs.put_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
-        except AlreadyExistsError:
-            dataset = self.get(dataset.tenant, dataset.id)
-        self._spool.remove(dataset.tenant, dataset.id)
+        self._put_blob(dataset)
+        with self._spool.locked(dataset.tenant):
+            # Whoever deleted the same bytes as a data set of before may have taken the blob in between.
+            if not self._blobs.exists(layout.blob(dataset.tenant, dataset.sha256)):
+                self._put_blob(dataset)
+            try:
+                self._blobs.put_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
+            except AlreadyExistsError:
+                dataset = self.get(dataset.tenant, dataset.id)
+            self._spool.remove(dataset.tenant, dataset.id)
         return dataset
+
+    def _put_blob(self, dataset: Dataset) -> None:
+        with suppress(AlreadyExistsError):
+            part = self._spool.part(dataset.tenant, dataset.id)
+            self._blobs.take_file(layout.blob(dataset.tenant, dataset.sha256), part)
 
     def committed_size(self, tenant: str, dataset_id: str) -> tuple[int, bool]:
         """How many bytes are safe, and whether the data set is READY.
@@ -285,18 +332,19 @@ class DatasetStore:
             NotFoundError: no such data set.
             UnavailableError: its upload is being written, or the store does not answer.
         """
-        dataset = self.get(tenant, dataset_id)
-        if dataset.state is DatasetState.READY:
-            self._blobs.delete(layout.dataset(tenant, dataset_id))
-            if not dataset.uri:  # a user's own file is left alone
-                self._blobs.delete(layout.blob(tenant, dataset.sha256))
-            self._spool.remove(tenant, dataset_id)
-            return
-        descriptor = self._spool.lock(dataset)
-        try:
-            self._spool.remove(tenant, dataset_id)
-        finally:
-            os.close(descriptor)
+        with self._spool.locked(tenant):
+            dataset = self.get(tenant, dataset_id)
+            if dataset.state is DatasetState.READY:
+                self._blobs.delete(layout.dataset(tenant, dataset_id))
+                if not dataset.uri:  # a user's own file is left alone
+                    self._blobs.delete(layout.blob(tenant, dataset.sha256))
+                self._spool.remove(tenant, dataset_id)
+                return
+            descriptor = self._spool.lock(dataset)
+            try:
+                self._spool.remove(tenant, dataset_id)
+            finally:
+                os.close(descriptor)
 
     def fetch(self, tenant: str, dataset_id: str, cache_dir: Path) -> Path:
         """A local copy of a READY data set, downloaded once; it stays what was meant, whatever its place holds later.
@@ -311,23 +359,7 @@ class DatasetStore:
         dataset = self.get(tenant, dataset_id)
         if dataset.state is not DatasetState.READY:
             raise FailedPreconditionError(f"data set {dataset_id} is still uploading; finish it first")
-        target = cache_dir / copy_name(dataset)
-        if target.exists() and target.stat().st_size == dataset.size_bytes:
-            return target
-        digest, size = hashlib.sha256(), 0
-        with translated(f"write a copy of data set {dataset_id} to {cache_dir}"):
-            local_files.make_folder(cache_dir)
-            with self._bytes(dataset) as chunks, local_files.staged(cache_dir) as file:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    size += len(chunk)
-                    if size > dataset.size_bytes:
-                        break  # it has another hash, and may have no end
-                    file.write(chunk)
-                if digest.hexdigest() != dataset.sha256:
-                    raise _changed(dataset, digest.hexdigest(), size)
-                local_files.publish(file, target, overwrite=True)
-        return target
+        return local_copy(dataset, cache_dir, lambda: self._bytes(dataset))
 
     @contextmanager
     def _bytes(self, dataset: Dataset) -> Iterator[Iterator[bytes]]:
@@ -338,20 +370,25 @@ class DatasetStore:
             yield self._blobs.iter_range(layout.blob(dataset.tenant, dataset.sha256))
 
     def sweep(self, max_age_s: float) -> builtins.list[str]:
-        """Gives up uploads that nobody has written to for ``max_age_s`` seconds; tells their ids."""
+        """Gives up uploads that nobody has written to for ``max_age_s`` seconds, and tells their ids.
+
+        Removes as well what crashes left behind longer ago than that: files half written, and bytes without a record.
+        An upload that somebody writes, however slowly, is left alone.
+        """
         self._blobs.sweep(max_age_s)
-        removed = []
-        for dataset in self._spool.stale(max_age_s):
-            try:
-                descriptor = self._spool.lock(dataset)
-            except (NotFoundError, UnavailableError):
-                continue  # finished meanwhile, or a slow writer is still there
-            try:
-                self._spool.remove(dataset.tenant, dataset.id)
-            finally:
-                os.close(descriptor)
-            removed.append(dataset.id)
-        return removed
+        given_up = [dataset.id for dataset in self._spool.sweep(max_age_s)]
+        for tenant in self._blobs.folders(layout.TENANTS):
+            records = {Path(blob.path).stem for blob in self._blobs.entries(layout.datasets(tenant))}
+            for blob in self._blobs.entries(layout.blobs(tenant)):
+                dataset_id = Path(blob.path).name[:32]
+                if dataset_id not in records and blob.age_s > max_age_s:
+                    self._sweep_blob(tenant, dataset_id, blob.path)
+        return given_up
+
+    def _sweep_blob(self, tenant: str, dataset_id: str, path: str) -> None:
+        with self._spool.locked(tenant):
+            if self._ready(tenant, dataset_id) is None and self._spool.find(tenant, dataset_id) is None:
+                self._blobs.delete(path)
 
     def _ready(self, tenant: str, dataset_id: str) -> Dataset | None:
         try:
@@ -361,19 +398,6 @@ class DatasetStore:
 
     def _committed(self, dataset: Dataset) -> int:
         return dataset.size_bytes if dataset.state is DatasetState.READY else self._spool.durable_bytes(dataset)
-
-
-def _changed(dataset: Dataset, found: str, size: int) -> DataCorruptedError:
-    if dataset.uri:
-        return DataCorruptedError(
-            f"{dataset.uri} has changed since it was registered as data set {dataset.id}, with {dataset.size_bytes} "
-            f"bytes and hash {dataset.sha256}: its first {size} bytes now have hash {found}; register it again for a "
-            "new data set, or put the old file back"
-        )
-    return DataCorruptedError(
-        f"the stored bytes of data set {dataset.id} have hash {found} instead of {dataset.sha256}; delete it and "
-        "upload it again"
-    )
 
 
 def _now_ms() -> int:

@@ -3,8 +3,12 @@
     tenants/{tenant}/blobs/{sha256}
     tenants/{tenant}/datasets/{dataset}.json
     tenants/{tenant}/model-outputs/{sha256}.safetensors
+<<<<<<< HEAD
     tenants/{tenant}/jobs/{job}/job.json
     tenants/{tenant}/jobs/{job}/overrides/revision-{n:06d}.json
+=======
+    tenants/{tenant}/jobs/{job}/job-{version:010d}.json
+>>>>>>> dq
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
     tenants/{tenant}/jobs/{job}/attempt-{n}/bundle/{file}
@@ -19,11 +23,16 @@ import re
 
 from kdaif.errors import InvalidInputError
 
+TENANTS = "tenants"
+"""The folder of the folders of tenants."""
+
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATASET = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"[0-9A-Za-z]{1,64}")
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]{0,127}){0,7}")
+_RECORD = re.compile(r"(?:.*/)?job-([0-9]{10,})\.json")
+_CHECKPOINT = re.compile(r"tenants/[^/]+/jobs/[^/]+/attempt-[0-9]+/checkpoints/.+")
 _STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
 
 
@@ -42,9 +51,14 @@ def dataset_id(dataset: str) -> str:
     return _checked("dataset", dataset, _DATASET, "32 lower-case hexadecimal digits")
 
 
+def blobs(tenant: str) -> str:
+    """The folder of the bytes of uploaded data sets."""
+    return f"{TENANTS}/{tenant_id(tenant)}/blobs"
+
+
 def blob(tenant: str, sha256: str) -> str:
     """The bytes of that hash."""
-    return f"tenants/{tenant_id(tenant)}/blobs/{sha256_hex(sha256)}"
+    return f"{blobs(tenant)}/{sha256_hex(sha256)}"
 
 
 def datasets(tenant: str) -> str:
@@ -57,9 +71,25 @@ def dataset(tenant: str, dataset: str) -> str:
     return f"{datasets(tenant)}/{dataset_id(dataset)}.json"
 
 
-def job(tenant: str, job: str) -> str:
-    """The record of one job."""
-    return f"{_job_folder(tenant, job)}/job.json"
+def jobs(tenant: str) -> str:
+    """The folder of the folders of jobs."""
+    return f"{TENANTS}/{tenant_id(tenant)}/jobs"
+
+
+def job_folder(tenant: str, job: str) -> str:
+    """The folder of everything that one job left."""
+    return f"{jobs(tenant)}/{_checked('job', job, _JOB, 'letters and digits, at most 64')}"
+
+
+def job_record(tenant: str, job: str, version: int) -> str:
+    """The archived record of one job; the greatest version is the one that counts."""
+    return f"{job_folder(tenant, job)}/job-{_counted('version', version):010d}.json"
+
+
+def job_record_version(path: str) -> int | None:
+    """The version in a path that `job_record` made; None for another path."""
+    match = _RECORD.fullmatch(path)
+    return None if match is None else int(match[1])
 
 
 def override_revisions(tenant: str, job: str) -> str:
@@ -85,6 +115,11 @@ def checkpoints(tenant: str, job: str, attempt: int) -> str:
 def checkpoint(tenant: str, job: str, attempt: int, step: int) -> str:
     """One checkpoint."""
     return f"{checkpoints(tenant, job, attempt)}/step-{_counted('step', step):06d}.safetensors"
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a path lies in a folder that `checkpoints` names."""
+    return _CHECKPOINT.fullmatch(path) is not None
 
 
 def checkpoint_step(path: str) -> int:
@@ -125,12 +160,8 @@ def attempt_manifest(tenant: str, job: str, attempt: int) -> str:
     return f"{_attempt(tenant, job, attempt)}/manifest.json"
 
 
-def _job_folder(tenant: str, job: str) -> str:
-    return f"tenants/{tenant_id(tenant)}/jobs/{_checked('job', job, _JOB, 'letters and digits, at most 64')}"
-
-
 def _attempt(tenant: str, job: str, attempt: int) -> str:
-    return f"{_job_folder(tenant, job)}/attempt-{_counted('attempt', attempt)}"
+    return f"{job_folder(tenant, job)}/attempt-{_counted('attempt', attempt)}"
 
 
 def _checked(field: str, value: str, pattern: re.Pattern[str], wanted: str) -> str:

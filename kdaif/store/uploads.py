@@ -6,7 +6,7 @@ import fcntl
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -17,6 +17,7 @@ from kdaif.errors import FailedPreconditionError, InvalidInputError, NotFoundErr
 from kdaif.records import Dataset
 from kdaif.store import layout, local_files
 from kdaif.store.failures import translated
+from kdaif.store.room import Room
 
 RECORD = TypeAdapter(Dataset)
 
@@ -27,8 +28,9 @@ class UploadWriter:
     Use it from one thread at a time.
     """
 
-    def __init__(self, dataset: Dataset, descriptor: int) -> None:
+    def __init__(self, dataset: Dataset, descriptor: int, room: Room) -> None:
         self._dataset = dataset
+        self._room = room
         self._descriptor: int | None = descriptor
         self._written = self._committed = os.fstat(descriptor).st_size
 
@@ -37,7 +39,8 @@ class UploadWriter:
 
         Raises:
             InvalidInputError: more bytes than were declared; none of ``data`` is written.
-            UnavailableError: the disk is full or fails; the upload is back at the last commit.
+            UnavailableError: the disk is full or fails. What fitted is kept where the disk takes it, else the upload is
+                back at the last commit.
         """
         if self._written + len(data) > self._dataset.size_bytes:
             raise InvalidInputError.of(
@@ -45,12 +48,18 @@ class UploadWriter:
                 f"goes beyond the {self._dataset.size_bytes} bytes declared for data set {self._dataset.id}: "
                 f"{len(data)} more after {self._written}; send the file that was declared",
             )
+        self._room.require(len(data), f"write the upload of data set {self._dataset.id}")
         view = memoryview(data)
-        with self._undone_on_failure("write"):
-            while view:
-                count = os.write(self._open(), view)
-                self._written += count
-                view = view[count:]
+        try:
+            with translated(f"write the upload of data set {self._dataset.id}"):
+                while view:
+                    count = os.write(self._open(), view)
+                    self._written += count
+                    view = view[count:]
+        except UnavailableError:
+            # What others were told by `durable_bytes` must not be taken back, and need not be sent again.
+            self.commit()
+            raise
 
     def commit(self) -> int:
         """Makes all bytes written so far safe against a crash; returns their number.
@@ -58,8 +67,14 @@ class UploadWriter:
         Raises:
             UnavailableError: the disk is full or fails; the upload is back at the last commit.
         """
-        with self._undone_on_failure("commit"):
-            os.fsync(self._open())
+        try:
+            with translated(f"commit the upload of data set {self._dataset.id}"):
+                os.fsync(self._open())
+        except UnavailableError:
+            # After a failed fsync nobody knows which bytes are on the disk. Those up to the last commit are.
+            os.ftruncate(self._open(), self._committed)
+            self._written = self._committed
+            raise
         self._committed = self._written
         return self._committed
 
@@ -82,58 +97,52 @@ class UploadWriter:
             raise FailedPreconditionError(f"the writer of data set {self._dataset.id} is closed; open another")
         return self._descriptor
 
-    @contextmanager
-    def _undone_on_failure(self, doing: str) -> Iterator[None]:
-        try:
-            with translated(f"{doing} the upload of data set {self._dataset.id}"):
-                yield
-        except UnavailableError:
-            # After a failed write or fsync nobody knows which bytes are on the disk. Those up to the last commit are.
-            os.ftruncate(self._open(), self._committed)
-            self._written = self._committed
-            raise
-
 
 class Spool:
     """Uploads in progress in one local folder: ``{tenant}/{id}.part`` beside its record ``{tenant}/{id}.json``.
 
-    The record is written last and removed first, so an upload exists exactly while its record does.
+    The record is written last and removed first, so an upload exists exactly while its record does. Two locks
+    hold, also among processes that share the folder: `locked` of a tenant, for the short steps that begin or end an
+    upload, and `lock` of one upload, for as long as somebody writes it. Who wants both does not wait for the second.
+
+    Args:
+        folder: where the files lie.
+        reserve_bytes: free space of its disk that uploads leave alone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reserve_bytes: int = 0) -> None:
         self._folder = folder
+        self.room = Room(folder, reserve_bytes)
 
-    def create(self, dataset: Dataset) -> Dataset:
-        """Starts an upload at 0 bytes, or returns the one that somebody else started first.
+    @contextmanager
+    def locked(self, tenant: str) -> Iterator[None]:
+        """Nobody else begins, publishes or deletes a data set of the tenant during the block. Does not nest."""
+        with ExitStack() as stack:
+            with translated(f"lock the uploads of tenant {tenant}"):
+                stack.enter_context(local_files.locked(self._folder / f"{layout.tenant_id(tenant)}.lock"))
+            yield
 
-        Raises:
-            UnavailableError: it is being started by another call right now.
-        """
+    def create(self, dataset: Dataset) -> None:
+        """Starts an upload at 0 bytes. The caller has `locked` the tenant and found none."""
         part = self.part(dataset.tenant, dataset.id)
         with translated(f"start the upload of data set {dataset.id}"):
             local_files.make_folder(part.parent)
-            part.touch(0o600)
-        descriptor = self.lock(dataset)
-        try:
-            known = self.find(dataset.tenant, dataset.id)
-            if known is not None:
-                return known
-            with translated(f"start the upload of data set {dataset.id}"):
-                # Bytes without a record are what a crash left of an upload that was given up.
-                os.ftruncate(descriptor, 0)
-                record = io.BytesIO(RECORD.dump_json(dataset))
-                local_files.write_file(self._record(part), record, overwrite=True)
-            return dataset
-        finally:
-            os.close(descriptor)
+            # Bytes without a record are what a crash left. They may have a second name by now, so they are not reused.
+            part.unlink(missing_ok=True)
+            part.touch(0o600, exist_ok=False)
+            record = io.BytesIO(RECORD.dump_json(dataset))
+            local_files.write_file(self._record(part), record, overwrite=True)
 
     def find(self, tenant: str, dataset_id: str) -> Dataset | None:
         """The upload of that id, if one is in progress."""
+        part = self.part(tenant, dataset_id)
         with translated(f"read the upload of data set {dataset_id}"):
             try:
-                return RECORD.validate_json(self._record(self.part(tenant, dataset_id)).read_bytes())
+                record = self._record(part).read_bytes()
             except FileNotFoundError:
                 return None
+            # A record alone is what is left of a spool that was lost or restored in part.
+            return RECORD.validate_json(record) if part.exists() else None
 
     def ids(self, tenant: str) -> list[str]:
         """The ids of all uploads in progress, in ascending order."""
@@ -178,7 +187,7 @@ class Spool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Locked, but perhaps after another holder published or gave up these very bytes.
-            if os.fstat(descriptor).st_nlink == 0:
+            if not _is_named(descriptor, part):
                 raise NotFoundError(f"the upload of data set {dataset.id} has just ended; ask for the data set")
         except BlockingIOError as error:
             os.close(descriptor)
@@ -201,20 +210,42 @@ class Spool:
                 local_files.sync_folder(part.parent)
         return known
 
-    def stale(self, max_age_s: float) -> list[Dataset]:
-        """Uploads that nobody has written to for ``max_age_s`` seconds. Files without a record are removed."""
-        found = []
+    def sweep(self, max_age_s: float) -> list[Dataset]:
+        """Gives up uploads that nobody has written to for ``max_age_s`` seconds, and what crashes left; tells which."""
+        given_up = []
         with translated(f"sweep {self._folder}"):
             for file in sorted(self._folder.glob("*/*")):
                 if not local_files.older_than(file, max_age_s):
                     continue
-                record = self._record(file) if file.suffix == ".part" else None
-                if record is not None and record.exists():
-                    found.append(RECORD.validate_json(record.read_bytes()))
-                elif record is not None or local_files.is_staged(file.name):
+                if local_files.is_staged(file.name):
                     file.unlink(missing_ok=True)
-        return found
+                elif file.suffix == ".part":
+                    with self.locked(file.parent.name), suppress(FileNotFoundError):
+                        dataset = self._give_up(file, max_age_s)
+                        given_up += [] if dataset is None else [dataset]
+        return given_up
+
+    def _give_up(self, part: Path, max_age_s: float) -> Dataset | None:
+        with part.open("rb+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None  # a slow writer is still there
+            # Nobody can write from here on; somebody may have, since the look that led here.
+            if not _is_named(file.fileno(), part) or not local_files.older_than(part, max_age_s):
+                return None
+            dataset = self.find(part.parent.name, part.stem)
+            self.remove(part.parent.name, part.stem)
+            return dataset
 
     @staticmethod
     def _record(part: Path) -> Path:
         return part.with_suffix(".json")
+
+
+def _is_named(descriptor: int, file: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False

@@ -123,6 +123,7 @@ def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
         progress=_progress(job.progress),
         failure=_failure(job.failure),
         preflight=[_finding(finding) for finding in job.preflight.findings],
+        worker=job.worker,
     )
     if job.estimate is not None:
         cost = job.estimate
@@ -144,7 +145,12 @@ def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
                 canary_stderr=job.result.canary_stderr,
             )
         )
-    times = {"create_time": job.created_at_ms, "start_time": job.started_at_ms, "end_time": job.ended_at_ms}
+    times = {
+        "create_time": job.created_at_ms,
+        "start_time": job.started_at_ms,
+        "end_time": job.ended_at_ms,
+        "deadline_time": job.deadline_at_ms,
+    }
     for field, time_ms in times.items():
         if time_ms:
             getattr(message, field).CopyFrom(_timestamp(time_ms))
@@ -230,6 +236,7 @@ def _failure(failure: Failure | None) -> jobs_pb2.DistillationJob.Failure | None
         message=failure.message,
         retryable=failure.retryable,
         attempt=failure.attempt,
+        log_tail=failure.log_tail,
     )
 
 

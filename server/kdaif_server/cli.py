@@ -1,4 +1,4 @@
-"""``kdaif-server serve`` for production, ``kdaif-server up`` for one machine."""
+"""``kdaif-server serve`` for production, ``up`` for one machine, ``rebuild-index`` after Redis was lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
+from kdaif.queue import JobQueue
+from kdaif.store import BlobStore
 from kdaif_server.embedded.stack import up
+from kdaif_server.rebuild import rebuild_index
 from kdaif_server.server import serve
 from kdaif_server.settings import ServerSettings
 
@@ -30,6 +33,8 @@ def main() -> None:
             if arguments.die_with is not None:
                 die_with_parent(arguments.die_with)
             asyncio.run(up(settings, ready_file=arguments.ready_file, announce=lambda port: _announce(settings, port)))
+        elif arguments.command == "rebuild-index":
+            sys.exit(asyncio.run(_rebuild(settings)))
         else:
             asyncio.run(serve(settings))
     except KdaifError as error:
@@ -38,6 +43,19 @@ def main() -> None:
         if "bind" not in str(error):
             raise
         sys.exit(f"kdaif-server: {settings.host}:{settings.port} is in use. End what listens there, or choose --port.")
+
+
+async def _rebuild(settings: ServerSettings) -> int:
+    """1 when something in the store could not be restored."""
+    queue = await JobQueue.connect(
+        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+    )
+    try:
+        found = await rebuild_index(queue, BlobStore.open(settings.blob_url))
+    finally:
+        await queue.close()
+    sys.stdout.write("\n".join(found.lines()) + "\n")
+    return 1 if found.lost else 0
 
 
 def _announce(settings: ServerSettings, port: int) -> None:
@@ -51,15 +69,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kdaif-server", description=__doc__, epilog=_EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     serve_command = commands.add_parser("serve", help="run the gRPC server against a Redis or Valkey by URL")
-    serve_command.add_argument("--redis-url", help="default redis://127.0.0.1:6379/0")
+    rebuild_command = commands.add_parser(
+        "rebuild-index", help="put the jobs that the blob store keeps back into an empty Redis; prints counts"
+    )
+    for command in (serve_command, rebuild_command):
+        command.add_argument("--redis-url", help="default redis://127.0.0.1:6379/0")
+        command.add_argument(
+            "--accept-redis-that-may-lose-jobs",
+            dest="require_durable_redis",
+            action="store_false",
+            default=None,
+            help="go on where Redis has no AOF, does not fsync at once, or may evict keys",
+        )
     up_command = commands.add_parser("up", help="run Valkey, the server and one worker on this machine until Ctrl-C")
     up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
+    for command in (serve_command, up_command, rebuild_command):
+        command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
+        command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
     for command in (serve_command, up_command):
         command.add_argument("--host", help="address to listen on, default 127.0.0.1")
         command.add_argument("--port", type=int, help="default 50051; 0 takes a free one")
-        command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
-        command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
         command.add_argument("--lease-ttl-s", type=float, help="seconds after which a silent worker loses its job")
         command.add_argument(
             "--allowed-root",
@@ -75,6 +105,17 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             metavar="s3://BUCKET/PREFIX",
             help="the same for objects in an S3-compatible store; credentials from the environment; may be repeated",
+        )
+        command.add_argument(
+            "--tenant-quota-bytes", type=int, help="most bytes of a tenant's uploads, default no limit"
+        )
+        command.add_argument(
+            "--disk-reserve-bytes", type=int, help="free disk space that uploads leave, default 256 MiB"
+        )
+        command.add_argument(
+            "--keep-finished-days",
+            type=float,
+            help="delete jobs that ended longer ago, with their students; default never",
         )
         command.add_argument("--s3-endpoint", help="URL of an S3-compatible store for references, default Amazon's")
         command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")

@@ -1,4 +1,4 @@
-"""The gRPC server: wiring, health, the reaper, and a graceful end."""
+"""The gRPC server: wiring, health, and a graceful end."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from kdaif_proto.v1 import (
 )
 
 from kdaif import datasets
-from kdaif.errors import KdaifError
 from kdaif.model_files import inspect_onnx, inspect_transformer
 from kdaif.queue import JobQueue
 from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.interceptors import ErrorInterceptor
+from kdaif_server.rebuild import is_index_lost
 from kdaif_server.services.datasets import DatasetService
 from kdaif_server.services.jobs import DistillationJobService
 from kdaif_server.services.students import StudentService
 from kdaif_server.services.weights import WeightService
 from kdaif_server.settings import ServerSettings
+from kdaif_server.upkeep import Upkeep
 from kdaif_server.weights.engine import Engine
 
 _SERVICES = tuple(
@@ -47,18 +48,19 @@ _SERVICES = tuple(
         (students_pb2, "StudentService"),
     )
 )
-_OPTIONS = [
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    # On by default, it would let a second server bind the same port unseen.
-    ("grpc.so_reuseport", 0),
-    # Clients ping every 10 s through quiet watches. This is the spelling that works; min_recv_... is ignored silently.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-]
-_SWEEP_AGE_S = 7 * 86_400.0
-_REAP_S = 5.0
 _log = structlog.get_logger("kdaif.server")
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+        # On by default, it would let a second server bind the same port unseen.
+        ("grpc.so_reuseport", 0),
+        # Clients ping every 10 s through quiet watches. This spelling works; min_recv_... is ignored silently.
+        ("grpc.http2.min_ping_interval_without_data_ms", round(settings.min_client_ping_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", 30_000),
+    ]
 
 
 class RunningServer:
@@ -85,22 +87,23 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
     queue = await JobQueue.connect(
         settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
     )
-    stopping = asyncio.Event()
-    reaper = asyncio.create_task(_reap(queue, settings.lease_ttl_s, stopping))
     try:
-        server, health = _build(settings, queue, stopping)
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-        await server.start()
-        for service in ("", *_SERVICES):
-            await health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        running = RunningServer(server, port, health, stopping)
-        try:
-            yield running
-        finally:
-            await running.stop(settings.drain_s)
+        blobs = BlobStore.open(settings.blob_url)
+        await _warn(queue, blobs)
+        dataset_store = _datasets(settings, blobs)
+        stopping = asyncio.Event()
+        async with Upkeep(settings, queue, blobs, dataset_store).running(stopping):
+            server, health = _build(settings, queue, blobs, dataset_store, stopping)
+            port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+            await server.start()
+            for service in ("", *_SERVICES):
+                await health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            running = RunningServer(server, port, health, stopping)
+            try:
+                yield running
+            finally:
+                await running.stop(settings.drain_s)
     finally:
-        stopping.set()
-        await reaper
         await queue.close()
 
 
@@ -116,17 +119,31 @@ async def serve(settings: ServerSettings) -> None:
         _log.info("draining", drain_s=settings.drain_s)
 
 
-def _build(
-    settings: ServerSettings, queue: JobQueue, stopping: asyncio.Event
-) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
-    blobs = BlobStore.open(settings.blob_url)
-    models = {DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer}
-    dataset_store = DatasetStore(
-        blobs, settings.spool_dir, datasets.inspect, models=models, references=settings.references
+async def _warn(queue: JobQueue, blobs: BlobStore) -> None:
+    for fault in queue.durability.faults:
+        _log.critical("ACKNOWLEDGED JOBS MAY BE LOST: the check of Redis was overridden", fault=fault)
+    for doubt in queue.durability.doubts:
+        _log.warning("Redis may lose jobs", doubt=doubt)
+    if await is_index_lost(queue, blobs):
+        _log.critical("REDIS IS EMPTY, BUT THE STORE HOLDS JOBS: stop the servers and run 'kdaif-server rebuild-index'")
+
+
+def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
+    return DatasetStore(
+        blobs,
+        settings.spool_dir,
+        datasets.inspect,
+        models={DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer},
+        references=settings.references,
+        limits=settings.upload_limits,
     )
-    dataset_store.sweep(max_age_s=_SWEEP_AGE_S)
+
+
+def _build(
+    settings: ServerSettings, queue: JobQueue, blobs: BlobStore, dataset_store: DatasetStore, stopping: asyncio.Event
+) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
     artifacts = Artifacts(queue, blobs, settings.cache_dir)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(dataset_store), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(queue, dataset_store, settings.cache_dir, stopping), server
@@ -140,15 +157,3 @@ def _build(
     if settings.reflection:
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
     return server, health
-
-
-async def _reap(queue: JobQueue, lease_ttl_s: float, stopping: asyncio.Event) -> None:
-    """Any number of servers may do this: each expiry is one atomic transition."""
-    while not stopping.is_set():
-        try:
-            for job in await queue.reap():
-                _log.warning("lease expired", tenant=job.tenant, job=job.id, attempt=job.attempt, state=job.state)
-        except KdaifError as error:
-            _log.error("reaping failed", error=str(error))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), min(lease_ttl_s / 4, _REAP_S))

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from kdaif.store import References
+from kdaif.store import References, UploadLimits
 
 
 def _listed(given: object) -> object:
@@ -28,6 +28,13 @@ class ServerSettings(BaseSettings):
     store_url: str | None = None
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
     require_durable_redis: bool = True
+    tenant_quota_bytes: int | None = Field(default=None, ge=1)
+    disk_reserve_bytes: int = Field(default=256 << 20, ge=0)
+    keep_finished_days: float | None = Field(default=None, gt=0.0)
+    keep_unfinished_uploads_days: float = Field(default=7.0, gt=0.0)
+    sweep_every_s: float = Field(default=3600.0, gt=0.0)
+    archive_every_s: float = Field(default=1.0, gt=0.0)
+    min_client_ping_s: float = Field(default=5.0, gt=0.0)
     reflection: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)
     allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
@@ -53,6 +60,11 @@ class ServerSettings(BaseSettings):
     def cache_dir(self) -> Path:
         """Local copies of blobs; may be deleted at any time."""
         return self.root / "cache"
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """What uploads may take."""
+        return UploadLimits(self.tenant_quota_bytes, self.disk_reserve_bytes)
 
     @property
     def references(self) -> References:

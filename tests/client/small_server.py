@@ -242,6 +242,36 @@ class Jobs(jobs_pb2_grpc.DistillationJobServiceServicer):
         self.state.tell(job.name, "queued", jb.JOB_STATE_QUEUED)
         return jb.RetryDistillationJobResponse(job=job)
 
+    def ResumeDistillationJob(
+        self, request: jb.ResumeDistillationJobRequest, context: Any
+    ) -> jb.ResumeDistillationJobResponse:
+        self.state.count(context, "ResumeDistillationJob")
+        job = self._awaiting_review(request.name, context)
+        self.state.tell(job.name, "queued", jb.JOB_STATE_QUEUED)
+        return jb.ResumeDistillationJobResponse(job=job)
+
+    def RejectDistillationJob(
+        self, request: jb.RejectDistillationJobRequest, context: Any
+    ) -> jb.RejectDistillationJobResponse:
+        self.state.count(context, "RejectDistillationJob")
+        job = self._awaiting_review(request.name, context)
+        job.failure.reason, job.failure.message = jb.FAILURE_REASON_REVIEW, request.why
+        self.state.tell(job.name, "finished", jb.JOB_STATE_FAILED)
+        return jb.RejectDistillationJobResponse(job=job)
+
+    def DeleteDistillationJob(
+        self, request: jb.DeleteDistillationJobRequest, context: Any
+    ) -> jb.DeleteDistillationJobResponse:
+        self.state.count(context, "DeleteDistillationJob")
+        del self.state.jobs[self._job(request.name, context).name]
+        return jb.DeleteDistillationJobResponse()
+
+    def _awaiting_review(self, name: str, context: Any) -> jb.DistillationJob:
+        job = self._job(name, context)
+        if job.state != jb.JOB_STATE_AWAITING_REVIEW:
+            refuse(context, code_pb2.FAILED_PRECONDITION, "The job awaits no review.", "FAILED_PRECONDITION")
+        return job
+
     def WatchDistillationJob(
         self, request: jb.WatchDistillationJobRequest, context: Any
     ) -> Iterator[jb.WatchDistillationJobResponse]:

@@ -44,6 +44,7 @@ from tests.client.small_server import PARENT, SmallServer
 from tests.waiting import wait_for
 
 COMMANDS = ["upload", "datasets", "submit", "check", "watch", "weights", "pull", "jobs", "cancel", "retry", "up"]
+COMMANDS += ["resume", "reject", "delete"]
 
 
 def kdaif(server: SmallServer, *arguments: str) -> Result:
@@ -288,6 +289,26 @@ def test_jobs_are_listed_shown_cancelled_and_retried(server: SmallServer) -> Non
     refused = kdaif(server, "cancel", "j1")
     assert refused.exit_code == 2
     assert "has SUCCEEDED already" in refused.stderr
+
+
+def test_a_review_is_shown_and_answered(server: SmallServer) -> None:
+    job = server.state.add_job("j1", jb.JOB_STATE_AWAITING_REVIEW)
+    job.failure.reason, job.failure.message = jb.FAILURE_REASON_REVIEW, "weights collapsed"
+    job.failure.log_tail = "last words"
+    shown = kdaif(server, "jobs", "j1").stdout
+    for told in ("AWAITING_REVIEW", "REVIEW: weights collapsed", "kdaif resume j1", "last words"):
+        assert told in shown
+    assert kdaif(server, "resume", "j1").stdout == f"{PARENT}/distillationJobs/j1 QUEUED\n"
+    assert kdaif(server, "reject", "j1", "--why", "no").exit_code == 2
+    assert kdaif(server, "delete", "j1").stdout == f"{PARENT}/distillationJobs/j1 deleted\n"
+    assert kdaif(server, "jobs", "j1").exit_code == 3
+
+
+def test_scheduling_stands_on_the_command_line(server: SmallServer, file: Path) -> None:
+    needs = ("--priority", "5", "--gpus", "0", "--worker-labels", "eu,zone=a", "--deadline-s", "60")
+    made = kdaif(server, "submit", "--labeled", str(file), "--unlabeled", str(file), *needs, "--json")
+    sent = lines(made)[0]["spec"]["scheduling"]
+    assert sent == {"priority": 5, "gpus": 0, "worker_labels": ["eu", "zone=a"], "deadline_s": 60}
 
 
 def test_weights_most_harmful_first(server: SmallServer) -> None:

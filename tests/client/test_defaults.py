@@ -5,11 +5,13 @@ import re
 import pytest
 from kdaif_client import spec as client_spec
 
-from kdaif.records import Checks, Inputs, Splits, Training, Weighting
+from kdaif.records import Checks, Inputs, Scheduling, Splits, Training, Weighting
 
 
-@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks])
-def test_documented_defaults_are_the_server_s(settings: type[Training | Weighting | Splits | Inputs | Checks]) -> None:
+@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks, Scheduling])
+def test_documented_defaults_are_the_server_s(
+    settings: type[Training | Weighting | Splits | Inputs | Checks | Scheduling],
+) -> None:
     documented = dict(
         re.findall(
             r"^\s+(\w+): [^:]*?[Dd]efault ([\d.,]+)\.$", getattr(client_spec, settings.__name__).__doc__, re.MULTILINE
@@ -25,9 +27,9 @@ def test_documented_defaults_are_the_server_s(settings: type[Training | Weightin
         assert float(told.replace(",", "")) == numbers[name], name
 
 
-@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks])
+@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks, Scheduling])
 def test_documented_default_choices_and_switches_are_the_server_s(
-    settings: type[Training | Weighting | Splits | Inputs | Checks],
+    settings: type[Training | Weighting | Splits | Inputs | Checks | Scheduling],
 ) -> None:
     text = getattr(client_spec, settings.__name__).__doc__
     choices = dict(re.findall(r'^\s+(\w+): .*?``"(\w+)"`` \(default\)', text, re.MULTILINE))

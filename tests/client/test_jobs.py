@@ -132,6 +132,26 @@ def test_jobs_are_listed_by_state_cancelled_and_retried(server: SmallServer, cli
         client.get_job("j9")
 
 
+def test_a_reviewed_job_is_resumed_rejected_and_deleted(server: SmallServer, client: Client, job: Job) -> None:
+    with pytest.raises(FailedPrecondition, match="awaits no review"):
+        job.resume()
+    server.state.jobs[job.name].state = jb.JOB_STATE_AWAITING_REVIEW
+    server.state.jobs[job.name].failure.log_tail = "Traceback ..."
+    assert job.refresh().state is JobState.AWAITING_REVIEW
+    assert job.info.failure is not None
+    assert job.info.failure.log_tail == "Traceback ..."
+    assert not job.state.is_terminal
+    assert job.resume().state is JobState.QUEUED
+    server.state.jobs[job.name].state = jb.JOB_STATE_AWAITING_REVIEW
+    rejected = job.reject("the canary is dead").info
+    assert rejected.failure is not None
+    assert (rejected.state, rejected.failure.reason) == (JobState.FAILED, "REVIEW")
+    assert rejected.failure.message == "the canary is dead"
+    job.delete()
+    with pytest.raises(NotFound):
+        job.refresh()
+
+
 def test_watch_gives_every_event_and_ends(server: SmallServer, job: Job) -> None:
     thread = threading.Thread(target=play, args=(server.state,))
     thread.start()

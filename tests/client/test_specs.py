@@ -20,6 +20,7 @@ from kdaif_client import (
     OnnxTeacher,
     PlantedNoise,
     Pool,
+    Scheduling,
     Spec,
     Splits,
     TrainedTeacher,
@@ -61,6 +62,7 @@ FULL = Spec(
     device="cpu",
     max_runtime_s=60,
     max_attempts=1,
+    scheduling=Scheduling(priority=-5, gpus=0, worker_labels=("eu",), deadline_s=60),
 )
 
 

@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kdaif_proto.v1 import spec_pb2
-from kdaif_server._convert import job_to_proto, spec_from_proto, spec_to_proto
+from kdaif_proto.v1 import jobs_pb2, spec_pb2
+from kdaif_server._convert import job_to_proto, spec_from_proto, spec_to_proto, state_from_proto, state_to_proto
 
-from kdaif.errors import InvalidInputError
+from kdaif.errors import FailureReason, InvalidInputError
 from kdaif.records import (
     Activation,
     Auto,
@@ -17,6 +17,7 @@ from kdaif.records import (
     DistillationSpec,
     Dropout,
     EnsembleTeacher,
+    Failure,
     Inputs,
     Job,
     JobResult,
@@ -30,6 +31,7 @@ from kdaif.records import (
     Pool,
     PreflightReport,
     Resnet,
+    Scheduling,
     Splits,
     Teacher,
     TextEncoder,
@@ -224,6 +226,35 @@ def test_a_bar_of_zero_is_sent_and_one_above_one_refused() -> None:
     off = spec_from_proto(message(weighting=spec_pb2.Weighting(canary_bar=0.0)), "default")
     assert off.weighting.canary_bar == 0.0
     assert list(violations(message(weighting=spec_pb2.Weighting(canary_bar=1.5)))) == ["spec.weighting.canary_bar"]
+
+
+def test_scheduling_survives_the_wire_and_is_refused_by_field() -> None:
+    given = spec_pb2.Scheduling(priority=-100, gpus=2, worker_labels=["eu", "gpu=a100"], deadline_s=60)
+    spec = spec_from_proto(message(scheduling=given), "default")
+    assert spec.scheduling == Scheduling(priority=-100, gpus=2, worker_labels=("eu", "gpu=a100"), deadline_s=60)
+    assert spec_to_proto(spec, "default").scheduling == given
+    wrong = spec_pb2.Scheduling(priority=101, gpus=-1, worker_labels=["a|b"], deadline_s=0)
+    assert set(violations(message(scheduling=wrong))) == {
+        "spec.scheduling.priority",
+        "spec.scheduling.gpus",
+        "spec.scheduling.worker_labels[0]",
+        "spec.scheduling.deadline_s",
+    }
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_every_state_has_its_number_and_comes_back(state: JobState) -> None:
+    assert state_from_proto(state_to_proto(state)) is state
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_every_reason_and_the_log_survive_the_wire(reason: FailureReason) -> None:
+    spec = DistillationSpec(labeled=LABELED, unlabeled=UNLABELED)
+    failure = Failure(reason, "m", retryable=False, attempt=2, log_tail="Killed")
+    job = Job("t", "j", JobState.FAILED, spec, PreflightReport(), 1, failure=failure, worker="w", deadline_at_ms=5000)
+    sent = job_to_proto(job)
+    assert jobs_pb2.FailureReason.Name(sent.failure.reason) == f"FAILURE_REASON_{reason}"
+    assert (sent.failure.log_tail, sent.worker, sent.deadline_time.seconds) == ("Killed", "w", 5)
 
 
 def test_training_choices_out_of_range_name_their_fields() -> None:

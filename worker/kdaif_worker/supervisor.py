@@ -16,7 +16,7 @@ import structlog
 
 from kdaif.errors import FailureReason, FencedError, KdaifError, UnavailableError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import Failure, Job, JobState
+from kdaif.records import Failure, Job, JobState, WorkerOffer
 from kdaif.store import BlobStore, layout
 from kdaif_worker.child_process import Child
 from kdaif_worker.messages import Assignment, FailedMessage, ProgressMessage, SucceededMessage
@@ -41,7 +41,7 @@ class Supervisor:
         while not stopping.is_set():
             pause_s = _IDLE_S
             try:
-                claim = await self._queue.claim(self._settings.worker_name)
+                claim = await self._queue.claim(WorkerOffer(self._settings.worker_name))
             except UnavailableError as error:
                 _log.warning("queue does not answer", error=str(error))
                 claim, pause_s = None, _OUTAGE_S

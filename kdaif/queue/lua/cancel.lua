@@ -1,12 +1,13 @@
--- QUEUED -> CANCELLED, RUNNING -> CANCELLING. ARGV: id, call, failure of a cancelled job.
+-- QUEUED, AWAITING_REVIEW -> CANCELLED, RUNNING -> CANCELLING. ARGV: id, call, failure of a cancelled job.
 if not STATE then
   return refuse('NOT_FOUND')
 end
-if STATE == 'QUEUED' then
+if STATE == 'QUEUED' or STATE == 'AWAITING_REVIEW' then
   leave_line()
   finish('CANCELLED', with_attempt(ARGV[3]))
 elseif STATE == 'RUNNING' then
   set('state', 'CANCELLING')
+  mark_unsaved()
   record('cancelling')
 elseif STATE ~= 'CANCELLING' and STATE ~= 'CANCELLED' then
   return refuse('WRONG_STATE')

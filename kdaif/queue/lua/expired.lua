@@ -1,8 +1,8 @@
--- Job ids whose lease ran out. KEYS: leases, extended, reaped. ARGV: lease_ms.
+-- Job ids whose lease ran out, and those whose deadline passed. KEYS: leases, extended, reaped, deadlines. ARGV: lease_ms.
 -- When nobody has looked for longer than a lease, the server was away and no worker could renew: every lease then gets one
 -- more term, once, before its job is taken away.
-local LEASES, EXTENDED, REAPED = KEYS[1], KEYS[2], KEYS[3]
-local lease_ms = tonumber(ARGV[1])
+local LEASES, EXTENDED, REAPED, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local lease_ms, most_overdue = tonumber(ARGV[1]), 256
 
 local last = redis.call('GET', REAPED)
 redis.call('SET', REAPED, NOW)
@@ -13,4 +13,7 @@ if last and NOW - tonumber(last) > lease_ms then
     end
   end
 end
-return redis.call('ZRANGEBYSCORE', LEASES, '-inf', NOW)
+return {
+  redis.call('ZRANGEBYSCORE', LEASES, '-inf', NOW),
+  redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', NOW, 'LIMIT', 0, most_overdue)
+}

@@ -1,5 +1,5 @@
 -- RUNNING -> QUEUED, FAILED or DEAD; CANCELLING -> CANCELLED.
--- ARGV: id, call, token, failure, '1' when retryable, delay_ms, failure of a cancelled job.
+-- ARGV: id, call, token, failure, '1' when retryable, delay_ms, chance, failure of a cancelled job.
 if not STATE then
   return refuse('NOT_FOUND')
 end
@@ -12,9 +12,9 @@ if not holds(ARGV[3]) then
 end
 set('verdict', verdict, 'last_call', CALL)
 if STATE == 'CANCELLING' then
-  finish('CANCELLED', with_attempt(ARGV[7]))
+  finish('CANCELLED', with_attempt(ARGV[8]))
 elseif ARGV[5] == '1' then
-  requeue_or_bury(with_attempt(ARGV[4]), tonumber(ARGV[6]))
+  requeue_or_bury(with_attempt(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7]))
 else
   finish('FAILED', with_attempt(ARGV[4]))
 end

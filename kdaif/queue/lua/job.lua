@@ -1,7 +1,7 @@
 -- Second part of every script that moves a job: names for its keys, and the steps that several transitions share.
 -- ARGV[1] is the job id; ARGV[2] names this call, so that a call repeated after a lost reply changes nothing.
-local JOB, EVENTS, QUEUED, DELAYED, LEASES, EXTENDED, ORDER =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local JOB, EVENTS, LINE, DELAYED, NEEDS, LEASES, EXTENDED, ORDER, DEADLINES, ENDED, UNSAVED =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local ID, CALL = ARGV[1], ARGV[2]
 
 local function field(name)
@@ -38,14 +38,47 @@ local function record(kind, details)
     'progress', details.progress or '', 'metrics', details.metrics or '', 'failure', details.failure or '')
 end
 
+-- The archive has yet to write the job as it is now. The version tells its writers which of two states is the later.
+local function mark_unsaved()
+  redis.call('HSET', UNSAVED, ID, redis.call('HINCRBY', JOB, 'version', 1))
+end
+
 local function release()
   redis.call('ZREM', LEASES, ID)
   redis.call('SREM', EXTENDED, ID)
 end
 
+-- What a worker must offer, then how urgent, then how old: members sort by their letters, so the first member that
+-- begins with some needs is the next job of those needs. Jobs that no worker may run are in nobody's way.
+local function take_place(order)
+  set('order', order, 'place', string.format('%s|%s|%015d|%s', field('needs'), field('rank'), order, ID))
+end
+
+local function join_line()
+  redis.call('ZADD', LINE, 0, field('place'))
+  redis.call('HINCRBY', NEEDS, field('needs'), 1)
+end
+
 local function leave_line()
-  redis.call('ZREM', QUEUED, ID)
-  redis.call('ZREM', DELAYED, ID)
+  local place = field('place')
+  redis.call('ZREM', DELAYED, place)
+  if redis.call('ZREM', LINE, place) == 1 and redis.call('HINCRBY', NEEDS, field('needs'), -1) <= 0 then
+    redis.call('HDEL', NEEDS, field('needs'))
+  end
+end
+
+-- The time that a person gave the job for all it has to do, from now on.
+local function start_clock()
+  local deadline_ms = tonumber(field('deadline_ms') or '0')
+  if deadline_ms > 0 then
+    set('deadline_at_ms', NOW + deadline_ms)
+    redis.call('ZADD', DEADLINES, NOW + deadline_ms, ID)
+  end
+end
+
+local function is_overdue()
+  local at = redis.call('ZSCORE', DEADLINES, ID)
+  return at and tonumber(at) <= NOW
 end
 
 -- The failure comes as JSON from Python; only here is the attempt known.
@@ -63,12 +96,16 @@ local function finish(state, failure)
   else
     redis.call('HDEL', JOB, 'failure')
   end
+  redis.call('ZREM', DEADLINES, ID)
+  redis.call('ZADD', ENDED, NOW, ID)
+  mark_unsaved()
   record('finished', {failure = failure})
 end
 
 -- Back to its old place in the line, but not before a delay that doubles with each attempt: a job that kills its worker
--- must not keep all workers busy dying.
-local function requeue_or_bury(failure, delay_ms)
+-- must not keep all workers busy dying. Between half and all of the delay, by chance (0 to 1), so that the jobs of a
+-- host that died do not all come back at once.
+local function requeue_or_bury(failure, delay_ms, chance)
   local used = field('attempt') - field('attempts_forgiven')
   if used >= tonumber(field('max_attempts')) then
     finish('DEAD', failure)
@@ -76,7 +113,23 @@ local function requeue_or_bury(failure, delay_ms)
   end
   release()
   set('state', 'QUEUED', 'failure', failure)
-  redis.call('ZADD', QUEUED, field('order'), ID)
-  redis.call('ZADD', DELAYED, NOW + math.min(60000, delay_ms * 2 ^ (used - 1)), ID)
+  local longest_ms = math.min(60000, delay_ms * 2 ^ (used - 1))
+  local wait_ms = math.floor(longest_ms * (1 + chance) / 2)
+  if wait_ms > 0 then
+    redis.call('ZADD', DELAYED, NOW + wait_ms, field('place'))
+  else
+    join_line()
+  end
   record('requeued', {failure = failure})
+end
+
+-- At the end of the line, with every attempt to use again. The attempt goes on counting, for it is the fencing token.
+local function queue_afresh()
+  take_place(redis.call('INCR', ORDER))
+  set('state', 'QUEUED', 'attempts_forgiven', field('attempt'), 'last_call', CALL)
+  redis.call('HDEL', JOB, 'ended_at_ms', 'progress')
+  redis.call('ZREM', ENDED, ID)
+  join_line()
+  mark_unsaved()
+  record('queued')
 end

@@ -1,5 +1,5 @@
 -- RUNNING -> QUEUED or DEAD, CANCELLING -> CANCELLED, when the lease ran out.
--- ARGV: id, call, failure, delay_ms, failure of a cancelled job. Answers GONE when the lease was renewed meanwhile.
+-- ARGV: id, call, failure, delay_ms, chance, failure of a cancelled job. Answers GONE when the lease was renewed meanwhile.
 if is_repeated() then
   return answer()
 end
@@ -9,9 +9,9 @@ if not expires or tonumber(expires) > NOW then
 end
 set('last_call', CALL)
 if STATE == 'CANCELLING' then
-  finish('CANCELLED', with_attempt(ARGV[5]))
+  finish('CANCELLED', with_attempt(ARGV[6]))
 elseif STATE == 'RUNNING' then
-  requeue_or_bury(with_attempt(ARGV[3]), tonumber(ARGV[4]))
+  requeue_or_bury(with_attempt(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
 else
   release()
   return refuse('GONE')

@@ -1,5 +1,4 @@
--- FAILED, DEAD, CANCELLED -> QUEUED, at the end of the line. ARGV: id, call.
--- The attempt goes on counting, for it is the fencing token; what was used so far is forgiven.
+-- FAILED, DEAD, CANCELLED -> QUEUED, at the end of the line; a deadline counts anew. ARGV: id, call.
 if not STATE then
   return refuse('NOT_FOUND')
 end
@@ -9,9 +8,6 @@ end
 if STATE ~= 'FAILED' and STATE ~= 'DEAD' and STATE ~= 'CANCELLED' then
   return refuse('WRONG_STATE')
 end
-local order = redis.call('INCR', ORDER)
-set('state', 'QUEUED', 'attempts_forgiven', field('attempt'), 'order', order, 'last_call', CALL)
-redis.call('HDEL', JOB, 'ended_at_ms', 'progress')
-redis.call('ZADD', QUEUED, order, ID)
-record('queued')
+start_clock()
+queue_afresh()
 return answer()

@@ -1,5 +1,5 @@
--- -> QUEUED. KEYS[8]: jobs, KEYS[9]: request. ARGV: id, call, body digest, field, value, ...
-local JOBS, REQUEST = KEYS[8], KEYS[9]
+-- -> QUEUED. KEYS[12]: jobs, KEYS[13]: request. ARGV: id, call, body digest, most different needs, field, value, ...
+local JOBS, REQUEST = KEYS[12], KEYS[13]
 
 local known = redis.call('HGET', REQUEST, 'job')
 if known then
@@ -9,13 +9,19 @@ if known then
   return {'KNOWN', known}
 end
 
-local order = redis.call('INCR', ORDER)
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   set(ARGV[i], ARGV[i + 1])
 end
-set('state', 'QUEUED', 'attempt', 0, 'attempts_forgiven', 0, 'order', order, 'created_at_ms', NOW, 'last_call', CALL)
+if redis.call('HEXISTS', NEEDS, field('needs')) == 0 and redis.call('HLEN', NEEDS) >= tonumber(ARGV[4]) then
+  redis.call('DEL', JOB)
+  return {'TOO_DIFFERENT'}
+end
+set('state', 'QUEUED', 'attempt', 0, 'attempts_forgiven', 0, 'created_at_ms', NOW, 'last_call', CALL, 'body', ARGV[3])
+take_place(redis.call('INCR', ORDER))
 redis.call('HSET', REQUEST, 'job', ID, 'body', ARGV[3])
 redis.call('ZADD', JOBS, 0, ID)
-redis.call('ZADD', QUEUED, order, ID)
+join_line()
+start_clock()
+mark_unsaved()
 record('queued')
 return answer()

@@ -36,6 +36,8 @@ class _JobStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
     JOB_STATE_DEAD: _JobState.ValueType  # 7
     """Out of attempts."""
+    JOB_STATE_AWAITING_REVIEW: _JobState.ValueType  # 8
+    """An alarm stopped it; a person resumes, rejects or cancels it."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper): ...
 
@@ -48,6 +50,8 @@ JOB_STATE_FAILED: JobState.ValueType  # 5
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 JOB_STATE_DEAD: JobState.ValueType  # 7
 """Out of attempts."""
+JOB_STATE_AWAITING_REVIEW: JobState.ValueType  # 8
+"""An alarm stopped it; a person resumes, rejects or cancels it."""
 global___JobState = JobState
 
 class _FailureReason:
@@ -58,7 +62,7 @@ class _FailureReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     FAILURE_REASON_UNSPECIFIED: _FailureReason.ValueType  # 0
     FAILURE_REASON_DEADLINE: _FailureReason.ValueType  # 1
-    """max_runtime_s passed."""
+    """max_runtime_s passed for an attempt, or scheduling.deadline_s for the job."""
     FAILURE_REASON_OUT_OF_MEMORY: _FailureReason.ValueType  # 2
     FAILURE_REASON_INVALID_DATA: _FailureReason.ValueType  # 3
     FAILURE_REASON_NON_FINITE: _FailureReason.ValueType  # 4
@@ -70,12 +74,14 @@ class _FailureReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """The training process died."""
     FAILURE_REASON_STORAGE: _FailureReason.ValueType  # 8
     FAILURE_REASON_INTERNAL: _FailureReason.ValueType  # 9
+    FAILURE_REASON_REVIEW: _FailureReason.ValueType  # 10
+    """An alarm stopped the job for a review, or a person rejected it there."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper): ...
 
 FAILURE_REASON_UNSPECIFIED: FailureReason.ValueType  # 0
 FAILURE_REASON_DEADLINE: FailureReason.ValueType  # 1
-"""max_runtime_s passed."""
+"""max_runtime_s passed for an attempt, or scheduling.deadline_s for the job."""
 FAILURE_REASON_OUT_OF_MEMORY: FailureReason.ValueType  # 2
 FAILURE_REASON_INVALID_DATA: FailureReason.ValueType  # 3
 FAILURE_REASON_NON_FINITE: FailureReason.ValueType  # 4
@@ -87,6 +93,8 @@ FAILURE_REASON_CRASHED: FailureReason.ValueType  # 7
 """The training process died."""
 FAILURE_REASON_STORAGE: FailureReason.ValueType  # 8
 FAILURE_REASON_INTERNAL: FailureReason.ValueType  # 9
+FAILURE_REASON_REVIEW: FailureReason.ValueType  # 10
+"""An alarm stopped the job for a review, or a person rejected it there."""
 global___FailureReason = FailureReason
 
 @typing.final
@@ -149,7 +157,7 @@ class DistillationJob(google.protobuf.message.Message):
 
     @typing.final
     class Failure(google.protobuf.message.Message):
-        """Why an attempt ended without a student."""
+        """Why an attempt ended without a student, or awaits a review."""
 
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -157,10 +165,13 @@ class DistillationJob(google.protobuf.message.Message):
         MESSAGE_FIELD_NUMBER: builtins.int
         RETRYABLE_FIELD_NUMBER: builtins.int
         ATTEMPT_FIELD_NUMBER: builtins.int
+        LOG_TAIL_FIELD_NUMBER: builtins.int
         reason: global___FailureReason.ValueType
         message: builtins.str
         retryable: builtins.bool
         attempt: builtins.int
+        log_tail: builtins.str
+        """The end of the attempt's log, where there is one."""
         def __init__(
             self,
             *,
@@ -168,8 +179,9 @@ class DistillationJob(google.protobuf.message.Message):
             message: builtins.str = ...,
             retryable: builtins.bool = ...,
             attempt: builtins.int = ...,
+            log_tail: builtins.str = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "message", b"message", "reason", b"reason", "retryable", b"retryable"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "log_tail", b"log_tail", "message", b"message", "reason", b"reason", "retryable", b"retryable"]) -> None: ...
 
     @typing.final
     class Result(google.protobuf.message.Message):
@@ -241,6 +253,8 @@ class DistillationJob(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
     ESTIMATE_FIELD_NUMBER: builtins.int
+    WORKER_FIELD_NUMBER: builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"tenants/{tenant}/distillationJobs/{job}"."""
     display_name: builtins.str
@@ -248,13 +262,15 @@ class DistillationJob(google.protobuf.message.Message):
     attempt: builtins.int
     """How often it was started; also the fencing token of the running attempt."""
     max_attempts: builtins.int
+    worker: builtins.str
+    """The worker that claimed the job last."""
     @property
     def spec(self) -> kdaif_proto.v1.spec_pb2.DistillationSpec: ...
     @property
     def progress(self) -> global___DistillationJob.Progress: ...
     @property
     def failure(self) -> global___DistillationJob.Failure:
-        """Set in FAILED, DEAD and CANCELLED, and on a queued job whose last attempt failed."""
+        """Set in FAILED, DEAD, CANCELLED and AWAITING_REVIEW, and on a queued job whose last attempt failed."""
 
     @property
     def result(self) -> global___DistillationJob.Result:
@@ -274,6 +290,10 @@ class DistillationJob(google.protobuf.message.Message):
     def estimate(self) -> global___DistillationJob.Estimate:
         """What the job is expected to cost, made when it was checked."""
 
+    @property
+    def deadline_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """By when the job must be over. Absent where it has no deadline."""
+
     def __init__(
         self,
         *,
@@ -291,9 +311,11 @@ class DistillationJob(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         estimate: global___DistillationJob.Estimate | None = ...,
+        worker: builtins.str = ...,
+        deadline_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "max_attempts", b"max_attempts", "name", b"name", "preflight", b"preflight", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "create_time", b"create_time", "deadline_time", b"deadline_time", "display_name", b"display_name", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "max_attempts", b"max_attempts", "name", b"name", "preflight", b"preflight", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "worker", b"worker"]) -> None: ...
 
 global___DistillationJob = DistillationJob
 
@@ -601,6 +623,99 @@ class RetryDistillationJobResponse(google.protobuf.message.Message):
 global___RetryDistillationJobResponse = RetryDistillationJobResponse
 
 @typing.final
+class ResumeDistillationJobRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ResumeDistillationJobRequest = ResumeDistillationJobRequest
+
+@typing.final
+class ResumeDistillationJobResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    @property
+    def job(self) -> global___DistillationJob: ...
+    def __init__(
+        self,
+        *,
+        job: global___DistillationJob | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["job", b"job"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job"]) -> None: ...
+
+global___ResumeDistillationJobResponse = ResumeDistillationJobResponse
+
+@typing.final
+class RejectDistillationJobRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    WHY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    why: builtins.str
+    """For people; becomes the message of the job's failure."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        why: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "why", b"why"]) -> None: ...
+
+global___RejectDistillationJobRequest = RejectDistillationJobRequest
+
+@typing.final
+class RejectDistillationJobResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    @property
+    def job(self) -> global___DistillationJob: ...
+    def __init__(
+        self,
+        *,
+        job: global___DistillationJob | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["job", b"job"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job"]) -> None: ...
+
+global___RejectDistillationJobResponse = RejectDistillationJobResponse
+
+@typing.final
+class DeleteDistillationJobRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___DeleteDistillationJobRequest = DeleteDistillationJobRequest
+
+@typing.final
+class DeleteDistillationJobResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DeleteDistillationJobResponse = DeleteDistillationJobResponse
+
+@typing.final
 class WatchDistillationJobRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -672,7 +787,7 @@ class JobEvent(google.protobuf.message.Message):
     """State after the event."""
     attempt: builtins.int
     kind: builtins.str
-    """"queued", "claimed", "progress", "round", "canary", "requeued", "cancelling", "finished"."""
+    """"queued", "claimed", "progress", "round", "canary", "requeued", "cancelling", "review", "restored", "finished"."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property

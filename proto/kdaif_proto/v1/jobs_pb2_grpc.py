@@ -60,6 +60,21 @@ class DistillationJobServiceStub(object):
                 request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.RetryDistillationJobRequest.SerializeToString,
                 response_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.RetryDistillationJobResponse.FromString,
                 _registered_method=True)
+        self.ResumeDistillationJob = channel.unary_unary(
+                '/kdaif.v1.DistillationJobService/ResumeDistillationJob',
+                request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.ResumeDistillationJobRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.ResumeDistillationJobResponse.FromString,
+                _registered_method=True)
+        self.RejectDistillationJob = channel.unary_unary(
+                '/kdaif.v1.DistillationJobService/RejectDistillationJob',
+                request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.RejectDistillationJobRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.RejectDistillationJobResponse.FromString,
+                _registered_method=True)
+        self.DeleteDistillationJob = channel.unary_unary(
+                '/kdaif.v1.DistillationJobService/DeleteDistillationJob',
+                request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.DeleteDistillationJobRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.DeleteDistillationJobResponse.FromString,
+                _registered_method=True)
         self.WatchDistillationJob = channel.unary_stream(
                 '/kdaif.v1.DistillationJobService/WatchDistillationJob',
                 request_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.WatchDistillationJobRequest.SerializeToString,
@@ -98,14 +113,35 @@ class DistillationJobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelDistillationJob(self, request, context):
-        """A queued job is cancelled at once; a running one within two seconds.
+        """A job that waits, in line or for a review, is cancelled at once; a running one within two seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryDistillationJob(self, request, context):
-        """Queues a failed, dead or cancelled job again, with fresh attempts. Its checkpoints are used.
+        """Queues a failed, dead or cancelled job again, with fresh attempts and a fresh deadline. Its checkpoints are used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeDistillationJob(self, request, context):
+        """Queues a job that awaits a review again, with fresh attempts, from its checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectDistillationJob(self, request, context):
+        """Fails a job that awaits a review, with REVIEW.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDistillationJob(self, request, context):
+        """Removes a job that has ended, with its events, weights and student. Its request_id may be used anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +189,21 @@ def add_DistillationJobServiceServicer_to_server(servicer, server):
                     servicer.RetryDistillationJob,
                     request_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.RetryDistillationJobRequest.FromString,
                     response_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.RetryDistillationJobResponse.SerializeToString,
+            ),
+            'ResumeDistillationJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeDistillationJob,
+                    request_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.ResumeDistillationJobRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.ResumeDistillationJobResponse.SerializeToString,
+            ),
+            'RejectDistillationJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectDistillationJob,
+                    request_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.RejectDistillationJobRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.RejectDistillationJobResponse.SerializeToString,
+            ),
+            'DeleteDistillationJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDistillationJob,
+                    request_deserializer=kdaif__proto_dot_v1_dot_jobs__pb2.DeleteDistillationJobRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_jobs__pb2.DeleteDistillationJobResponse.SerializeToString,
             ),
             'WatchDistillationJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchDistillationJob,
@@ -301,6 +352,87 @@ class DistillationJobService(object):
             '/kdaif.v1.DistillationJobService/RetryDistillationJob',
             kdaif__proto_dot_v1_dot_jobs__pb2.RetryDistillationJobRequest.SerializeToString,
             kdaif__proto_dot_v1_dot_jobs__pb2.RetryDistillationJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeDistillationJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.DistillationJobService/ResumeDistillationJob',
+            kdaif__proto_dot_v1_dot_jobs__pb2.ResumeDistillationJobRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_jobs__pb2.ResumeDistillationJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectDistillationJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.DistillationJobService/RejectDistillationJob',
+            kdaif__proto_dot_v1_dot_jobs__pb2.RejectDistillationJobRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_jobs__pb2.RejectDistillationJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDistillationJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.DistillationJobService/DeleteDistillationJob',
+            kdaif__proto_dot_v1_dot_jobs__pb2.DeleteDistillationJobRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_jobs__pb2.DeleteDistillationJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

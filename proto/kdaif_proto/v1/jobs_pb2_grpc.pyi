@@ -44,13 +44,31 @@ class DistillationJobServiceStub:
         kdaif_proto.v1.jobs_pb2.CancelDistillationJobRequest,
         kdaif_proto.v1.jobs_pb2.CancelDistillationJobResponse,
     ]
-    """A queued job is cancelled at once; a running one within two seconds."""
+    """A job that waits, in line or for a review, is cancelled at once; a running one within two seconds."""
 
     RetryDistillationJob: grpc.UnaryUnaryMultiCallable[
         kdaif_proto.v1.jobs_pb2.RetryDistillationJobRequest,
         kdaif_proto.v1.jobs_pb2.RetryDistillationJobResponse,
     ]
-    """Queues a failed, dead or cancelled job again, with fresh attempts. Its checkpoints are used."""
+    """Queues a failed, dead or cancelled job again, with fresh attempts and a fresh deadline. Its checkpoints are used."""
+
+    ResumeDistillationJob: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.jobs_pb2.ResumeDistillationJobRequest,
+        kdaif_proto.v1.jobs_pb2.ResumeDistillationJobResponse,
+    ]
+    """Queues a job that awaits a review again, with fresh attempts, from its checkpoint."""
+
+    RejectDistillationJob: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.jobs_pb2.RejectDistillationJobRequest,
+        kdaif_proto.v1.jobs_pb2.RejectDistillationJobResponse,
+    ]
+    """Fails a job that awaits a review, with REVIEW."""
+
+    DeleteDistillationJob: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.jobs_pb2.DeleteDistillationJobRequest,
+        kdaif_proto.v1.jobs_pb2.DeleteDistillationJobResponse,
+    ]
+    """Removes a job that has ended, with its events, weights and student. Its request_id may be used anew."""
 
     WatchDistillationJob: grpc.UnaryStreamMultiCallable[
         kdaif_proto.v1.jobs_pb2.WatchDistillationJobRequest,
@@ -92,13 +110,31 @@ class DistillationJobServiceAsyncStub:
         kdaif_proto.v1.jobs_pb2.CancelDistillationJobRequest,
         kdaif_proto.v1.jobs_pb2.CancelDistillationJobResponse,
     ]
-    """A queued job is cancelled at once; a running one within two seconds."""
+    """A job that waits, in line or for a review, is cancelled at once; a running one within two seconds."""
 
     RetryDistillationJob: grpc.aio.UnaryUnaryMultiCallable[
         kdaif_proto.v1.jobs_pb2.RetryDistillationJobRequest,
         kdaif_proto.v1.jobs_pb2.RetryDistillationJobResponse,
     ]
-    """Queues a failed, dead or cancelled job again, with fresh attempts. Its checkpoints are used."""
+    """Queues a failed, dead or cancelled job again, with fresh attempts and a fresh deadline. Its checkpoints are used."""
+
+    ResumeDistillationJob: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.jobs_pb2.ResumeDistillationJobRequest,
+        kdaif_proto.v1.jobs_pb2.ResumeDistillationJobResponse,
+    ]
+    """Queues a job that awaits a review again, with fresh attempts, from its checkpoint."""
+
+    RejectDistillationJob: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.jobs_pb2.RejectDistillationJobRequest,
+        kdaif_proto.v1.jobs_pb2.RejectDistillationJobResponse,
+    ]
+    """Fails a job that awaits a review, with REVIEW."""
+
+    DeleteDistillationJob: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.jobs_pb2.DeleteDistillationJobRequest,
+        kdaif_proto.v1.jobs_pb2.DeleteDistillationJobResponse,
+    ]
+    """Removes a job that has ended, with its events, weights and student. Its request_id may be used anew."""
 
     WatchDistillationJob: grpc.aio.UnaryStreamMultiCallable[
         kdaif_proto.v1.jobs_pb2.WatchDistillationJobRequest,
@@ -148,7 +184,7 @@ class DistillationJobServiceServicer(metaclass=abc.ABCMeta):
         request: kdaif_proto.v1.jobs_pb2.CancelDistillationJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[kdaif_proto.v1.jobs_pb2.CancelDistillationJobResponse, collections.abc.Awaitable[kdaif_proto.v1.jobs_pb2.CancelDistillationJobResponse]]:
-        """A queued job is cancelled at once; a running one within two seconds."""
+        """A job that waits, in line or for a review, is cancelled at once; a running one within two seconds."""
 
     @abc.abstractmethod
     def RetryDistillationJob(
@@ -156,7 +192,31 @@ class DistillationJobServiceServicer(metaclass=abc.ABCMeta):
         request: kdaif_proto.v1.jobs_pb2.RetryDistillationJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[kdaif_proto.v1.jobs_pb2.RetryDistillationJobResponse, collections.abc.Awaitable[kdaif_proto.v1.jobs_pb2.RetryDistillationJobResponse]]:
-        """Queues a failed, dead or cancelled job again, with fresh attempts. Its checkpoints are used."""
+        """Queues a failed, dead or cancelled job again, with fresh attempts and a fresh deadline. Its checkpoints are used."""
+
+    @abc.abstractmethod
+    def ResumeDistillationJob(
+        self,
+        request: kdaif_proto.v1.jobs_pb2.ResumeDistillationJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.jobs_pb2.ResumeDistillationJobResponse, collections.abc.Awaitable[kdaif_proto.v1.jobs_pb2.ResumeDistillationJobResponse]]:
+        """Queues a job that awaits a review again, with fresh attempts, from its checkpoint."""
+
+    @abc.abstractmethod
+    def RejectDistillationJob(
+        self,
+        request: kdaif_proto.v1.jobs_pb2.RejectDistillationJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.jobs_pb2.RejectDistillationJobResponse, collections.abc.Awaitable[kdaif_proto.v1.jobs_pb2.RejectDistillationJobResponse]]:
+        """Fails a job that awaits a review, with REVIEW."""
+
+    @abc.abstractmethod
+    def DeleteDistillationJob(
+        self,
+        request: kdaif_proto.v1.jobs_pb2.DeleteDistillationJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.jobs_pb2.DeleteDistillationJobResponse, collections.abc.Awaitable[kdaif_proto.v1.jobs_pb2.DeleteDistillationJobResponse]]:
+        """Removes a job that has ended, with its events, weights and student. Its request_id may be used anew."""
 
     @abc.abstractmethod
     def WatchDistillationJob(

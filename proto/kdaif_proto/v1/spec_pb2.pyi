@@ -43,6 +43,7 @@ class DistillationSpec(google.protobuf.message.Message):
     INPUTS_FIELD_NUMBER: builtins.int
     CHECKS_FIELD_NUMBER: builtins.int
     INITIAL_WEIGHTS_FIELD_NUMBER: builtins.int
+    SCHEDULING_FIELD_NUMBER: builtins.int
     labeled: builtins.str
     """Data sets by resource name. `labeled` and `unlabeled` are required."""
     unlabeled: builtins.str
@@ -94,6 +95,10 @@ class DistillationSpec(google.protobuf.message.Message):
     def checks(self) -> global___Checks:
         """What happens to rows that cannot be used."""
 
+    @property
+    def scheduling(self) -> global___Scheduling:
+        """Who may run the job, how soon, and until when."""
+
     def __init__(
         self,
         *,
@@ -115,9 +120,10 @@ class DistillationSpec(google.protobuf.message.Message):
         inputs: global___Inputs | None = ...,
         checks: global___Checks | None = ...,
         initial_weights: builtins.str | None = ...,
+        scheduling: global___Scheduling | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_device", b"_device"]) -> typing.Literal["device"] | None: ...
     @typing.overload
@@ -134,6 +140,47 @@ class DistillationSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_validation", b"_validation"]) -> typing.Literal["validation"] | None: ...
 
 global___DistillationSpec = DistillationSpec
+
+@typing.final
+class Scheduling(google.protobuf.message.Message):
+    """Who may run the job, how soon, and until when."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: builtins.int
+    GPUS_FIELD_NUMBER: builtins.int
+    WORKER_LABELS_FIELD_NUMBER: builtins.int
+    DEADLINE_S_FIELD_NUMBER: builtins.int
+    priority: builtins.int
+    """-100 to 100; among the jobs of one tenant, higher ones start first. Default 0."""
+    gpus: builtins.int
+    """GPUs that the worker must have. Default 0."""
+    deadline_s: builtins.int
+    """Seconds from the submission, or a retry, by which the job must be over, whatever it waits for; else it fails with
+    DEADLINE. Left out: none.
+    """
+    @property
+    def worker_labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Labels that the worker must carry, all of them."""
+
+    def __init__(
+        self,
+        *,
+        priority: builtins.int | None = ...,
+        gpus: builtins.int | None = ...,
+        worker_labels: collections.abc.Iterable[builtins.str] | None = ...,
+        deadline_s: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_deadline_s", b"_deadline_s", "_gpus", b"_gpus", "_priority", b"_priority", "deadline_s", b"deadline_s", "gpus", b"gpus", "priority", b"priority"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_deadline_s", b"_deadline_s", "_gpus", b"_gpus", "_priority", b"_priority", "deadline_s", b"deadline_s", "gpus", b"gpus", "priority", b"priority", "worker_labels", b"worker_labels"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_deadline_s", b"_deadline_s"]) -> typing.Literal["deadline_s"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gpus", b"_gpus"]) -> typing.Literal["gpus"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_priority", b"_priority"]) -> typing.Literal["priority"] | None: ...
+
+global___Scheduling = Scheduling
 
 @typing.final
 class Inputs(google.protobuf.message.Message):

@@ -1,4 +1,4 @@
-"""DistillationJobService: submit, follow, cancel, retry."""
+"""DistillationJobService: submit, follow, cancel, retry, review, delete."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from kdaif_server.services.paging import decode_token, encode_token, page_size
 
 _WAIT_EVENTS_S = 5.0
 _MAX_REQUEST_ID = 128
+_MAX_WHY = 1000
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -102,6 +103,30 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
         """Queues an unsuccessful job again."""
         job = await self._queue.retry(*parse_name(request.name, "distillationJobs"))
         return pb.RetryDistillationJobResponse(job=job_to_proto(job))
+
+    async def ResumeDistillationJob(
+        self, request: pb.ResumeDistillationJobRequest, context: Any
+    ) -> pb.ResumeDistillationJobResponse:
+        """Queues a job again that awaited a review."""
+        job = await self._queue.resume(*parse_name(request.name, "distillationJobs"))
+        return pb.ResumeDistillationJobResponse(job=job_to_proto(job))
+
+    async def RejectDistillationJob(
+        self, request: pb.RejectDistillationJobRequest, context: Any
+    ) -> pb.RejectDistillationJobResponse:
+        """Fails a job that awaited a review."""
+        if len(request.why) > _MAX_WHY:
+            raise InvalidInputError.of("why", f"is longer than {_MAX_WHY} characters")
+        tenant, job_id = parse_name(request.name, "distillationJobs")
+        job = await self._queue.reject(tenant, job_id, request.why or "Rejected at its review.")
+        return pb.RejectDistillationJobResponse(job=job_to_proto(job))
+
+    async def DeleteDistillationJob(
+        self, request: pb.DeleteDistillationJobRequest, context: Any
+    ) -> pb.DeleteDistillationJobResponse:
+        """Removes a job that has ended; a task of the server then removes what it left in the blob store."""
+        await self._queue.delete(*parse_name(request.name, "distillationJobs"))
+        return pb.DeleteDistillationJobResponse()
 
     async def WatchDistillationJob(
         self, request: pb.WatchDistillationJobRequest, context: Any

@@ -13,7 +13,7 @@ from kdaif.errors import FailureReason
 from kdaif.queue import JobQueue
 from kdaif.queue.connection import MAX_CONNECTIONS
 from kdaif.queue.event_log import MAX_WAITERS
-from kdaif.records import Failure, JobEvent, JobResult, JobState, Progress
+from kdaif.records import Failure, JobEvent, JobResult, JobState, Progress, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
 Submit: TypeAlias = Callable[..., Any]
@@ -25,19 +25,19 @@ CRASH = Failure(FailureReason.CRASHED, "exit code 139", retryable=True)
 def test_every_transition_writes_one_event(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         progress = Progress("rounds", 0.25, "influence", 1, 4, "round 1 of 4")
         await queue.publish(claim, "progress", progress)
         await queue.publish(claim, "round", metrics={"loss": 0.5, "accuracy": 1.0})
         assert (await queue.get("acme", made.id)).progress == progress
         await queue.fail(claim, CRASH)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         await queue.cancel("acme", made.id)
         await queue.fail(claim, CRASH)
         await queue.retry("acme", made.id)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         await queue.succeed(claim, RESULT)
 
@@ -69,7 +69,7 @@ def test_every_transition_writes_one_event(play: Play, submit: Submit) -> None:
 def test_concurrent_writers_leave_no_gap(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         await asyncio.gather(*(queue.publish(claim, "progress", Progress("s", i / 50)) for i in range(50)))
         events = await queue.events("acme", made.id, after_sequence=0)
@@ -89,7 +89,7 @@ def test_a_watcher_sees_everything_as_it_happens(play: Play, submit: Submit) -> 
                 seen.extend(await queue.wait_events("acme", made.id, after_sequence=after, timeout_s=30))
 
         watcher = asyncio.create_task(watch())
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         for i in range(10):
             await queue.publish(claim, "progress", Progress("s", i / 10))
@@ -121,7 +121,7 @@ def test_many_waiters_leave_the_queue_free(play: Play, submit: Submit) -> None:
             for _ in range(count)
         ]
         await asyncio.wait_for(asyncio.gather(*(queue.get("acme", made.id) for _ in range(100))), 20)
-        await queue.claim("w")
+        await queue.claim(WorkerOffer("w"))
         for events in await asyncio.wait_for(asyncio.gather(*waiters), 30):
             assert [event.state for event in events] == [JobState.RUNNING]
 

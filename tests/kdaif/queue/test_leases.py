@@ -12,7 +12,7 @@ from redis import Redis
 
 from kdaif.errors import FailureReason, FencedError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import Failure, Job, JobResult, JobState
+from kdaif.records import Failure, Job, JobResult, JobState, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
 Submit: TypeAlias = Callable[..., Any]
@@ -32,14 +32,14 @@ def lease_ends(raw: Redis, job_id: str) -> float:
 def test_q1_a_renewed_long_job_starts_once(play: Play, submit: Submit, until: Until) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         over_ms = claim.lease_expires_ms + 3 * 800
 
         async def four_leases_later() -> bool:
             assert await queue.renew(claim)
             assert await queue.reap() == []
-            assert await queue.claim("thief") is None
+            assert await queue.claim(WorkerOffer("thief")) is None
             await queue.publish(claim, "progress")
             events = await queue.events("acme", made.id, after_sequence=0)
             return bool(events[-1].time_ms > over_ms)
@@ -55,7 +55,7 @@ def test_q1_a_renewed_long_job_starts_once(play: Play, submit: Submit, until: Un
 def test_q2_a_stale_finisher_is_fenced(play: Play, submit: Submit, until: Until) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        stale = await queue.claim("stopped")
+        stale = await queue.claim(WorkerOffer("stopped"))
         assert stale is not None
         [lost] = await until(queue.reap)
         assert (lost.id, lost.state, lost.failure.reason) == (made.id, JobState.QUEUED, FailureReason.LOST)
@@ -63,7 +63,7 @@ def test_q2_a_stale_finisher_is_fenced(play: Play, submit: Submit, until: Until)
         for late in (queue.renew(stale), queue.succeed(stale, RESULT), queue.fail(stale, CRASH)):
             with pytest.raises(FencedError, match="QUEUED at attempt 1"):
                 await late
-        current = await queue.claim("w")
+        current = await queue.claim(WorkerOffer("w"))
         assert current is not None
         assert current.token == 2
         for late in (
@@ -85,13 +85,13 @@ def test_lost_workers_use_up_the_attempts(play: Play, submit: Submit, until: Unt
     async def scenario(queue: JobQueue) -> None:
         await submit(queue, max_attempts=2)
         for state in (JobState.QUEUED, JobState.DEAD):
-            await queue.claim("w")
+            await queue.claim(WorkerOffer("w"))
             [lost] = await until(queue.reap)
             assert lost.state is state
         assert (lost.failure.reason, lost.failure.attempt) == (FailureReason.LOST, 2)
         assert "renew" in lost.failure.message
         assert lost.ended_at_ms is not None
-        assert await queue.claim("w") is None
+        assert await queue.claim(WorkerOffer("w")) is None
 
     play(scenario, lease_ttl_s=0.05)
 
@@ -99,7 +99,7 @@ def test_lost_workers_use_up_the_attempts(play: Play, submit: Submit, until: Unt
 def test_a_job_asked_to_stop_is_cancelled_when_its_worker_is_gone(play: Play, submit: Submit, until: Until) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        await queue.claim("w")
+        await queue.claim(WorkerOffer("w"))
         await queue.cancel("acme", made.id)
         [lost] = await until(queue.reap)
         assert (lost.state, lost.failure.reason) == (JobState.CANCELLED, FailureReason.CANCELLED)
@@ -112,7 +112,7 @@ def test_two_reapers_take_a_job_once(play: Play, submit: Submit, raw: Redis) -> 
     async def scenario(queue: JobQueue) -> None:
         ids = [(await submit(queue)).id for _ in range(20)]
         for _ in ids:
-            await queue.claim("w")
+            await queue.claim(WorkerOffer("w"))
         raw.zadd(LEASES, dict.fromkeys(ids, 1))
         reaped: list[Job] = [job for jobs in await asyncio.gather(*(queue.reap() for _ in range(4))) for job in jobs]
         assert sorted(job.id for job in reaped) == sorted(ids)
@@ -124,7 +124,7 @@ def test_a_renewal_and_a_reaper_never_both_win(play: Play, submit: Submit, raw: 
     async def scenario(queue: JobQueue) -> None:
         for steps in range(40):
             made = await submit(queue, max_attempts=100)
-            claim = await queue.claim("w")
+            claim = await queue.claim(WorkerOffer("w"))
             assert claim is not None
             raw.zadd(LEASES, {made.id: 1})
 
@@ -149,7 +149,7 @@ def test_a_renewal_and_a_reaper_never_both_win(play: Play, submit: Submit, raw: 
 def test_a_lease_that_ran_out_unseen_can_still_be_renewed(play: Play, submit: Submit, raw: Redis) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         raw.zadd(LEASES, {made.id: 1})
         assert await queue.renew(claim)
         assert await queue.reap() == []
@@ -160,7 +160,7 @@ def test_a_lease_that_ran_out_unseen_can_still_be_renewed(play: Play, submit: Su
 def test_after_an_outage_every_lease_is_extended_once(play: Play, submit: Submit, raw: Redis) -> None:
     async def scenario(queue: JobQueue) -> None:
         gone, soon = [(await submit(queue)).id for _ in range(2)]
-        claims = [await queue.claim("w") for _ in range(2)]
+        claims = [await queue.claim(WorkerOffer("w")) for _ in range(2)]
         assert await queue.reap() == []
 
         def outage(minutes: float) -> None:

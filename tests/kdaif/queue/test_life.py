@@ -22,6 +22,7 @@ from kdaif.records import (
     PreflightReport,
     Progress,
     Severity,
+    WorkerOffer,
 )
 
 Play: TypeAlias = Callable[..., Any]
@@ -50,12 +51,12 @@ def test_a_job_comes_back_as_it_was_submitted(play: Play, spec: DistillationSpec
 def test_claim_then_succeed(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w1")
+        claim = await queue.claim(WorkerOffer("w1"))
         assert claim is not None
         assert (claim.job.id, claim.token, claim.job.attempt) == (made.id, 1, 1)
         assert claim.job.state is JobState.RUNNING
         assert claim.lease_expires_ms == pytest.approx(claim.job.started_at_ms + 60_000, abs=1)
-        assert await queue.claim("w2") is None
+        assert await queue.claim(WorkerOffer("w2")) is None
         done = await queue.succeed(claim, RESULT)
         assert (done.state, done.result) == (JobState.SUCCEEDED, RESULT)
         assert done.ended_at_ms >= done.started_at_ms
@@ -67,7 +68,7 @@ def test_claim_then_succeed(play: Play, submit: Submit) -> None:
 def test_figures_that_are_not_finite_stay_readable(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         await queue.publish(claim, "round", Progress("rounds", 0.5), {"loss": math.nan, "gain": math.inf})
         result = JobResult(1, (ArmResult("uniform", math.nan, 0.9, (0.9,)),), "-", 1.0)
         assert math.isnan((await queue.succeed(claim, result)).result.arms[0].accuracy)
@@ -81,7 +82,7 @@ def test_figures_that_are_not_finite_stay_readable(play: Play, submit: Submit) -
 def test_first_in_line_is_first_out(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         ids = [(await submit(queue)).id for _ in range(5)]
-        assert [(await queue.claim("w")).job.id for _ in range(5)] == ids
+        assert [(await queue.claim(WorkerOffer("w"))).job.id for _ in range(5)] == ids
 
     play(scenario)
 
@@ -92,10 +93,10 @@ def test_tenants_take_turns(play: Play, submit: Submit) -> None:
             await submit(queue, "big")
         for tenant in ("small", "tiny"):
             await submit(queue, tenant)
-        served = [(await queue.claim("w")).job.tenant for _ in range(3)]
+        served = [(await queue.claim(WorkerOffer("w"))).job.tenant for _ in range(3)]
         assert sorted(served) == ["big", "small", "tiny"]
-        assert [(await queue.claim("w")).job.tenant for _ in range(5)] == ["big"] * 5
-        assert await queue.claim("w") is None
+        assert [(await queue.claim(WorkerOffer("w"))).job.tenant for _ in range(5)] == ["big"] * 5
+        assert await queue.claim(WorkerOffer("w")) is None
 
     play(scenario)
 
@@ -103,7 +104,7 @@ def test_tenants_take_turns(play: Play, submit: Submit) -> None:
 def test_q8_terminal_is_final(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         done = await queue.succeed(claim, RESULT)
         assert await queue.succeed(claim, RESULT) == done  # the same call again: an acknowledgement
         for refused in (queue.fail(claim, CRASH), queue.renew(claim), queue.publish(claim, "progress")):
@@ -122,7 +123,7 @@ def test_q8_terminal_is_final(play: Play, submit: Submit) -> None:
 def test_q5_a_failure_that_is_not_retryable_keeps_its_reason(play: Play, submit: Submit, failure: Failure) -> None:
     async def scenario(queue: JobQueue) -> None:
         await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         failed = await queue.fail(claim, failure)
         assert failed.state is JobState.FAILED
         assert failed.failure == Failure(failure.reason, failure.message, False, attempt=1)
@@ -138,48 +139,50 @@ def test_q5_a_failure_that_is_not_retryable_keeps_its_reason(play: Play, submit:
 def test_a_retryable_failure_runs_again_until_the_attempts_are_used(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         await submit(queue, max_attempts=2)
-        first = await queue.claim("w")
+        first = await queue.claim(WorkerOffer("w"))
         again = await queue.fail(first, CRASH)
         assert again.state is JobState.QUEUED
         assert (again.failure.reason, again.failure.message, again.failure.attempt) == (CRASH.reason, CRASH.message, 1)
         assert await queue.fail(first, CRASH) == again  # the reply was lost, the call repeated
-        second = await queue.claim("w")
+        second = await queue.claim(WorkerOffer("w"))
         assert second.token == 2
         with pytest.raises(FencedError, match="RUNNING at attempt 2"):
             await queue.publish(first, "progress")
         dead = await queue.fail(second, CRASH)
         assert dead.state is JobState.DEAD
         assert dead.failure.attempt == 2
-        assert await queue.claim("w") is None
+        assert await queue.claim(WorkerOffer("w")) is None
 
     play(scenario)
 
 
 def test_a_job_waits_longer_before_each_attempt(play: Play, submit: Submit, raw: Redis) -> None:
     async def scenario(queue: JobQueue) -> None:
-        made = await submit(queue, max_attempts=9)
+        await submit(queue, max_attempts=9)
         delays = []
         for _ in range(7):
-            claim = await queue.claim("w")
+            claim = await queue.claim(WorkerOffer("w"))
             await queue.fail(claim, CRASH)
-            assert await queue.claim("w") is None
-            failed_at = (await queue.events("acme", made.id, after_sequence=0))[-1].time_ms
-            delays.append(raw.zscore("kdaif:{acme}:delayed", made.id) - failed_at)
-            raw.zadd("kdaif:{acme}:delayed", {made.id: 0})
+            assert await queue.claim(WorkerOffer("w")) is None
+            failed_at = (await queue.events("acme", claim.job.id, after_sequence=0))[-1].time_ms
+            [(place, until)] = raw.zrange("kdaif:{acme}:delayed", 0, -1, withscores=True)
+            delays.append(until - failed_at)
+            raw.zadd("kdaif:{acme}:delayed", {place: 0})
         assert delays == [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]
 
-    play(scenario, retry_delay_s=2.0)
+    play(scenario, retry_delay_s=2.0, chance=lambda: 1.0)
 
 
 def test_a_delayed_job_lets_others_pass_and_keeps_its_place(play: Play, submit: Submit, raw: Redis) -> None:
     async def scenario(queue: JobQueue) -> None:
         first = await submit(queue)
         others = [await submit(queue) for _ in range(2)]
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         await queue.fail(claim, CRASH)
-        assert (await queue.claim("w")).job.id == others[0].id
-        raw.zadd("kdaif:{acme}:delayed", {first.id: 0})
-        assert (await queue.claim("w")).job.id == first.id
+        assert (await queue.claim(WorkerOffer("w"))).job.id == others[0].id
+        [place] = raw.zrange("kdaif:{acme}:delayed", 0, -1)
+        raw.zadd("kdaif:{acme}:delayed", {place: 0})
+        assert (await queue.claim(WorkerOffer("w"))).job.id == first.id
 
     play(scenario, retry_delay_s=60.0)
 
@@ -192,7 +195,7 @@ def test_cancel_while_queued(play: Play, submit: Submit) -> None:
         assert cancelled.failure.reason is FailureReason.CANCELLED
         assert cancelled.ended_at_ms is not None
         assert await queue.cancel("acme", made.id) == cancelled
-        assert await queue.claim("w") is None
+        assert await queue.claim(WorkerOffer("w")) is None
 
     play(scenario)
 
@@ -201,7 +204,7 @@ def test_cancel_while_queued(play: Play, submit: Submit) -> None:
 def test_cancel_while_running(play: Play, submit: Submit, how: str) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert await queue.renew(claim) is True
         assert (await queue.cancel("acme", made.id)).state is JobState.CANCELLING
         assert (await queue.cancel("acme", made.id)).state is JobState.CANCELLING
@@ -211,7 +214,7 @@ def test_cancel_while_running(play: Play, submit: Submit, how: str) -> None:
         assert done.state is JobState.CANCELLED
         assert (done.failure.reason, done.failure.attempt) == (FailureReason.CANCELLED, 1)
         assert done.result is None
-        assert await queue.claim("w") is None
+        assert await queue.claim(WorkerOffer("w")) is None
         assert await queue.cancel("acme", made.id) == done
 
     play(scenario)
@@ -222,14 +225,14 @@ def test_retry_gives_all_attempts_again_and_never_an_old_token(play: Play, submi
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue, max_attempts=2)
         if end == "FAILED":
-            await queue.fail(await queue.claim("w"), BAD_DATA)
+            await queue.fail(await queue.claim(WorkerOffer("w")), BAD_DATA)
         if end == "CANCELLED":
-            claim = await queue.claim("w")
+            claim = await queue.claim(WorkerOffer("w"))
             await queue.cancel("acme", made.id)
             await queue.fail(claim, CRASH)
         if end == "DEAD":
             for _ in range(2):
-                await queue.fail(await queue.claim("w"), CRASH)
+                await queue.fail(await queue.claim(WorkerOffer("w")), CRASH)
         before = await queue.get("acme", made.id)
         assert before.state is JobState[end]
         later = await submit(queue)
@@ -238,9 +241,9 @@ def test_retry_gives_all_attempts_again_and_never_an_old_token(play: Play, submi
         assert again.failure == before.failure
         with pytest.raises(FailedPreconditionError, match="QUEUED"):
             await queue.retry("acme", made.id)
-        assert (await queue.claim("w")).job.id == later.id  # a retry goes to the end of the line
+        assert (await queue.claim(WorkerOffer("w"))).job.id == later.id  # a retry goes to the end of the line
         for used in (1, 2):
-            claim = await queue.claim("w")
+            claim = await queue.claim(WorkerOffer("w"))
             assert claim.token == before.attempt + used
             job = await queue.fail(claim, CRASH)
             assert job.state is (JobState.QUEUED if used == 1 else JobState.DEAD)
@@ -251,9 +254,9 @@ def test_retry_gives_all_attempts_again_and_never_an_old_token(play: Play, submi
 def test_success_after_a_failure_leaves_no_failure_on_the_job(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
-        first = await queue.claim("w")
+        first = await queue.claim(WorkerOffer("w"))
         await queue.fail(first, CRASH)
-        second = await queue.claim("w")
+        second = await queue.claim(WorkerOffer("w"))
         assert second.job.failure is not None
         assert second.job.started_at_ms == first.job.started_at_ms
         assert (await queue.succeed(second, RESULT)).failure is None
@@ -281,7 +284,7 @@ def test_unknown_jobs_and_names(play: Play, submit: Submit) -> None:
         for tenant in ("", "a}b", "{", "a b"):
             with pytest.raises(InvalidInputError, match="tenant"):
                 await submit(queue, tenant)
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         for kind in ("", "finished"):
             with pytest.raises(InvalidInputError, match="kind"):
                 await queue.publish(claim, kind)
@@ -295,7 +298,7 @@ def test_eight_claimers_never_get_one_job_twice(play: Play, submit: Submit) -> N
 
         async def worker(name: str) -> list[str]:
             got = []
-            while (claim := await queue.claim(name)) is not None:
+            while (claim := await queue.claim(WorkerOffer(name))) is not None:
                 got.append(claim.job.id)
             return got
 

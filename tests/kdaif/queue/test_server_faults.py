@@ -21,7 +21,7 @@ from redis import Redis
 from kdaif.errors import FailedPreconditionError, InvalidInputError, UnavailableError
 from kdaif.queue import JobQueue
 from kdaif.queue.connection import without_password
-from kdaif.records import JobResult, JobState
+from kdaif.records import JobResult, JobState, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
 Submit: TypeAlias = Callable[..., Any]
@@ -34,13 +34,15 @@ RESULT = JobResult(1, (), "no difference", 1.0)
     ("directive", "bad", "good", "fix"),
     [
         ("appendonly", "no", "yes", "--appendonly yes"),
+        ("appendfsync", "everysec", "always", "--appendfsync always"),
         ("maxmemory-policy", "allkeys-lru", "noeviction", "--maxmemory-policy noeviction"),
     ],
 )
 def test_q12_a_server_that_may_lose_jobs_is_refused(url: str, directive: str, bad: str, good: str, fix: str) -> None:
-    async def connect(require_durable: bool) -> None:
+    async def connect(require_durable: bool) -> tuple[str, ...]:
         queue = await JobQueue.connect(url, require_durable=require_durable)
         await queue.close()
+        return queue.durability.faults
 
     with Redis.from_url(url) as redis:
         redis.config_set(directive, bad)
@@ -48,10 +50,29 @@ def test_q12_a_server_that_may_lose_jobs_is_refused(url: str, directive: str, ba
             with pytest.raises(FailedPreconditionError, match=directive) as caught:
                 asyncio.run(connect(require_durable=True))
             assert fix in str(caught.value)
-            asyncio.run(connect(require_durable=False))
+            assert "--accept-redis-that-may-lose-jobs" in str(caught.value)
+            [fault] = asyncio.run(connect(require_durable=False))
+            assert fix in fault
         finally:
             redis.config_set(directive, good)
-    asyncio.run(connect(require_durable=True))
+    assert asyncio.run(connect(require_durable=True)) == ()
+
+
+def test_a_server_that_does_not_show_its_settings_leaves_a_doubt(url: str) -> None:
+    async def connect(password_url: str) -> tuple[str, ...]:
+        queue = await JobQueue.connect(password_url)
+        await queue.close()
+        return queue.durability.doubts
+
+    with Redis.from_url(url) as redis:
+        redis.acl_setuser(
+            "guest", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"], keys=["*"]
+        )
+        try:
+            [doubt] = asyncio.run(connect(f"{url}?username=guest&password=pw"))
+        finally:
+            redis.execute_command("ACL", "DELUSER", "guest")
+    assert "appendfsync cannot be read" in doubt
 
 
 def test_a_full_memory_is_unavailable_and_reading_goes_on(play: Play, submit: Submit, raw: Redis) -> None:
@@ -64,7 +85,7 @@ def test_a_full_memory_is_unavailable_and_reading_goes_on(play: Play, submit: Su
             assert (await queue.get("acme", made.id)) == made
         finally:
             raw.config_set("maxmemory", "0")
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         assert claim.job.id == made.id
 
@@ -75,7 +96,7 @@ def test_a_forgotten_script_is_loaded_again(play: Play, submit: Submit, raw: Red
     async def scenario(queue: JobQueue) -> None:
         made = await submit(queue)
         raw.script_flush()
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         raw.script_flush()
         assert await queue.renew(claim)
         raw.script_flush()
@@ -132,7 +153,7 @@ def test_q7_a_lost_reply_changes_nothing(url: str, submit: Submit, step: str) ->
         async with line_that_drops_a_reply(url, marks[step]) as (line_url, dropped):
             queue = await JobQueue.connect(line_url)
             made = await (queue.retry("acme", made.id) if step == "retry" else submit(queue, request_id="request-1"))
-            claim = await queue.claim("worker-1")
+            claim = await queue.claim(WorkerOffer("worker-1"))
             assert claim is not None
             assert (claim.job.id, claim.token) == (made.id, 1)
             await queue.publish(claim, "round", metrics={"loss": 0.5})
@@ -188,14 +209,14 @@ def test_q12_what_was_acknowledged_outlives_kill_9(tmp_path: Path, submit: Submi
 
         await asyncio.gather(*(keep_submitting() for _ in range(4)))
         with pytest.raises(UnavailableError):
-            await queue.claim("w")
+            await queue.claim(WorkerOffer("w"))
         server.stop()
         server.start()
         # The same queue goes on by itself.
         kept = {job.id for job in (await queue.list("acme", limit=1000))[0]}
         assert len(acknowledged) >= 50
         assert set(acknowledged) <= kept
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         assert claim.job.id in kept
         await queue.close()
@@ -274,7 +295,7 @@ def test_scripts_stay_in_one_slot(tmp_path: Path, submit: Submit, until: Until, 
         queue = await JobQueue.connect(url)
         for tenant in ("a", "b"):
             made = await submit(queue, tenant)
-            claim = await queue.claim("w")
+            claim = await queue.claim(WorkerOffer("w"))
             assert claim is not None
             await queue.renew(claim)
             await queue.publish(claim, "progress")
@@ -282,7 +303,7 @@ def test_scripts_stay_in_one_slot(tmp_path: Path, submit: Submit, until: Until, 
             await queue.cancel(tenant, made.id)
             await queue.succeed(claim, RESULT)
             await queue.retry(tenant, made.id)
-            claim = await queue.claim("w")
+            claim = await queue.claim(WorkerOffer("w"))
             assert claim is not None
             assert (await queue.succeed(claim, RESULT)).state is JobState.SUCCEEDED
             assert len(await queue.wait_events(tenant, made.id, after_sequence=0, timeout_s=1)) == 8

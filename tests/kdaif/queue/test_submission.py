@@ -11,7 +11,7 @@ import pytest
 from kdaif.errors import AlreadyExistsError, InvalidInputError
 from kdaif.queue import JobQueue
 from kdaif.queue.ids import is_job_id, new_job_id
-from kdaif.records import DistillationSpec, Estimate, JobState, PreflightReport
+from kdaif.records import DistillationSpec, Estimate, JobState, PreflightReport, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
 Submit: TypeAlias = Callable[..., Any]
@@ -21,10 +21,10 @@ def test_q7_the_same_request_makes_one_job(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         made = await asyncio.gather(*(submit(queue, request_id="r1") for _ in range(8)))
         assert len({job.id for job in made}) == 1
-        claim = await queue.claim("w")
+        claim = await queue.claim(WorkerOffer("w"))
         assert claim is not None
         assert await submit(queue, request_id="r1") == claim.job  # as it is now
-        assert await queue.claim("w") is None
+        assert await queue.claim(WorkerOffer("w")) is None
         assert (await submit(queue, "other", request_id="r1")).id != made[0].id  # each tenant has its own request ids
 
     play(scenario)

@@ -17,7 +17,7 @@ ID = "ab" * 16
 def test_paths_are_pinned() -> None:
     assert layout.blob("acme", SHA) == f"tenants/acme/blobs/{SHA}"
     assert layout.dataset("acme", ID) == f"tenants/acme/datasets/{ID}.json"
-    assert layout.job("acme", "j1") == "tenants/acme/jobs/j1/job.json"
+    assert layout.job_record("acme", "j1", 7) == "tenants/acme/jobs/j1/job-0000000007.json"
     assert layout.weights_shard("acme", "j1", 2, 7) == "tenants/acme/jobs/j1/attempt-2/weights/round-0007.parquet"
     assert (
         layout.checkpoint("acme", "j1", 2, 31) == "tenants/acme/jobs/j1/attempt-2/checkpoints/step-000031.safetensors"
@@ -41,7 +41,7 @@ MAKERS: list[Callable[[str], str]] = [
     lambda text: layout.blob(text, SHA),
     lambda text: layout.blob("acme", text),
     lambda text: layout.dataset("acme", text),
-    lambda text: layout.job("acme", text),
+    lambda text: layout.job_folder("acme", text),
     lambda text: layout.bundle_file("acme", "j1", 1, text),
 ]
 NASTY = ["", ".", "..", "../../etc/passwd", "a/../b", "/etc", "a\n", "a\x00b", "ä", "%2e%2e", "a//b", ".hidden", "a/.b"]

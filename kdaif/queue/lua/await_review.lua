@@ -1,0 +1,22 @@
+-- RUNNING -> AWAITING_REVIEW, CANCELLING -> CANCELLED. ARGV: id, call, token, failure, failure of a cancelled job.
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+local verdict = 'review:' .. ARGV[3]
+if is_repeated() or field('verdict') == verdict then
+  return answer()
+end
+if not holds(ARGV[3]) then
+  return refuse('FENCED')
+end
+set('verdict', verdict, 'last_call', CALL)
+if STATE == 'CANCELLING' then
+  finish('CANCELLED', with_attempt(ARGV[5]))
+else
+  local failure = with_attempt(ARGV[4])
+  release()
+  set('state', 'AWAITING_REVIEW', 'failure', failure)
+  mark_unsaved()
+  record('review', {failure = failure})
+end
+return answer()

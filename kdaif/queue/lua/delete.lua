@@ -1,0 +1,17 @@
+-- Removes an ended job for good. KEYS[12]: jobs, KEYS[13]: request, KEYS[14]: deleted. ARGV: id, call.
+local JOBS, REQUEST, DELETED = KEYS[12], KEYS[13], KEYS[14]
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+if STATE ~= 'SUCCEEDED' and STATE ~= 'FAILED' and STATE ~= 'CANCELLED' and STATE ~= 'DEAD' then
+  return refuse('WRONG_STATE')
+end
+redis.call('SADD', DELETED, ID)
+redis.call('ZREM', JOBS, ID)
+redis.call('ZREM', ENDED, ID)
+redis.call('HDEL', UNSAVED, ID)
+if redis.call('HGET', REQUEST, 'job') == ID then
+  redis.call('DEL', REQUEST)
+end
+redis.call('DEL', JOB, EVENTS)
+return {'OK'}

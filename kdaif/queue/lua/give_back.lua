@@ -1,0 +1,23 @@
+-- RUNNING -> QUEUED at once, the attempt forgiven; CANCELLING -> CANCELLED.
+-- ARGV: id, call, token, failure for the event, failure of a cancelled job.
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+local verdict = 'give_back:' .. ARGV[3]
+if is_repeated() or field('verdict') == verdict then
+  return answer()
+end
+if not holds(ARGV[3]) then
+  return refuse('FENCED')
+end
+set('verdict', verdict, 'last_call', CALL)
+if STATE == 'CANCELLING' then
+  finish('CANCELLED', with_attempt(ARGV[5]))
+else
+  release()
+  redis.call('HINCRBY', JOB, 'attempts_forgiven', 1)
+  set('state', 'QUEUED')
+  join_line()
+  record('requeued', {failure = with_attempt(ARGV[4])})
+end
+return answer()
