@@ -94,13 +94,9 @@ def show_job(job: JobInfo) -> None:
         if job.progress and not job.state.is_terminal
         else "",
         "failure": f"{job.failure.reason}: {job.failure.message}" if job.failure and not job.result else "",
-<<<<<<< HEAD
-        "created": when(job.create_time),
-=======
         "worker": job.worker if not job.state.is_terminal else "",
-        "created": _when(job.create_time),
-        "deadline": _when(job.deadline_time) if job.deadline_time and not job.state.is_terminal else "",
->>>>>>> dq
+        "created": when(job.create_time),
+        "deadline": when(job.deadline_time) if job.deadline_time and not job.state.is_terminal else "",
         "expected": _cost(job.estimate) if job.estimate and not job.result else "",
         "took": f"{job.result.seconds:.0f} s" if job.result else "",
     }

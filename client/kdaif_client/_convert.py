@@ -59,7 +59,7 @@ def job(message: jobs_pb2.DistillationJob) -> types.JobInfo:
         end_time=time_of(message, "end_time"),
         estimate=_estimate(message),
         worker=message.worker,
-        deadline_time=_time(message, "deadline_time"),
+        deadline_time=time_of(message, "deadline_time"),
     )
 
 

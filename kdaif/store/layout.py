@@ -3,12 +3,8 @@
     tenants/{tenant}/blobs/{sha256}
     tenants/{tenant}/datasets/{dataset}.json
     tenants/{tenant}/model-outputs/{sha256}.safetensors
-<<<<<<< HEAD
-    tenants/{tenant}/jobs/{job}/job.json
-    tenants/{tenant}/jobs/{job}/overrides/revision-{n:06d}.json
-=======
     tenants/{tenant}/jobs/{job}/job-{version:010d}.json
->>>>>>> dq
+    tenants/{tenant}/jobs/{job}/overrides/revision-{n:06d}.json
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
     tenants/{tenant}/jobs/{job}/attempt-{n}/bundle/{file}
