@@ -90,7 +90,7 @@ def job_record_version(path: str) -> int | None:
 
 def override_revisions(tenant: str, job: str) -> str:
     """The folder of what people decided on the samples of a job."""
-    return f"{_job_folder(tenant, job)}/overrides"
+    return f"{job_folder(tenant, job)}/overrides"
 
 
 def override_revision(tenant: str, job: str, revision: int) -> str:

@@ -71,7 +71,10 @@ def test_the_newest_counts_whoever_writes_last(blobs: BlobStore) -> None:
     [
         (lambda data: data[: len(data) // 2], "is no record of a job"),
         (lambda data: b"", "is no record of a job"),
-        (lambda data: data.replace(b'"format_version": 1', b'"format_version": 2'), "read it with the kdaif that wrote"),
+        (
+            lambda data: data.replace(b'"format_version": 1', b'"format_version": 2'),
+            "read it with the kdaif that wrote",
+        ),
         (lambda data: data.replace(b'"labeled"', b'"labelled"'), r"snapshot\.job\.spec\.labeled"),
         (lambda data: data.replace(b'"acme"', b'"other"'), "is the record of job 01j of 'other'"),
     ],
