@@ -11,8 +11,8 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdaif.records import Finding, Severity
 from kdaif.presentation import arm_name, data_uri, numerals
+from kdaif.records import Finding, Severity
 from kdaif.report.facts import INFLUENCE, most_harmful, weight_facts
 from kdaif.report.figures import curve, influence_scatter, weights_histogram
 from kdaif.report.report import ClassRow, Report

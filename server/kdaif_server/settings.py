@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.store import References, UploadLimits
+from kdaif_server.dashboard.address import Address
 
 
 def _listed(given: object) -> object:
@@ -17,7 +18,11 @@ def _listed(given: object) -> object:
 
 
 class ServerSettings(BaseSettings):
-    """Everything the server can be told. ``data_dir`` holds what is local: spool, cache and, by default, the blobs."""
+    """Everything the server can be told. ``data_dir`` holds what is local: spool, cache and, by default, the blobs.
+
+    ``dashboard`` is HOST:PORT, or empty or "off" for none; with ``dashboard_or_free`` a port that is taken is replaced
+    by a free one.
+    """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
 
@@ -36,6 +41,8 @@ class ServerSettings(BaseSettings):
     archive_every_s: float = Field(default=1.0, gt=0.0)
     min_client_ping_s: float = Field(default=5.0, gt=0.0)
     reflection: bool = False
+    dashboard: str = ""
+    dashboard_or_free: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)
     allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
@@ -60,6 +67,11 @@ class ServerSettings(BaseSettings):
     def cache_dir(self) -> Path:
         """Local copies of blobs; may be deleted at any time."""
         return self.root / "cache"
+
+    @property
+    def dashboard_address(self) -> Address | None:
+        """Where the dashboard listens; None for no dashboard. Raises InvalidInputError."""
+        return None if self.dashboard in ("", "off") else Address.parse(self.dashboard)
 
     @property
     def upload_limits(self) -> UploadLimits:

@@ -14,9 +14,9 @@ from kdaif_proto.v1 import jobs_pb2 as pb
 from kdaif_proto.v1 import jobs_pb2_grpc
 
 from kdaif import datasets
-from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
+from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError
 from kdaif.queue import JobQueue
-from kdaif.records import TERMINAL_STATES, DatasetKind, DistillationSpec, Job, JobState, PreflightReport
+from kdaif.records import DatasetKind, DistillationSpec, Job, JobState, PreflightReport
 from kdaif.store import DatasetStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server.decisions import reject_job
