@@ -27,11 +27,11 @@ def balance(value: float | None, reach: float) -> Markup:
     if value is None or not math.isfinite(value) or reach <= 0:
         value, reach = 0.0, 1.0
     length = 50 * min(abs(value) / reach, 1.0)
-    start, kind = (50.0, "positive") if value >= 0 else (50.0 - length, "negative")
+    start = 50.0 if value >= 0 else 50.0 - length
     return _svg(
         "bar",
         "0 0 100 8",
-        f'<rect class="track" width="100" height="8" rx="1"/><rect class="fill {kind}" x="{start:.2f}" '
+        f'<rect class="track" width="100" height="8" rx="1"/><rect class="fill" x="{start:.2f}" '
         f'width="{length:.2f}" height="8"/><rect class="middle" x="49.75" width=".5" height="8"/>',
         stretched=True,
     )

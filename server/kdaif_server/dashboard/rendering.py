@@ -56,6 +56,7 @@ def environment() -> Environment:
         "iso": iso_time,
         "state": lambda state: STATE_WORDS.get(state, str(state)),
         "headline": headline,
+        "influence": influence,
         "json": lambda value: json.dumps(value, ensure_ascii=False),
     }
     found.globals |= {"path": path_of, "draw": drawings, "version": version("kdaif-server")}
@@ -85,6 +86,12 @@ def headline(verdict: str) -> tuple[str, str]:
     """What stands before the first colon, and the rest as a sentence."""
     first, _, rest = verdict.partition(": ")
     return first, rest[:1].upper() + rest[1:]
+
+
+def influence(value: float | None) -> str:
+    """Two digits with the sign, which says whether the row helps."""
+    sign = "" if not value else "+" if value > 0 else "−"
+    return sign + numerals.size(value)
 
 
 def time_of(time_ms: int | None) -> str:

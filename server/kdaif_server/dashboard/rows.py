@@ -16,7 +16,7 @@ from PIL import Image
 from kdaif.presentation import data_uri, numerals
 from kdaif_server.weights.engine import Engine
 
-_HIDDEN = ("id", "weight_override")
+_HIDDEN = ("id", "truth", "weight_override")  # told beside the row
 _MOST_COLUMNS = 400
 _MOST_LISTED = 8
 _LONGEST_TEXT = 4_000
@@ -52,7 +52,7 @@ def read_rows(engine: Engine, file: Path, ids: Sequence[str]) -> dict[str, Row]:
     wanted = _typed(ids, schema) if "id" in schema.names else []
     if not wanted:
         return {}
-    shown = [name for name in schema.names if name not in _HIDDEN and not name.startswith("__")]
+    shown = [name for name in schema.names if name not in _HIDDEN and not name.startswith(("group_", "__"))]
     columns = ", ".join(_quoted(name) for name in ["id", *shown[:_MOST_COLUMNS]])
     # Columns of the file's own, quoted; the ids are parameters.
     sql = f"SELECT {columns} FROM read_parquet(?) WHERE id IN ({', '.join('?' * len(wanted))})"  # noqa: S608

@@ -12,12 +12,19 @@ import uvicorn
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.app import make_app
 
-_STARTED_S = 0.01
 _MOST_CONNECTIONS = 256
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process that it is a part of."""
+    """Leaves signals to the process that it is a part of, and says when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serves = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.serves.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -41,8 +48,9 @@ async def running_dashboard(backend: Backend, bound: socket.socket, *, drain_s: 
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(_STARTED_S)
+        begun = asyncio.create_task(server.serves.wait())
+        await asyncio.wait({begun, serving}, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
         if serving.done():
             await serving
         host, port = bound.getsockname()[:2]

@@ -33,7 +33,8 @@ def weight_changes(engine: Engine, first: Shard, second: Shard, limit: int) -> C
 
     Args:
         engine: that joins; a join that is larger than its memory spills.
-        first: of one job, ``second`` of the other.
+        first: of one job.
+        second: of the other.
         limit: how many samples to name.
     """
     files = [str(first.parquet), str(second.parquet)]
@@ -47,7 +48,7 @@ def weight_changes(engine: Engine, first: Shard, second: Shard, limit: int) -> C
         files,
     ).to_pylist()[0]
     most = engine.table(
-        "SELECT a.id::VARCHAR AS id, a.weight AS first, b.weight AS second, a.pseudo_label AS first_label, "  # noqa: S608
+        "SELECT a.id::VARCHAR AS id, a.weight AS first, b.weight AS second, a.pseudo_label AS first_label, "
         f"b.pseudo_label AS second_label {joined} ORDER BY abs(b.weight - a.weight) DESC, 1 LIMIT ?",
         [*files, limit],
     )

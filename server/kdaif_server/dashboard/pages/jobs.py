@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +31,7 @@ async def show(request: Request) -> Response:
         following=following,
         chosen=chosen,
         states=STATE_WORDS,
+        waiting=any(job.state is JobState.QUEUED for job in jobs),
         workers=await _workers(backend),
     )
 
@@ -38,7 +41,7 @@ def job_row(job: Job) -> str:
     return fragment("_job_row.html", job=job, elapsed=elapsed_s(job), remaining=remaining_s(job), **outcome(job))
 
 
-def outcome(job: Job) -> dict[str, object]:
+def outcome(job: Job) -> dict[str, Any]:
     """The arm that was shipped, where there is one."""
     arms = job.result.arms if job.result else ()
     name = job.result.shipped_arm if job.result else ""

@@ -33,8 +33,9 @@ const Charts = (() => {
           stroke: colour(["influence", "uniform", "supervised", "oracle"].includes(line.colour) ? line.colour : "muted"),
           dash: line.dash,
           width: 2,
+          spanGaps: true,
           points: { show: chart.rounds.length < 40, size: 5 },
-          value: (_, value) => written(value),
+          value: (_, value) => (value == null ? "" : written(value)),
         })),
       ],
     };
