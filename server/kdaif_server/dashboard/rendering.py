@@ -57,6 +57,7 @@ def environment() -> Environment:
         "state": lambda state: STATE_WORDS.get(state, str(state)),
         "headline": headline,
         "influence": influence,
+        "rough": rough,
         "json": lambda value: json.dumps(value, ensure_ascii=False),
     }
     found.globals |= {"path": path_of, "draw": drawings, "version": version("kdaif-server")}
@@ -92,6 +93,16 @@ def influence(value: float | None) -> str:
     """Two digits with the sign, which says whether the row helps."""
     sign = "" if not value else "+" if value > 0 else "−"
     return sign + numerals.size(value)
+
+
+def rough(seconds: float | None) -> str:
+    """A duration that is a guess, no finer than it can be known."""
+    if seconds is None:
+        return numerals.NONE
+    if seconds < 55:
+        return f"{max(5, 5 * round(seconds / 5))}\u00a0s"
+    minutes = round(seconds / 60)
+    return f"{minutes}\u00a0min" if minutes < 60 else f"{minutes // 60}\u00a0h {minutes % 60}\u00a0min"
 
 
 def time_of(time_ms: int | None) -> str:

@@ -6,7 +6,7 @@ import time
 
 from kdaif.records import Job, JobState
 
-_LEAST_FRACTION = 0.05  # before, the time that is left would be a guess
+_LEAST_FRACTION = 0.1  # before, the time that is left would be a guess
 
 
 def now_ms() -> int:
