@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from kdaif.errors import KdaifError, UnavailableError
-from kdaif.records import TERMINAL_STATES
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.asked import backend_of, job_of, number_of
 from kdaif_server.dashboard.pages.job import live
@@ -47,8 +46,6 @@ async def _job_events(backend: Backend, tenant: str, job_id: str, after: int, sh
         if job.state != shown:
             yield _message("changed", str(job.state), event.sequence)
             shown = str(job.state)
-        if job.state in TERMINAL_STATES:
-            return
 
 
 async def _rows(backend: Backend, tenant: str) -> AsyncIterator[str]:
