@@ -90,7 +90,7 @@ def test_a_job_is_watched_until_it_ends(seen: Seen) -> None:
     playwright.expect(page.locator("tr.chosen")).to_contain_text(f"{100 * arms['influence'].accuracy:.1f}")
     playwright.expect(page.locator("#chart-validation_accuracy canvas")).to_be_visible()
     page.locator("#chart-validation_accuracy summary").click()
-    playwright.expect(page.locator("#chart-validation_accuracy tbody tr")).to_have_count(3)
+    playwright.expect(page.locator("#chart-validation_accuracy details tbody tr")).to_have_count(3)
     assert seen.faults == []
 
 
