@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality clean
+.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality bench-weights clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ buf: install
 bench-quality: install ## Influence against its rivals; KDAIF_DATA names the data, QUICK=1 runs a cut in under 10 minutes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick,--page docs/results/quality.md)
+
+bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
+	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## Remove the environments
 	rm -rf $(VENV) $(PROTO_VENV)

@@ -84,8 +84,7 @@ class ArchiveIndex:
         with connection.translated(self._url, f"restore job {job.id}"):
             ended_at_ms = job.ended_at_ms
             if job.state is JobState.CANCELLING:
-                ended_at_ms = await connection.now_ms(self._redis, keys.ended(job.tenant))
-            await self._redis.sadd(keys.TENANTS, job.tenant)
+                ended_at_ms = await self._scripts.now([keys.ended(job.tenant)])
             answer = await self._scripts.restore(
                 [
                     *keys.of_job(job.tenant, job.id),
@@ -100,7 +99,7 @@ class ArchiveIndex:
                     _state_after(job.state),
                     str(_floor(snapshot.version)),
                     str(job.attempt),
-                    str(_floor(job.attempt)),
+                    str(_floor(max(job.attempt, snapshot.attempt_floor))),
                     "" if ended_at_ms is None else str(ended_at_ms),
                     "" if job.deadline_at_ms is None else str(job.deadline_at_ms),
                     *codec.flat(codec.restored_fields(snapshot)),

@@ -11,6 +11,7 @@ from kdaif.records import Job
 class Claim:
     """The right to work on a job until the lease runs out. ``token`` is the attempt, and fences off older ones.
 
+    ``nonce`` tells apart two claims of one number, where a failover of Redis has lost the first.
     ``deadline_in_s`` is what the job had left when it was claimed, by the clock of Redis: a worker's may differ.
     """
 
@@ -18,3 +19,4 @@ class Claim:
     token: int
     lease_expires_ms: int
     deadline_in_s: float | None = None
+    nonce: str = ""

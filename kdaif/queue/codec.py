@@ -81,6 +81,7 @@ def snapshot_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> JobSna
         request_id=fields["request_id"],
         body_digest=fields["body"],
         event_count=int(fields["event_count"]),
+        attempt_floor=int(fields.get("attempt_floor", 0)),
     )
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from kdaif.errors import FailedPreconditionError, InvalidInputError, UnavailableError
+from kdaif.errors import FailedPreconditionError, UnavailableError
+from kdaif.queue.address import Address, Topology, parse, without_password
 
 SOCKET_TIMEOUT_S = 5.0
 """A reply that takes longer counts as a dead connection. Blocking reads ask for less."""
@@ -24,19 +25,60 @@ SOCKET_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 32
 """Of the pool for commands. A caller waits up to ``SOCKET_TIMEOUT_S`` for a free one."""
 
+# Pools of Sentinel and Cluster cannot make callers wait, and refuse them instead: so many that nobody is refused.
+_MAX_UNBLOCKED_CONNECTIONS = 512
+# Nodes of a Cluster that send elsewhere, or have none to send to while they choose a new primary.
+_CLUSTER_TRIES = 3
 _AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED")
 
 
 def open_redis(url: str) -> Redis:
-    """For commands. Each is sent at most twice: once more on a new connection, for one that Redis closed while idle."""
+    """For commands. Each is sent at most twice: once more on a new connection, for one that Redis closed while idle.
+
+    Raises InvalidInputError for a URL that is none.
+    """
+    address = parse(url)
+    if address.topology is not Topology.ONE_SERVER:
+        return _open_many(address, _MAX_UNBLOCKED_CONNECTIONS)
     pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_S, **_options())
     return Redis.from_pool(pool)
 
 
 def open_waiting_redis(url: str, max_connections: int) -> Redis:
     """For blocking reads alone, so that waiters never take a connection from the commands."""
+    address = parse(url)
+    if address.topology is not Topology.ONE_SERVER:
+        return _open_many(address, max_connections)
     pool = ConnectionPool.from_url(url, max_connections=max_connections, **_options())
     return Redis.from_pool(pool)
+
+
+def _open_many(address: Address, max_connections: int) -> Redis:
+    options = _options() | dict(address.options)
+    if address.topology is Topology.CLUSTER:
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        options["retry"] = Retry(ExponentialBackoff(base=0.02, cap=0.2), _CLUSTER_TRIES)
+        cluster: Any = RedisCluster(startup_nodes=nodes, max_connections=max_connections, ssl=address.is_tls, **options)
+        # It takes the commands that a client of one server takes, and sends each to the node of its key.
+        return cast("Redis", cluster)
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        list(address.hosts),
+        sentinel_kwargs=_options() | tls | {"ssl": address.is_tls} | dict(address.sentinel_options),
+    )
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        address.service, sentinel, max_connections=max_connections, ssl=address.is_tls, **options
+    )
+    return Redis.from_pool(pool)
+
+
+async def close(redis: Redis) -> None:
+    """Closes every connection, those to Sentinels too."""
+    await redis.aclose()
+    pool = redis.connection_pool if isinstance(redis, Redis) else None
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def _options() -> dict[str, Any]:
@@ -48,19 +90,6 @@ def _options() -> dict[str, Any]:
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
         "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 1),
     }
-
-
-def check_url(url: str) -> None:
-    """Raises InvalidInputError."""
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        raise InvalidInputError.of(
-            "redis_url", f"is {without_password(url)!r}; write redis://host:port/0, rediss://... or unix:///path"
-        )
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be logged."""
-    return re.sub("//.*@", "//***@", url.partition("?")[0])
 
 
 @contextmanager
@@ -90,12 +119,6 @@ def _unavailable(url: str, action: str, error: Exception) -> UnavailableError:
     )
 
 
-async def now_ms(redis: Redis, key: str) -> int:
-    """Unix milliseconds by the clock of the server that keeps ``key``."""
-    seconds, micros = await redis.time()
-    return int(seconds) * 1000 + int(micros) // 1000
-
-
 @dataclass(frozen=True)
 class Durability:
     """What a server's settings mean for jobs.
@@ -120,9 +143,20 @@ class Durability:
 async def durability(redis: Redis, url: str) -> Durability:
     """Whether the server keeps what it acknowledges: through a restart, a full memory, and the loss of its host."""
     with translated(url, "check that it is durable"):
-        persistence: dict[str, Any] = await redis.info("persistence")
-        memory: dict[str, Any] = await redis.info("memory")
-        fsync = await _appendfsync(redis)
+        if isinstance(redis, RedisCluster):
+            await redis.initialize()
+            found = [await _durability_of(redis, target_nodes=node) for node in redis.get_primaries()]
+            return Durability(
+                tuple(dict.fromkeys(fault for each in found for fault in each.faults)),
+                tuple(dict.fromkeys(doubt for each in found for doubt in each.doubts)),
+            )
+        return await _durability_of(redis)
+
+
+async def _durability_of(redis: Any, **of_node: Any) -> Durability:
+    persistence: dict[str, Any] = await redis.info("persistence", **of_node)
+    memory: dict[str, Any] = await redis.info("memory", **of_node)
+    fsync = await _appendfsync(redis, **of_node)
     faults, doubts = [], []
     if not int(persistence.get("aof_enabled", 0)):
         faults.append(
@@ -144,9 +178,9 @@ async def durability(redis: Redis, url: str) -> Durability:
     return Durability(tuple(faults), tuple(doubts))
 
 
-async def _appendfsync(redis: Redis) -> str | None:
+async def _appendfsync(redis: Any, **of_node: Any) -> str | None:
     try:
-        found: Any = await redis.config_get("appendfsync")
+        found: Any = await redis.config_get("appendfsync", **of_node)
     except ResponseError as error:
         # A managed server, or a user without the right; anything else is an outage.
         if str(error).startswith(_AWAY_PREFIXES):

@@ -31,7 +31,7 @@ class EventLog:
 
     async def close(self) -> None:
         """Closes the waiting connections."""
-        await self._waiting_redis.aclose()
+        await connection.close(self._waiting_redis)
 
     async def read(self, tenant: str, job_id: str, after_sequence: int, limit: int) -> list[JobEvent]:
         """Events that are there. Raises NotFoundError."""

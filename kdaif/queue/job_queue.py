@@ -20,6 +20,7 @@ from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_i
 from kdaif.queue.listing import read_page
 from kdaif.queue.registry import WorkerRegistry
 from kdaif.queue.scripts import Scripts
+from kdaif.queue.tenants import Tenants
 from kdaif.queue.turns import Turns
 from kdaif.records import (
     DistillationSpec,
@@ -70,6 +71,7 @@ class JobQueue:
         self._events = EventLog(url, redis)
         self._registry = WorkerRegistry(url, redis, self._scripts)
         self._archive = ArchiveIndex(url, redis, self._scripts)
+        self._tenants = Tenants(redis, self._scripts)
         self._turns = Turns()
         self._lease_ms = max(1, round(lease_ttl_s * 1000))
         self._retry_delay_ms = max(0, round(retry_delay_s * 1000))
@@ -89,7 +91,7 @@ class JobQueue:
         """Connects and checks the server.
 
         Args:
-            url: ``redis://``, ``rediss://`` or ``unix://``.
+            url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``, see `address`.
             lease_ttl_s: seconds until a job whose worker is silent is given to another. Renew at a quarter of it.
             require_durable: refuse a server that may lose what it acknowledged.
             retry_delay_s: most seconds before a second attempt; doubles with each further one, up to 60.
@@ -99,7 +101,6 @@ class JobQueue:
             FailedPreconditionError: AOF is off or not fsynced at once, or the server may evict keys. The message names
                 the setting.
         """
-        connection.check_url(url)
         if not (lease_ttl_s > 0 and math.isfinite(lease_ttl_s)):
             raise InvalidInputError.of("lease_ttl_s", f"is {lease_ttl_s}; it must be a positive number of seconds")
         redis = connection.open_redis(url)
@@ -117,7 +118,7 @@ class JobQueue:
     async def close(self) -> None:
         """Closes every connection. Jobs stay."""
         await self._events.close()
-        await self._redis.aclose()
+        await connection.close(self._redis)
 
     async def ping(self) -> None:
         """Returns when the server answers."""
@@ -168,9 +169,8 @@ class JobQueue:
         fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
         digest = codec.body_digest(spec, display_name)
         with connection.translated(self._url, "submit a job"):
-            job_id = new_job_id(await connection.now_ms(self._redis, keys.jobs(tenant)))
-            # Before the job: a job of an unknown tenant would never be claimed. A tenant without jobs does no harm.
-            await self._redis.sadd(keys.TENANTS, tenant)
+            job_id = new_job_id(int(await self._scripts.now([keys.jobs(tenant)])))
+            await self._tenants.touch(tenant, may_be_new=True)
             answer = await self._scripts.submit(
                 [*keys.of_job(tenant, job_id), keys.jobs(tenant), keys.request(tenant, request_id)],
                 [job_id, _new_call(), digest, str(_MOST_NEEDS), *codec.flat(fields)],
@@ -215,7 +215,7 @@ class JobQueue:
             FailedPreconditionError: the job SUCCEEDED, FAILED or is DEAD.
             NotFoundError: no such job.
         """
-        answer = await self._run(self._scripts.cancel, "cancel", tenant, job_id, _cancelled("while it waited"))
+        answer = await self._ask(self._scripts.cancel, "cancel", tenant, job_id, _cancelled("while it waited"))
         if answer[0] == "WRONG_STATE":
             wanted = "QUEUED, RUNNING or AWAITING_REVIEW"
             raise refusals.wrong_state(tenant, job_id, answer[1], "cancelled", wanted)
@@ -230,7 +230,7 @@ class JobQueue:
             FailedPreconditionError: the job is in another state.
             NotFoundError: no such job.
         """
-        answer = await self._run(self._scripts.retry, "retry", tenant, job_id)
+        answer = await self._ask(self._scripts.retry, "retry", tenant, job_id)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "retried", "FAILED, DEAD or CANCELLED")
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
@@ -244,7 +244,7 @@ class JobQueue:
             FailedPreconditionError: the job is in another state.
             NotFoundError: no such job.
         """
-        answer = await self._run(self._scripts.resume, "resume", tenant, job_id)
+        answer = await self._ask(self._scripts.resume, "resume", tenant, job_id)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "resumed", "AWAITING_REVIEW")
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
@@ -262,7 +262,7 @@ class JobQueue:
             NotFoundError: no such job.
         """
         failure = codec.encode_failure(Failure(FailureReason.REVIEW, why, retryable=False))
-        answer = await self._run(self._scripts.reject, "reject", tenant, job_id, failure)
+        answer = await self._ask(self._scripts.reject, "reject", tenant, job_id, failure)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "rejected", "AWAITING_REVIEW")
         return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
@@ -276,6 +276,7 @@ class JobQueue:
         """
         self._check_job_name(tenant, job_id)
         with connection.translated(self._url, f"delete job {job_id}"):
+            await self._tenants.touch(tenant)
             request_id = await self._redis.hget(keys.job(tenant, job_id), "request_id")
             answer = await self._scripts.delete(
                 [
@@ -296,8 +297,8 @@ class JobQueue:
         """Takes the next job that the worker may run, or returns None at once; always None while it is not ACTIVE.
 
         The tenant with the fewest jobs under way comes first, and equals take turns. Of one tenant's jobs the most
-        urgent comes first, and of equally urgent ones the oldest. Costs a look per tenant and per combination of needs
-        in line, however many jobs wait.
+        urgent comes first, and of equally urgent ones the oldest. Costs a look per busy tenant and per combination of
+        needs in line, however many jobs wait.
 
         Args:
             offer: who takes it, and what it brings.
@@ -305,7 +306,7 @@ class JobQueue:
         with connection.translated(self._url, "claim a job"):
             if await self._redis.hexists(keys.MODES, offer.name):
                 return None
-            for tenant in self._turns.order(await self._running()):
+            for tenant in self._turns.order(await self._tenants.running()):
                 candidates = await self._scripts.waiting(
                     [keys.line(tenant), keys.delayed(tenant), keys.needs(tenant)],
                     [str(_CANDIDATES), str(offer.gpus), *sorted(offer.labels)],
@@ -319,21 +320,6 @@ class JobQueue:
                         self._turns.served(tenant)
                         return _claim(tenant, job_id, answer)
         return None
-
-    async def _tenants(self) -> _Texts:
-        members: Any = await self._redis.smembers(keys.TENANTS)
-        return sorted(members)
-
-    async def _running(self) -> dict[str, int]:
-        """Jobs under way of each tenant that has somebody in line."""
-        tenants = await self._tenants()
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for tenant in tenants:
-                pipeline.exists(keys.line(tenant), keys.delayed(tenant))
-                pipeline.zcard(keys.leases(tenant))
-            answers = await pipeline.execute()
-        counts = zip(tenants, answers[::2], answers[1::2], strict=True)
-        return {tenant: under_way for tenant, has_jobs, under_way in counts if has_jobs}
 
     async def renew(self, claim: Claim) -> bool:
         """Extends the lease by ``lease_ttl_s`` from now. False: the job is to be cancelled; stop, then call ``fail``.
@@ -443,7 +429,8 @@ class JobQueue:
         )
         reaped = []
         with connection.translated(self._url, "look for expired leases"):
-            for tenant in await self._tenants():
+            await self._tenants.tidy()
+            for tenant in await self._tenants.busy():
                 tenant_keys = [keys.leases(tenant), keys.extended(tenant), keys.reaped(tenant), keys.deadlines(tenant)]
                 expired, overdue = await self._scripts.expired(tenant_keys, [str(self._lease_ms)])
                 for job_id in overdue:
@@ -462,7 +449,7 @@ class JobQueue:
                         reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
         return reaped
 
-    async def announce(self, offer: WorkerOffer, job: Job | None = None) -> WorkerMode:
+    async def announce(self, offer: WorkerOffer, job: Job | None = None, note: str = "") -> WorkerMode:
         """A worker's beat; answers what an operator wants of it.
 
         PAUSED: claim nothing, which `claim` sees to as well. DRAINING: end after the job at hand, then `leave`. The
@@ -471,8 +458,9 @@ class JobQueue:
         Args:
             offer: who it is, and what it brings.
             job: the one at hand.
+            note: what an operator should know of the worker; empty where there is nothing.
         """
-        return await self._registry.announce(offer, job, self._lease_ms)
+        return await self._registry.announce(offer, job, note, self._lease_ms)
 
     async def leave(self, name: str) -> None:
         """A worker has ended by itself: it is not listed any more, nor DRAINING when it starts again. A pause stays."""
@@ -499,7 +487,7 @@ class JobQueue:
 
         A job is due when it was submitted, ended, began or ended to await a review, or a person asked something of it.
         """
-        return await self._archive.unsaved(await self._known_tenants(), limit)
+        return await self._archive.unsaved(await self._busy_tenants(), limit)
 
     async def saved(self, tenant: str, job_id: str, version: int) -> None:
         """The archive has written the job's snapshot of that version; it stays due when it has changed since."""
@@ -509,25 +497,30 @@ class JobQueue:
         """Puts a job of the archive back; False where the job or its request id is here already.
 
         A job under way comes back as QUEUED and one being cancelled as CANCELLED; the line is in the order of these
-        calls. The next attempt counts on from a full thousand, which no worker that the archive did not see can hold.
+        calls. The next attempt counts on from a full thousand, which no worker that the archive did not see can hold;
+        the archive must write the job anew for that, so it is due.
         """
+        with connection.translated(self._url, f"restore job {snapshot.job.id}"):
+            await self._tenants.touch(snapshot.job.tenant, may_be_new=True)
         return await self._archive.restore(snapshot)
 
     async def ended_before(self, before_ms: int, limit: int) -> _JobNames:
         """Tenant and id of terminal jobs that ended before a Unix millisecond, at most ``limit``, for `delete`."""
-        return await self._archive.ended_before(await self._known_tenants(), before_ms, limit)
+        with connection.translated(self._url, "list the tenants"):
+            tenants = await self._tenants.all()
+        return await self._archive.ended_before(tenants, before_ms, limit)
 
     async def deleted(self, limit: int) -> _JobNames:
         """Tenant and id of deleted jobs whose blobs are to be removed, at most ``limit``. Then call `erased`."""
-        return await self._archive.deleted(await self._known_tenants(), limit)
+        return await self._archive.deleted(await self._busy_tenants(), limit)
 
     async def erased(self, tenant: str, job_id: str) -> None:
         """The blobs of a deleted job are gone, its archived snapshot among them."""
         await self._archive.erased(tenant, job_id)
 
-    async def _known_tenants(self) -> _Texts:
+    async def _busy_tenants(self) -> _Texts:
         with connection.translated(self._url, "list the tenants"):
-            return await self._tenants()
+            return await self._tenants.busy()
 
     async def events(self, tenant: str, job_id: str, *, after_sequence: int, limit: int = 1000) -> _Events:
         """Events after ``after_sequence``, oldest first, at most ``limit``. Raises NotFoundError."""
@@ -541,10 +534,17 @@ class JobQueue:
 
     async def _run_held(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> _Answer:
         job = claim.job
-        answer = await self._run(script, action, job.tenant, job.id, str(claim.token), *arguments)
+        answer = await self._run(script, action, job.tenant, job.id, f"{claim.token}:{claim.nonce}", *arguments)
         if answer[0] == "FENCED":
             raise refusals.fenced(job.tenant, job.id, claim.token, action, answer[1], answer[2])
         return answer
+
+    async def _ask(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
+        """What a person asks: the job may come to life after a long time."""
+        self._check_job_name(tenant, job_id)
+        with connection.translated(self._url, f"{action} job {job_id}"):
+            await self._tenants.touch(tenant)
+        return await self._run(script, action, tenant, job_id, *arguments)
 
     async def _run(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
         self._check_job_name(tenant, job_id)
@@ -565,12 +565,14 @@ def _new_call() -> str:
 
 
 def _claim(tenant: str, job_id: str, answer: _Answer) -> Claim:
-    job = codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+    fields = codec.pairs(answer[1])
+    job = codec.job_from(tenant, job_id, fields)
     now_ms = int(answer[3])
     return Claim(
         job=job,
         token=job.attempt,
         lease_expires_ms=int(float(answer[2])),
+        nonce=fields["claim"],
         deadline_in_s=None if job.deadline_at_ms is None else (job.deadline_at_ms - now_ms) / 1000,
     )
 

@@ -1,12 +1,18 @@
 """Every Redis key name, and nowhere else.
 
-All keys of a tenant carry the hash tag ``{tenant}``, so a transition touches one slot of a Redis Cluster. Outside a
-tenant are the set of tenants, which no script touches, and the keys of the workers, whose tag no tenant can have.
+All keys of a tenant carry the hash tag ``{tenant}``, so a transition touches one slot of a Redis Cluster. The keys of
+the tenants as a whole, and of the workers, carry tags that no tenant can have.
 """
 
 from __future__ import annotations
 
-TENANTS = "kdaif:tenants"
+# Set: every tenant that ever had a job.
+TENANTS = "kdaif:{:tenants}:all"
+# Sorted set: tenants that may have work, by the Unix millisecond until which they count as busy at least.
+BUSY = "kdaif:{:tenants}:busy"
+
+OF_TENANTS = [TENANTS, BUSY]
+"""What the scripts about tenants are given."""
 
 # Hash: what each worker said last, as JSON by its name.
 WORKERS = "kdaif:{:workers}:said"
@@ -92,6 +98,11 @@ def deleted(tenant: str) -> str:
 def reaped(tenant: str) -> str:
     """String: the Unix millisecond of the last look for expired leases. A gap in it shows an outage."""
     return f"kdaif:{{{tenant}}}:reaped"
+
+
+def of_work(tenant: str) -> list[str]:
+    """The keys of which at least one is there while the tenant has work for a worker, a reaper or the archive."""
+    return [line(tenant), delayed(tenant), leases(tenant), deadlines(tenant), unsaved(tenant), deleted(tenant)]
 
 
 def of_job(tenant: str, job_id: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdaif.errors import AlreadyExistsError, FailedPreconditionError, FencedError, NotFoundError
+from kdaif.records import JobState
 
 
 def not_found(tenant: str, job_id: str) -> NotFoundError:
@@ -35,7 +36,8 @@ def wrong_state(tenant: str, job_id: str, state: str, action: str, wanted: str) 
 
 def fenced(tenant: str, job_id: str, token: int, action: str, state: str, attempt: str) -> FencedError:
     """The attempt is over."""
+    is_another = state in (JobState.RUNNING, JobState.CANCELLING) and attempt == str(token)
     return FencedError(
         f"attempt {token} may not {action} job {job_id} of tenant {tenant!r} any more: the job is {state} at attempt "
-        f"{attempt}. Stop the work and publish nothing."
+        f"{attempt}{' by another claim' if is_another else ''}. Stop the work and publish nothing."
     )

@@ -21,6 +21,7 @@ class _Said(BaseModel):
     labels: list[str]
     tenant: str
     job_id: str
+    note: str = ""
 
 
 class WorkerRegistry:
@@ -31,13 +32,14 @@ class WorkerRegistry:
         self._redis = redis
         self._scripts = scripts
 
-    async def announce(self, offer: WorkerOffer, job: Job | None, silent_after_ms: int) -> WorkerMode:
+    async def announce(self, offer: WorkerOffer, job: Job | None, note: str, silent_after_ms: int) -> WorkerMode:
         """One beat of a worker; answers what an operator wants of it."""
         said = _Said(
             gpus=offer.gpus,
             labels=sorted(offer.labels),
             tenant=job.tenant if job else "",
             job_id=job.id if job else "",
+            note=note,
         )
         with connection.translated(self._url, "announce a worker"):
             mode = await self._scripts.announce(
@@ -65,7 +67,7 @@ class WorkerRegistry:
                 pipeline.zrange(keys.BEATS, 0, -1, withscores=True)
                 pipeline.hgetall(keys.MODES)
                 said, beats, modes = await pipeline.execute()
-            now_ms = await connection.now_ms(self._redis, keys.BEATS)
+            now_ms = await self._scripts.now([keys.BEATS])
         silent_at_ms = {name: int(score) for name, score in beats}
         return [_worker(name, text, silent_at_ms, modes, now_ms) for name, text in sorted(said.items())]
 
@@ -80,4 +82,5 @@ def _worker(name: str, text: str, silent_at_ms: Mapping[str, int], modes: Mappin
         silent_at_ms=ends,
         tenant=said.tenant,
         job_id=said.job_id,
+        note=said.note,
     )

@@ -103,7 +103,8 @@ class JobSnapshot:
     """A job as the archive keeps it, with what Redis needs to take it back.
 
     Of two snapshots of one job, the one with the higher ``version`` is the later. ``request_id`` and ``body_digest``
-    make a repeated submission find the job again; ``event_count`` is where its events go on counting.
+    make a repeated submission find the job again; ``event_count`` is where its events go on counting, and its next
+    attempt counts on from ``attempt_floor`` at least.
     """
 
     job: Job
@@ -111,6 +112,7 @@ class JobSnapshot:
     request_id: str
     body_digest: str
     event_count: int = 0
+    attempt_floor: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
+ROW_GROUP_ROWS = 8_192
+"""Of a shard. What is looked up by id is read by row group, and a scan pays little for many of them."""
 
-def weights_schema(id_type: pa.DataType) -> pa.Schema:
+
+def weights_schema(id_type: pa.DataType, groups: Sequence[str] = ()) -> pa.Schema:
     """Columns of a weights shard. Negative ``val_loss_change_if_upweighted`` helps, positive harms.
 
     ``weight_override`` is what a person gave the row, null where nobody did; ``weight`` is then the same, while
@@ -13,6 +18,7 @@ def weights_schema(id_type: pa.DataType) -> pa.Schema:
 
     Args:
         id_type: type of the ids, ``pa.string()`` or ``pa.int64()``.
+        groups: names of the ``group_`` columns of the unlabelled set, which come last.
     """
     return pa.schema(
         [
@@ -31,5 +37,6 @@ def weights_schema(id_type: pa.DataType) -> pa.Schema:
             ("distillation_loss", pa.float32()),
             ("truth", pa.string()),
             ("weight_override", pa.float32()),
+            *((name, pa.string()) for name in groups),
         ]
     )

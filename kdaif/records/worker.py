@@ -33,6 +33,7 @@ class WorkerOffer:
 class Worker:
     """A worker that has announced itself. ``tenant`` and ``job_id`` are of the job at hand, empty when idle.
 
+    ``note`` is what an operator should know, such as that everything dies on it.
     ``silent_at_ms`` is when its last beat counts no more, in Unix milliseconds by the clock of Redis; ``is_present``
     says whether that is still to come.
     """
@@ -43,3 +44,4 @@ class Worker:
     silent_at_ms: int
     tenant: str = ""
     job_id: str = ""
+    note: str = ""

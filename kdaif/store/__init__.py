@@ -1,6 +1,7 @@
 """Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs. Nothing else touches disks."""
 
 from kdaif.store import layout
+from kdaif.store.attempts import attempts_with_blobs
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
 from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job
@@ -15,6 +16,7 @@ __all__ = [
     "References",
     "UploadLimits",
     "UploadWriter",
+    "attempts_with_blobs",
     "delete_checkpoints",
     "delete_job",
     "layout",

@@ -124,11 +124,10 @@ class DatasetStore:
             UnavailableError: the store does not answer.
         """
         uploads = [found for name in self._spool.ids(tenant) if (found := self._spool.find(tenant, name))]
-        sizes = {layout.blob(tenant, upload.sha256): upload.size_bytes for upload in uploads}
-        # Bytes that are published but whose upload has not ended yet count once.
-        return sum(
-            (sizes | {blob.path: blob.size_bytes for blob in self._blobs.entries(layout.blobs(tenant))}).values()
-        )
+        declared = {layout.blob(tenant, upload.sha256): upload.size_bytes for upload in uploads}
+        stored = {blob.path: blob.size_bytes for blob in self._blobs.entries(layout.blobs(tenant))}
+        # By path: bytes that are published but whose upload has not ended yet count once.
+        return sum((declared | stored).values())
 
     def register(self, tenant: str, display_name: str, uri: str, kind: DatasetKind = DatasetKind.TABLE) -> Dataset:
         """Makes a data set of a file that stays where it is: reads it once, hashes and checks it, keeps no byte.
@@ -148,6 +147,7 @@ class DatasetStore:
             for chunk in source.chunks:
                 digest.update(chunk)
                 size += len(chunk)
+                self._spool.room.require(len(chunk), f"copy {uri} to look at it")
                 with translated(f"copy {uri} to look at it"):
                     file.write(chunk)
             with translated(f"copy {uri} to look at it"):

@@ -27,6 +27,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATASET = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"[0-9A-Za-z]{1,64}")
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]{0,127}){0,7}")
+_ATTEMPT = re.compile(r"attempt-([0-9]+)")
 _RECORD = re.compile(r"(?:.*/)?job-([0-9]{10,})\.json")
 _CHECKPOINT = re.compile(r"tenants/[^/]+/jobs/[^/]+/attempt-[0-9]+/checkpoints/.+")
 _STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
@@ -96,6 +97,12 @@ def override_revisions(tenant: str, job: str) -> str:
 def override_revision(tenant: str, job: str, revision: int) -> str:
     """What was decided at one time."""
     return f"{override_revisions(tenant, job)}/revision-{_counted('revision', revision):06d}.json"
+
+
+def attempt_number(folder: str) -> int | None:
+    """The attempt whose folder has that name; None for another folder."""
+    match = _ATTEMPT.fullmatch(folder)
+    return None if match is None else int(match[1])
 
 
 def weights_shard(tenant: str, job: str, attempt: int, round_number: int) -> str:

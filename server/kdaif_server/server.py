@@ -25,7 +25,7 @@ from kdaif_proto.v1 import (
 
 from kdaif import datasets
 from kdaif.model_files import inspect_onnx, inspect_transformer
-from kdaif.queue import JobQueue
+from kdaif.queue import JobQueue, without_password
 from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
@@ -99,7 +99,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
     )
     try:
         blobs = BlobStore.open(settings.blob_url)
-        await _warn(queue, blobs)
+        await _warn(settings, queue, blobs)
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
         async with Upkeep(settings, queue, blobs, dataset_store).running(stopping):
@@ -117,15 +117,18 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
             for service in ("", *_SERVICES):
                 await health.set(service, health_pb2.HealthCheckResponse.SERVING)
             running = RunningServer(server, port, health, stopping)
-            async with contextlib.AsyncExitStack() as open_pages:
-                if address is not None:
-                    bound = address.bind(or_free=settings.dashboard_or_free)
-                    pages = running_dashboard(backend, bound, drain_s=settings.drain_s)
-                    running.dashboard_url = await open_pages.enter_async_context(pages)
-                try:
-                    yield running
-                finally:
-                    await running.stop(settings.drain_s)
+            try:
+                async with contextlib.AsyncExitStack() as open_pages:
+                    if address is not None:
+                        bound = address.bind(or_free=settings.dashboard_or_free)
+                        pages = running_dashboard(backend, bound, drain_s=settings.drain_s)
+                        running.dashboard_url = await open_pages.enter_async_context(pages)
+                    try:
+                        yield running
+                    finally:
+                        stopping.set()  # else live pages would keep the dashboard open
+            finally:
+                await running.stop(settings.drain_s)
     finally:
         await queue.close()
 
@@ -144,13 +147,17 @@ async def serve(settings: ServerSettings) -> None:
         _log.info("draining", drain_s=settings.drain_s)
 
 
-async def _warn(queue: JobQueue, blobs: BlobStore) -> None:
+async def _warn(settings: ServerSettings, queue: JobQueue, blobs: BlobStore) -> None:
     for fault in queue.durability.faults:
         _log.critical("ACKNOWLEDGED JOBS MAY BE LOST: the check of Redis was overridden", fault=fault)
     for doubt in queue.durability.doubts:
         _log.warning("Redis may lose jobs", doubt=doubt)
     if await is_index_lost(queue, blobs):
-        _log.critical("REDIS IS EMPTY, BUT THE STORE HOLDS JOBS: stop the servers and run 'kdaif-server rebuild-index'")
+        _log.critical(
+            "REDIS IS EMPTY, BUT THE STORE HOLDS JOBS: run 'kdaif-server rebuild-index' before anything is submitted",
+            redis_url=without_password(settings.redis_url),
+            store_url=settings.blob_url,
+        )
 
 
 def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:

@@ -60,13 +60,14 @@ class Upkeep:
     async def archive(self) -> None:
         """Writes the jobs that changed into the blob store, and removes what deleted jobs left there."""
         for snapshot in await self._queue.unsaved(_BATCH):
-            await self._save(snapshot)
+            await self.save(snapshot)
         for tenant, job_id in await self._queue.deleted(_BATCH):
             blobs = await asyncio.to_thread(delete_job, self._blobs, tenant, job_id)
             await self._queue.erased(tenant, job_id)
             _log.info("job deleted", tenant=tenant, job=job_id, blobs=blobs)
 
-    async def _save(self, snapshot: JobSnapshot) -> None:
+    async def save(self, snapshot: JobSnapshot) -> None:
+        """Writes one job, unless it is deleted by now."""
         job = snapshot.job
         try:
             await asyncio.to_thread(self._archive.save, snapshot)

@@ -91,7 +91,7 @@ def weights(rows: int) -> pa.Table:
         if pa.types.is_floating(field.type)
         else pa.array(np.arange(rows, dtype=np.int64)).cast(field.type)
         if pa.types.is_integer(field.type)
-        else pa.array([CLASSES[0]] * rows)
+        else pa.DictionaryArray.from_arrays(np.zeros(rows, np.int8), CLASSES[:1]).cast(pa.string())
         for field in schema
     }
     return pa.table(columns, schema=schema)

@@ -10,6 +10,7 @@ import torch
 from kdaif_worker import canary
 from kdaif_worker import checkpoint as checkpoints
 from kdaif_worker.arms import arm_names, train_all
+from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.canary import checked, shipped_arm, told
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.messages import Assignment, ProgressMessage
@@ -77,8 +78,8 @@ def check(
         if len(said) == stop_after:
             raise Stop
 
-    point = checkpoints.read_latest(blobs, given.tenant, given.job_id, given.attempt)
-    return checked(given, rows, targets(), CPU, blobs, emit, point, fraction=0.05), said
+    files = AttemptFiles(given, blobs, emit)
+    return checked(given, rows, targets(), CPU, files, emit, files.read_latest(), fraction=0.05), said
 
 
 def test_a_check_that_was_cut_off_goes_on_and_finds_the_same(tmp_path: Path) -> None:

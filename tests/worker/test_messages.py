@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kdaif_worker.messages import Assignment, FailedMessage, Message, ProgressMessage, SucceededMessage, decode, encode
+from kdaif_worker.messages import (
+    Assignment,
+    FailedMessage,
+    Message,
+    ProgressMessage,
+    ReviewMessage,
+    SucceededMessage,
+    decode,
+    encode,
+)
 from pydantic import ValidationError
 
 from kdaif.errors import FailureReason
@@ -16,8 +25,10 @@ messages = st.one_of(
         ProgressMessage,
         progress=st.builds(Progress, stage=text, fraction=finite, arm=text, message=text),
         metrics=st.dictionaries(text, finite, max_size=3),
+        warning=st.booleans(),
         type=st.just("progress"),
     ),
+    st.builds(ReviewMessage, why=text, type=st.just("review")),
     st.builds(
         SucceededMessage,
         result=st.builds(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 from collections.abc import Callable, Mapping
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
-from kdaif.records import CanaryCheck, DistillationSpec, Progress, WeightsShard
-from kdaif.rounds import RoundOutcome, round_of_student, student_of, train_arm
-from kdaif.store import BlobStore, layout
+from kdaif.records import CanaryCheck, DistillationSpec, Progress
+from kdaif.rounds import round_of_student, student_of, train_arm
+from kdaif.store import BlobStore
 from kdaif.teachers import SoftTargets
-from kdaif_worker import checkpoint as checkpoints
+from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.canary import checked, shipped_arm
 from kdaif_worker.checkpoint import ArmKey, Checkpoint, FinishedArm
 from kdaif_worker.messages import Assignment, ProgressMessage
@@ -60,9 +56,17 @@ def train_all(
     uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
     spec = assignment.spec
-    point = checkpoints.read_latest(blobs, assignment.tenant, assignment.job_id, assignment.attempt)
+    files = AttemptFiles(assignment, blobs, emit)
     point = checked(
-        assignment, data, targets, device, blobs, emit, point, fraction=_BEFORE, initial_weights=initial_weights
+        assignment,
+        data,
+        targets,
+        device,
+        files,
+        emit,
+        files.read_latest(),
+        fraction=_BEFORE,
+        initial_weights=initial_weights,
     )
     arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
     first_seed = spec.training.seed
@@ -78,7 +82,7 @@ def train_all(
         ):
             shards = point.shards
             if weighs and outcome.weights is not None:
-                shards += (_publish_weights(assignment, blobs, outcome),)
+                shards += (files.add_weights(outcome.round, outcome.weights),)
             point = dataclasses.replace(
                 point,
                 step=point.step + 1,
@@ -90,7 +94,6 @@ def train_all(
                 point = _finish_arm(point, (arm, seed), spec, data, device, ships=ships, weighs=weighs)
             # An arm that ends early counts as whole, so that the bar jumps ahead rather than to stop short of its end.
             of_arms = len(point.finished) * spec.training.rounds + (0 if outcome.last else outcome.round)
-            checkpoints.write(blobs, assignment.tenant, assignment.job_id, assignment.attempt, point)
             progress = Progress(
                 stage="distil",
                 fraction=_BEFORE + _DISTIL_SHARE * of_arms / total,
@@ -99,7 +102,9 @@ def train_all(
                 rounds=spec.training.rounds,
                 message=f"seed {seed - first_seed + 1} of {spec.training.seeds}",
             )
+            files.save(point, progress)
             emit(ProgressMessage(progress, outcome.metrics))
+    files.finish()
     return point
 
 
@@ -130,20 +135,3 @@ def _finish_arm(
         if weighs
         else point.shards,
     )
-
-
-def _publish_weights(assignment: Assignment, blobs: BlobStore, outcome: RoundOutcome) -> WeightsShard:
-    table = outcome.weights
-    if table is None:
-        raise AssertionError("called for rounds with weights")
-    data = parquet_bytes(table)
-    path = layout.weights_shard(assignment.tenant, assignment.job_id, assignment.attempt, outcome.round)
-    blobs.put_bytes(path, data)  # create only: the attempt is the fencing token, so nobody else writes here
-    return WeightsShard(outcome.round, path, hashlib.sha256(data).hexdigest(), table.num_rows)
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A Parquet file with row groups small enough for look-ups by id."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, row_group_size=65_536, compression="zstd")
-    return sink.getvalue()

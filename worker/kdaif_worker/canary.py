@@ -12,9 +12,8 @@ from kdaif.datasets import DistillationData
 from kdaif.evaluation import canary_sentence
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
 from kdaif.rounds import FEWEST_PER_KIND, judge_canaries, plant_canaries, side_arm_spec, train_arm
-from kdaif.store import BlobStore
 from kdaif.teachers import SoftTargets
-from kdaif_worker import checkpoint as checkpoints
+from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.messages import Assignment, ProgressMessage
 
@@ -40,7 +39,7 @@ def checked(
     data: DistillationData,
     targets: SoftTargets,
     device: torch.device,
-    blobs: BlobStore,
+    files: AttemptFiles,
     emit: Callable[[ProgressMessage], None],
     point: Checkpoint,
     *,
@@ -56,7 +55,7 @@ def checked(
         data: of the job.
         targets: of its U.
         device: where to train.
-        blobs: take the checkpoints.
+        files: take the checkpoints.
         emit: takes the progress.
         point: the furthest checkpoint.
         fraction: of the job that is done before the check.
@@ -99,6 +98,7 @@ def checked(
             check = judge_canaries(canaries, outcome.state, bar)
             point = dataclasses.replace(point, current=None, canary=check)
             metrics, message = check.metrics(), told(check, data)
-        checkpoints.write(blobs, assignment.tenant, assignment.job_id, assignment.attempt, point)
-        emit(ProgressMessage(Progress(_STAGE, fraction, _STAGE, outcome.round, rounds, message), metrics))
+        progress = Progress(_STAGE, fraction, _STAGE, outcome.round, rounds, message)
+        files.save(point, progress)
+        emit(ProgressMessage(progress, metrics))
     return point

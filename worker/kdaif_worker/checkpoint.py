@@ -1,7 +1,12 @@
-"""Checkpoints: everything a later attempt needs to go on, in one safetensors file per step."""
+"""Checkpoints: everything a later attempt needs to go on, in one safetensors file per step.
+
+No generator's state is kept, for none outlives a round: each round draws from generators seeded by (seed, round), and
+both are in the arm's state. So a resumed job takes the very steps that an uninterrupted one takes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +17,19 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
+from kdaif.errors import NotFoundError
 from kdaif.records import CanaryCheck, WeightsShard
 from kdaif.rounds import ArmState
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, attempts_with_blobs, layout
 
 ArmKey = tuple[str, int]
 _CANARY = TypeAdapter(CanaryCheck | None)
 _SHARDS = TypeAdapter(tuple[WeightsShard, ...])
 _KEPT = 2
-_FORMAT = 2  # 1 knew no canary check, so its states could be taken for the side arm's
+_FORMAT = 3  # 2 had no hash; 1 knew no canary check, so its states could be taken for the side arm's
+# The file's hash stands in its own header, and is taken with zeros in its place. So the file stays plain safetensors.
+_HASH_FIELD = b'"sha256":"'
+_NO_HASH = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -49,21 +58,40 @@ class Checkpoint:
 
 
 def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: Checkpoint) -> None:
-    """Publishes the checkpoint and then drops this attempt's older ones, but for one in case this one is damaged."""
+    """Publishes the checkpoint, then drops all that came before it but for one, in case this one gets damaged.
+
+    Checkpoints of former attempts count too, except those that are further on: their worker may still be alive.
+
+    Raises:
+        UnavailableError: the store is full or does not answer. Those of before are still there.
+    """
     blobs.replace_bytes(layout.checkpoint(tenant, job_id, attempt, checkpoint.step), _encode(checkpoint))
-    outdated = checkpoint.step - _KEPT
-    if outdated > 0:
-        blobs.delete(layout.checkpoint(tenant, job_id, attempt, outdated))
+    passed = [
+        (step, former, path)
+        for former in attempts_with_blobs(blobs, tenant, job_id, attempt)
+        for step, path in _steps(blobs, tenant, job_id, former)
+        if step <= checkpoint.step
+    ]
+    newest = {step: path for step, _, path in sorted(passed)}  # of one step the last attempt's
+    kept = {newest[step] for step in sorted(newest)[-_KEPT:]}
+    for _, _, path in passed:
+        if path not in kept:
+            blobs.delete(path)
 
 
 def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> Checkpoint:
-    """The furthest readable checkpoint of this and earlier attempts; an empty one where there is none."""
-    found = [(step, path) for former in range(attempt, 0, -1) for step, path in _steps(blobs, tenant, job_id, former)]
+    """The furthest whole checkpoint of this and earlier attempts; an empty one where there is none.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    formers = attempts_with_blobs(blobs, tenant, job_id, attempt)
+    found = [(step, path) for former in formers for step, path in _steps(blobs, tenant, job_id, former)]
     for _, path in sorted(found, reverse=True):
         try:
             return _decode(blobs.get_bytes(path))
-        except ValueError:
-            continue  # torn or foreign: the one before it will do
+        except (ValueError, NotFoundError):
+            continue  # damaged, foreign or just dropped: the one before it will do
     return Checkpoint()
 
 
@@ -92,11 +120,35 @@ def _encode(checkpoint: Checkpoint) -> bytes:
         if state is not None:
             tensors |= {f"{name}/{key}": tensor.contiguous() for key, tensor in state.tensors.items()}
             head[name] = state.numbers
-    return save(tensors, metadata={"kdaif": json.dumps(head)})
+    return _with_hash(save(tensors, metadata={"kdaif": json.dumps(head), "sha256": _NO_HASH}))
+
+
+def _with_hash(unhashed: bytes) -> bytes:
+    start = _hash_place(unhashed)
+    return unhashed[:start] + hashlib.sha256(unhashed).hexdigest().encode() + unhashed[start + len(_NO_HASH) :]
+
+
+def _check_hash(data: bytes) -> None:
+    start = _hash_place(data)
+    end = start + len(_NO_HASH)
+    digest = hashlib.sha256(data[:start])
+    digest.update(_NO_HASH.encode())
+    digest.update(memoryview(data)[end:])
+    if data[start:end] != digest.hexdigest().encode():
+        raise ValueError("a checkpoint's bytes do not match its hash")
+
+
+def _hash_place(data: bytes) -> int:
+    """Where the hash stands. Quotes within the other texts of the header are escaped, so nothing else looks like it."""
+    place = data.find(_HASH_FIELD)
+    if place < 0:
+        raise ValueError("not a checkpoint: there is no hash in it")
+    return place + len(_HASH_FIELD)
 
 
 def _decode(data: bytes) -> Checkpoint:
     """Raises ValueError when ``data`` is no whole checkpoint of this format."""
+    _check_hash(data)
     try:
         tensors = load(data)
         header_bytes = int.from_bytes(data[:8], "little")

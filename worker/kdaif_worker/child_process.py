@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
-from collections import deque
+import tempfile
 from collections.abc import AsyncIterator
 
 from kdaif.errors import FailureReason
 from kdaif.records import Failure
+from kdaif_worker.child_environment import Secrets, child_environment
+from kdaif_worker.memory import held_bytes, oom_kills
 from kdaif_worker.messages import Assignment, Message, decode
+from kdaif_worker.output_tail import OutputTail
+from kdaif_worker.settings import WorkerSettings
 
-_STDERR_LINES = 40
 _LINE_LIMIT_BYTES = 16 * 1024 * 1024
+_CHUNK_BYTES = 65_536
+_MEMORY_CHECK_S = 0.2
+_ENDS_WITHIN_S = 10.0
+_STDERR_ENDS_WITHIN_S = 2.0
+_LESS_MEMORY = (
+    "Use a smaller batch_size, curvature_rows or student, or a worker with more memory and a higher max_memory_mib."
+)
 
 
 class Child:
@@ -24,22 +35,34 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, messages: asyncio.StreamReader) -> None:
         self._process = process
         self._messages = messages
-        self._stderr_tail: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._killed = False
+        self._oom_kills_before = oom_kills()
+        self._tail = OutputTail(Secrets(os.environ).blanked, self._show)
         self._stderr = asyncio.create_task(self._follow_stderr())
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, assignment: Assignment) -> AsyncIterator[Child]:
-        """Spawned, not forked; on leaving the whole process group is gone."""
+    async def started(cls, assignment: Assignment, settings: WorkerSettings) -> AsyncIterator[Child]:
+        """Spawned, not forked; on leaving the whole process group is gone, and so are its temporary files."""
+        with tempfile.TemporaryDirectory(prefix="kdaif-child-", ignore_cleanup_errors=True) as scratch:
+            environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
+            async with cls._spawned(settings.child_module, environment | {"TMPDIR": scratch}) as child:
+                await child._hand_over(assignment)
+                yield child
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def _spawned(cls, module: str, environment: dict[str, str]) -> AsyncIterator[Child]:
         read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "kdaif_worker.child", "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
+                *("-m", module, "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(write_fd,),
+                env=environment,
                 start_new_session=True,
             )
         except BaseException:
@@ -53,12 +76,11 @@ class Child:
         )
         child = cls(process, reader)
         try:
-            await child._hand_over(assignment)
             yield child
         finally:
             child.kill()
             await process.wait()
-            await child._stderr
+            await child._stderr_ended()
             transport.close()
 
     async def messages(self) -> AsyncIterator[Message]:
@@ -70,18 +92,54 @@ class Child:
 
     async def death(self) -> Failure:
         """Why the child ended without a last word: the signal or exit code, and the end of its stderr."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _ENDS_WITHIN_S)
+        fell_silent = self._process.returncode is None
+        if fell_silent:
+            self.kill()
         code = await self._process.wait()
-        await self._stderr
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        tail = "\n".join(self._stderr_tail)
+        await self._stderr_ended()
+        if fell_silent:
+            message = "The training process closed its pipe without a last word, and did not end."
+            return Failure(FailureReason.CRASHED, message, retryable=True, log_tail=self.log_tail())
+        if code == -signal.SIGKILL and not self._killed and oom_kills() > self._oom_kills_before:
+            # Worth a retry: it may have been a neighbour that took the memory.
+            ran_out = "The kernel killed the training process, for the machine or its container ran out of memory."
+            message = f"{ran_out} {_LESS_MEMORY}"
+            return Failure(FailureReason.OUT_OF_MEMORY, message, retryable=True, log_tail=self.log_tail())
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return Failure(
-            FailureReason.CRASHED, f"The training process {how}." + (f"\n{tail}" if tail else ""), retryable=True
+            FailureReason.CRASHED,
+            f"The training process {how}. The end of its log is in log_tail.",
+            retryable=True,
+            log_tail=self.log_tail(),
         )
+
+    def log_tail(self) -> str:
+        """The end of what it wrote to stderr so far, without secrets."""
+        return self._tail.text()
+
+    async def over_memory(self, most_mib: int) -> Failure:
+        """Returns once the child and its helpers hold more than so much memory."""
+        while True:
+            await asyncio.sleep(_MEMORY_CHECK_S)
+            held = await asyncio.to_thread(held_bytes, self._process.pid, most_mib << 20)
+            if held > most_mib << 20:
+                figures = f"held {math.ceil(held / 2**20)} MiB, and this worker's max_memory_mib is {most_mib}"
+                message = f"The training process and its helpers {figures}. {_LESS_MEMORY}"
+                return Failure(FailureReason.OUT_OF_MEMORY, message, retryable=False, log_tail=self.log_tail())
 
     def kill(self) -> None:
         """Kills the process group: data loaders and all."""
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _stderr_ended(self) -> None:
+        """Whatever is left to read. A helper that left the process group may hold the pipe open for longer than it."""
+        _, pending = await asyncio.wait({self._stderr}, timeout=_STDERR_ENDS_WITHIN_S)
+        for task in pending:
+            task.cancel()
 
     async def _hand_over(self, assignment: Assignment) -> None:
         stdin = self._process.stdin
@@ -96,7 +154,15 @@ class Child:
         stderr = self._process.stderr
         if stderr is None:
             raise AssertionError("started with a pipe")
-        while line := await stderr.readline():
-            text = line.decode(errors="replace").rstrip()
-            self._stderr_tail.append(text)
-            sys.stderr.write(f"  child {self._process.pid}: {text}\n")
+        while chunk := await stderr.read(_CHUNK_BYTES):
+            self._tail.add(chunk)
+
+    def _show(self, line: str) -> None:
+        sys.stderr.write(f"  child {self._process.pid}: {line}\n")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # a real-time signal

@@ -1,56 +1,128 @@
-"""``kdaif-worker``: pull jobs until told to stop."""
+"""``kdaif-worker``: pull jobs until told to stop; or look after the workers that do."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
+from kdaif.records import Worker
+from kdaif_worker.devices import count_gpus
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
+
+_VERBS = ("run", "list", "pause", "resume", "drain")
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(
         prog="kdaif-worker",
-        description="Claim distillation jobs and train students in child processes, until SIGTERM or Ctrl-C.",
+        description="Claim distillation jobs and train students in child processes, until SIGTERM or Ctrl-C; the job "
+        "at hand then goes back, and a second signal ends the worker at once.",
         epilog="Every option can also be set by an environment variable, for example KDAIF_REDIS_URL.",
     )
+    parser.add_argument(
+        "verb",
+        nargs="?",
+        default="run",
+        choices=_VERBS,
+        help="run (the default); list the workers; let the worker NAME claim nothing until it is resumed; or end after "
+        "its present job",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="for pause, resume and drain, as list shows it")
     parser.add_argument("--redis-url", help="default redis://127.0.0.1:6379/0")
     parser.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
     parser.add_argument(
         "--data-dir", type=Path, help="blobs and cache where --store-url is not given, default ~/.kdaif"
     )
-    parser.add_argument("--worker-name", help="shown in logs; default host and process id")
+    parser.add_argument("--worker-name", help="shown in logs and lists; default host and process id")
     parser.add_argument("--lease-ttl-s", type=float, help="the same as the server's, default 60")
     parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
+    parser.add_argument("--gpus", type=int, help="GPUs that jobs may ask for; default those that nvidia-smi lists")
+    parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
+    parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
+    parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
     parser.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if (arguments.verb in ("pause", "resume", "drain")) != (arguments.name is not None):
+        parser.error("pause, resume and drain take the NAME of a worker, and nothing else does")
     if arguments.die_with is not None:
         die_with_parent(arguments.die_with)
     given = {k: v for k, v in vars(arguments).items() if k in WorkerSettings.model_fields and v is not None}
     try:
-        asyncio.run(work(WorkerSettings(**given)))
+        settings = WorkerSettings(**given)
+        asyncio.run(work(settings) if arguments.verb == "run" else manage(settings, arguments.verb, arguments.name))
     except KdaifError as error:
         sys.exit(f"kdaif-worker: {error}")
 
 
 async def work(settings: WorkerSettings) -> None:
-    """Runs one supervisor until SIGTERM or SIGINT."""
+    """Runs one supervisor until SIGTERM, SIGINT or its drain. A second signal ends it and its child at once."""
     stopping = asyncio.Event()
+    gpus = count_gpus() if settings.gpus is None else settings.gpus
+    queue = await _connected(settings)
+    supervisor = Supervisor(queue, settings, gpus=gpus)
+
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            supervisor.kill_child()
+            os._exit(128 + number)
+        stopping.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    queue = await JobQueue.connect(
-        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
-    )
+        loop.add_signal_handler(number, stop, number)
     try:
-        await Supervisor(queue, settings).run(stopping)
+        await supervisor.run(stopping)
     finally:
         await queue.close()
+
+
+async def manage(settings: WorkerSettings, verb: str, name: str | None) -> None:
+    """What an operator does to workers that run elsewhere."""
+    queue = await _connected(settings)
+    try:
+        if name is None:
+            sys.stdout.write(f"{listing(await queue.workers())}\n")
+        elif verb == "pause":
+            await queue.pause_worker(name)
+        elif verb == "resume":
+            await queue.unpause_worker(name)
+        else:
+            await queue.drain_worker(name)
+    finally:
+        await queue.close()
+
+
+def listing(workers: Sequence[Worker]) -> str:
+    """A table for people, one worker a line."""
+    heads = ("NAME", "MODE", "SEEN", "GPUS", "LABELS", "JOB", "NOTE")
+    rows = [
+        (
+            worker.offer.name,
+            worker.mode.value,
+            "now" if worker.is_present else "silent",
+            str(worker.offer.gpus),
+            ",".join(sorted(worker.offer.labels)) or "-",
+            f"{worker.tenant}/{worker.job_id}" if worker.job_id else "-",
+            worker.note,
+        )
+        for worker in workers
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+async def _connected(settings: WorkerSettings) -> JobQueue:
+    return await JobQueue.connect(
+        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+    )

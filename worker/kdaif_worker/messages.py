@@ -41,10 +41,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class ProgressMessage:
-    """The attempt is this far; a finished round brings its metrics."""
+    """The attempt is this far; a finished round brings its metrics. A warning is told in the progress's message."""
 
     progress: Progress
     metrics: dict[str, float] = field(default_factory=dict)
+    warning: bool = False
     type: Literal["progress"] = "progress"
 
 
@@ -64,7 +65,15 @@ class FailedMessage:
     type: Literal["failed"] = "failed"
 
 
-Message = ProgressMessage | SucceededMessage | FailedMessage
+@dataclass(frozen=True)
+class ReviewMessage:
+    """A person has to look before the job may go on; its checkpoints stay."""
+
+    why: str
+    type: Literal["review"] = "review"
+
+
+Message = ProgressMessage | SucceededMessage | FailedMessage | ReviewMessage
 
 _ASSIGNMENT = TypeAdapter(Assignment)
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from kdaif.datasets import DistillationData
 from kdaif.export import largest_within
 from kdaif.records import Architecture, Auto
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif.students import network_of
 from kdaif_worker.messages import Assignment
 
@@ -34,7 +34,7 @@ def _chosen(assignment: Assignment, wanted: Auto, data: DistillationData, blobs:
     if wanted.max_kb is None and wanted.max_ms is None:
         return network_of(wanted, data.signature)
     job = (assignment.tenant, assignment.job_id)
-    for attempt in range(1, assignment.attempt):
+    for attempt in attempts_with_blobs(blobs, *job, assignment.attempt - 1):
         path = layout.network(*job, attempt)
         if blobs.exists(path):
             return _NETWORK.validate_json(blobs.get_bytes(path))

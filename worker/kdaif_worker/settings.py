@@ -19,7 +19,12 @@ def _listed(given: object) -> object:
 
 
 class WorkerSettings(BaseSettings):
-    """Everything the worker can be told."""
+    """Everything the worker can be told.
+
+    ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``max_memory_mib`` bounds
+    a job's processes together. ``child_env`` names further variables of the environment that a job's process may see.
+    ``ready_file`` is there for as long as the queue answers.
+    """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
 
@@ -34,11 +39,22 @@ class WorkerSettings(BaseSettings):
     allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     s3_endpoint: str = ""
+    gpus: int | None = Field(default=None, ge=0)
+    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    max_memory_mib: int | None = Field(default=None, ge=1)
+    child_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    ready_file: Path | None = None
+    child_module: str = Field(default="kdaif_worker.child", description="Another training child; for tests.")
 
     @property
     def blob_url(self) -> str:
         """Where the blobs are; the same as the server's."""
         return self.store_url or f"file://{self.data_dir.expanduser().resolve() / 'blobs'}"
+
+    @property
+    def reads_s3(self) -> bool:
+        """Whether a child needs the credentials of an object store."""
+        return self.blob_url.startswith("s3://") or bool(self.allowed_buckets)
 
     @property
     def local_cache(self) -> Path:

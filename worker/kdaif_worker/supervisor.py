@@ -9,200 +9,173 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import structlog
 
-from kdaif.errors import FailureReason, FencedError, KdaifError, UnavailableError
+from kdaif.errors import FailureReason, FencedError, KdaifError, NotFoundError, UnavailableError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import Failure, Job, JobState, WorkerOffer
-from kdaif.store import BlobStore, layout
-from kdaif_worker.child_process import Child
-from kdaif_worker.messages import Assignment, FailedMessage, ProgressMessage, SucceededMessage
+from kdaif.records import Failure, Job, JobState, WorkerMode, WorkerOffer
+from kdaif.store import BlobStore, delete_checkpoints
+from kdaif_worker.attempt import Attempt, GivenBack, end_all
+from kdaif_worker.crash_loop import CrashLoop
+from kdaif_worker.lease import now_s
+from kdaif_worker.messages import FailedMessage
 from kdaif_worker.settings import WorkerSettings
 
 _IDLE_S = 0.2
 _OUTAGE_S = 1.0
-_WATCH_S = 5.0
-_CANCEL_AGAIN_S = 0.2
 _log = structlog.get_logger("kdaif.worker")
 
 
 class Supervisor:
-    """Runs one job at a time until asked to stop."""
+    """Runs one job at a time until asked to stop.
 
-    def __init__(self, queue: JobQueue, settings: WorkerSettings) -> None:
+    Args:
+        queue: to take jobs from.
+        settings: of the worker.
+        gpus: that it offers.
+        crash_loop: counts what dies at once.
+    """
+
+    def __init__(
+        self, queue: JobQueue, settings: WorkerSettings, *, gpus: int = 0, crash_loop: CrashLoop | None = None
+    ) -> None:
         self._queue = queue
         self._settings = settings
+        self._offer = WorkerOffer(settings.worker_name, gpus, frozenset(settings.labels))
+        self._crash_loop = crash_loop or CrashLoop()
+        self._drained = asyncio.Event()
+        self._attempt: Attempt | None = None
+        self._job: Job | None = None
+        self.is_ready = False
+        """Whether the queue answered when it was last asked."""
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Claims and runs jobs until ``stopping`` is set; the job at hand then goes back to the queue."""
-        while not stopping.is_set():
-            pause_s = _IDLE_S
-            try:
-                claim = await self._queue.claim(WorkerOffer(self._settings.worker_name))
-            except UnavailableError as error:
-                _log.warning("queue does not answer", error=str(error))
-                claim, pause_s = None, _OUTAGE_S
-            if claim is not None:
-                await self._run_job(claim, stopping)
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), pause_s)
+        """Claims and runs jobs until ``stopping`` is set or an operator drains the worker.
 
-    async def _run_job(self, claim: Claim, stopping: asyncio.Event) -> None:
+        When stopped, the job at hand goes back to the queue; when drained, it is finished first.
+        """
+        beats = asyncio.create_task(self._beat())
+        try:
+            while not (stopping.is_set() or self._drained.is_set()):
+                asked_s = now_s()
+                claim = await self._claim()
+                pause_s = _IDLE_S if self.is_ready else _OUTAGE_S
+                if claim is not None:
+                    await self._run_job(claim, asked_s, stopping)
+                    pause_s = self._pause_after_job_s()
+                if pause_s:
+                    await self._rest(pause_s, stopping)
+        finally:
+            await end_all({beats})
+            self._set_ready(False)
+            with contextlib.suppress(UnavailableError):
+                await self._queue.leave(self._offer.name)
+
+    def kill_child(self) -> None:
+        """At once, for a worker that will not wait."""
+        if self._attempt is not None:
+            self._attempt.kill()
+
+    async def _claim(self) -> Claim | None:
+        try:
+            claim = await self._queue.claim(self._offer)
+        except UnavailableError as error:
+            self._set_ready(False, str(error))
+            return None
+        except Exception as error:
+            # Such as a job's record that this version cannot read. It must not end the worker, nor spin it.
+            _log.error("a claim broke", exc_info=error)
+            self._set_ready(False, repr(error))
+            return None
+        self._set_ready(True)
+        return claim
+
+    async def _beat(self) -> None:
+        """Says that the worker is there and what it does, and hears what an operator wants of it."""
+        while True:
+            try:
+                mode = await self._queue.announce(self._offer, self._job, self._crash_loop.note)
+                self._set_ready(True)
+                if mode is WorkerMode.DRAINING and not self._drained.is_set():
+                    _log.info("draining: this worker ends after the job at hand")
+                    self._drained.set()
+            except Exception as error:
+                # Whatever it is, a worker that is not heard of must say so itself, and try again.
+                self._set_ready(False, str(error))
+            await asyncio.sleep(self._settings.lease_ttl_s / 4)
+
+    def _set_ready(self, is_ready: bool, error: str = "") -> None:
+        if is_ready != self.is_ready:
+            if error:
+                _log.warning("not ready: the queue does not answer", error=error)
+            elif is_ready:
+                _log.info("ready")
+        self.is_ready = is_ready
+        if (file := self._settings.ready_file) is not None:
+            try:
+                file.touch() if is_ready else file.unlink(missing_ok=True)
+            except OSError as failed:
+                _log.warning("ready file not kept", file=str(file), error=str(failed))
+
+    def _pause_after_job_s(self) -> float:
+        pause_s = self._crash_loop.pause_s()
+        if pause_s:
+            _log.error("crash loop", note=self._crash_loop.note, no_claim_for_s=round(pause_s, 1))
+        return pause_s
+
+    async def _rest(self, pause_s: float, stopping: asyncio.Event) -> None:
+        waits: list[Awaitable[Any]] = [stopping.wait(), self._drained.wait()]
+        tasks = {asyncio.ensure_future(wait) for wait in waits}
+        try:
+            await asyncio.wait(tasks, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_all(tasks)
+
+    async def _run_job(self, claim: Claim, asked_s: float, stopping: asyncio.Event) -> None:
         log = _log.bind(tenant=claim.job.tenant, job=claim.job.id, attempt=claim.token)
         log.info("claimed")
         started = time.monotonic()
+        attempt = Attempt(self._queue, claim, asked_s, self._settings)
+        self._attempt, self._job = attempt, claim.job
         try:
-            outcome = await self._attempt(claim, stopping)
-            if isinstance(outcome, SucceededMessage):
-                job = await _insist(lambda: self._queue.succeed(claim, outcome.result), self._settings.lease_ttl_s)
-            else:
-                job = await _insist(lambda: self._queue.fail(claim, outcome.failure), self._settings.lease_ttl_s)
-                log.warning("attempt failed", reason=outcome.failure.reason, message=outcome.failure.message)
+            try:
+                outcome = await attempt.run(stopping)
+            except (FencedError, NotFoundError):
+                raise
+            except Exception as error:
+                # Such as no process left to spawn. One job must not end the worker.
+                log.error("attempt broke", exc_info=error)
+                message = f"The worker could not run the attempt: {error!r}"
+                outcome = FailedMessage(Failure(FailureReason.INTERNAL, message, retryable=True))
+            seconds = time.monotonic() - started
+            if isinstance(outcome, FailedMessage):
+                failure = outcome.failure
+                log.warning("attempt failed", reason=failure.reason, message=failure.message)
+                self._crash_loop.died(claim.job.id, failure.reason, failure.message, seconds, rounds=attempt.rounds)
+            elif not isinstance(outcome, GivenBack):
+                self._crash_loop.lived()
+            job = await attempt.finish(outcome, stopping)
             if job.state is JobState.SUCCEEDED:
                 await asyncio.to_thread(_drop_checkpoints, self._settings.blob_url, job)
-            log.info("finished", state=job.state, seconds=round(time.monotonic() - started, 1))
+            log.info("finished", state=job.state, seconds=round(seconds, 1))
         except FencedError as error:
             log.warning("fenced: nothing of this attempt is published", error=str(error))
+        except NotFoundError as error:
+            log.warning("the job is gone: nothing of this attempt is published", error=str(error))
         except UnavailableError as error:
             log.error("lost the queue; the lease will run out", error=str(error))
         except Exception as error:
-            # Such as no process left to spawn. One job must not end the worker.
-            log.error("attempt broke", exc_info=error)
-            broke = Failure(FailureReason.INTERNAL, f"The worker could not run the attempt: {error!r}", retryable=True)
-            with contextlib.suppress(FencedError, UnavailableError):
-                await self._queue.fail(claim, broke)
-
-    async def _attempt(self, claim: Claim, stopping: asyncio.Event) -> SucceededMessage | FailedMessage:
-        """Runs the child until it ends or must end. Raises FencedError when the lease is lost."""
-        settings, job = self._settings, claim.job
-        assignment = Assignment(
-            tenant=job.tenant,
-            job_id=job.id,
-            attempt=claim.token,
-            display_name=job.display_name,
-            spec=job.spec,
-            blob_url=settings.blob_url,
-            cache_dir=settings.local_cache,
-            threads=settings.threads,
-            references=settings.references,
-        )
-        async with Child.started(assignment) as child:
-            ends = {
-                asyncio.create_task(self._relay(claim, child)),
-                asyncio.create_task(self._hold_lease(claim)),
-                asyncio.create_task(self._until_cancelled(claim)),
-                asyncio.create_task(_until_stopped(stopping)),
-                asyncio.create_task(_until_deadline(job.spec.max_runtime_s)),
-            }
-            try:
-                done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                child.kill()
-                await _end_all(ends)
-        # Where two ended at once, an exception (a lost lease) outranks a result.
-        return min(done, key=lambda task: task.exception() is None).result()
-
-    async def _relay(self, claim: Claim, child: Child) -> SucceededMessage | FailedMessage:
-        """Passes the child's progress on, until its last word or its death."""
-        async for message in child.messages():
-            if not isinstance(message, ProgressMessage):
-                return message
-            kind = _kind(message)
-            try:
-                await self._queue.publish(claim, kind, message.progress, message.metrics)
-            except UnavailableError as error:
-                _log.warning("progress not published", job=claim.job.id, error=str(error))
-        return FailedMessage(await child.death())
-
-    async def _hold_lease(self, claim: Claim) -> FailedMessage:
-        """Renews at a quarter of the lease. An outage is borne until the lease must have run out, and not longer."""
-        ttl_s = self._settings.lease_ttl_s
-        expires = time.monotonic() + ttl_s
-        while True:
-            await asyncio.sleep(ttl_s / 4)
-            asked = time.monotonic()
-            try:
-                if not await self._queue.renew(claim):
-                    return _cancelled()
-                expires = asked + ttl_s
-            except UnavailableError as error:
-                if time.monotonic() >= expires:
-                    raise FencedError(
-                        "No renewal reached the queue within the lease; another worker may run it."
-                    ) from error
-
-    async def _until_cancelled(self, claim: Claim) -> FailedMessage:
-        """Follows the job's own events, which costs no write and answers a cancel at once."""
-        after = 0
-        while True:
-            try:
-                events = await self._queue.wait_events(
-                    claim.job.tenant, claim.job.id, after_sequence=after, timeout_s=_WATCH_S
-                )
-            except UnavailableError:
-                await asyncio.sleep(_OUTAGE_S)
-                continue
-            for event in events:
-                if event.kind == "cancelling" and event.attempt == claim.token:
-                    return _cancelled()
-                after = event.sequence
-
-
-def _kind(message: ProgressMessage) -> str:
-    if not message.metrics:
-        return "progress"
-    return "canary" if message.progress.stage == "canary" else "round"
+            log.error("the end of an attempt could not be told; the lease will run out", exc_info=error)
+        finally:
+            self._attempt, self._job = None, None
 
 
 def _drop_checkpoints(blob_url: str, job: Job) -> None:
     """Nobody resumes a job that has its student. What stays behind on an error is waste, not harm."""
     try:
-        blobs = BlobStore.open(blob_url)
-        for attempt in range(1, job.attempt + 1):
-            for path in blobs.list(layout.checkpoints(job.tenant, job.id, attempt)):
-                blobs.delete(path)
+        delete_checkpoints(BlobStore.open(blob_url), job.tenant, job.id)
     except KdaifError as error:
         _log.warning("checkpoints left behind", job=job.id, error=str(error))
-
-
-async def _end_all(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancels until all have ended: a client library may turn a cancellation into an error of its own, once."""
-    pending = tasks
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
-
-
-async def _until_stopped(stopping: asyncio.Event) -> FailedMessage:
-    await stopping.wait()
-    return FailedMessage(Failure(FailureReason.LOST, "The worker was stopped; the job goes back.", retryable=True))
-
-
-async def _until_deadline(max_runtime_s: int) -> FailedMessage:
-    await asyncio.sleep(max_runtime_s)
-    message = f"The attempt ran longer than max_runtime_s = {max_runtime_s}. Raise it, or train fewer rounds or seeds."
-    return FailedMessage(Failure(FailureReason.DEADLINE, message, retryable=False))
-
-
-def _cancelled() -> FailedMessage:
-    return FailedMessage(Failure(FailureReason.CANCELLED, "Cancelled by request.", retryable=False))
-
-
-async def _insist(finish: Callable[[], Awaitable[Job]], ttl_s: float) -> Job:
-    """Repeats a finish through an outage for up to one lease; the token makes repeating safe.
-
-    The lease is not renewed meanwhile: if it runs out first, the finish is refused as fenced, which is right.
-    """
-    give_up = time.monotonic() + ttl_s
-    while True:
-        try:
-            return await finish()
-        except UnavailableError:
-            if time.monotonic() >= give_up:
-                raise
-            await asyncio.sleep(_OUTAGE_S)

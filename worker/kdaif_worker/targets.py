@@ -18,7 +18,7 @@ from kdaif import teachers
 from kdaif.datasets import DistillationData
 from kdaif.errors import AlreadyExistsError
 from kdaif.export import certify, export_onnx
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif.students import Student
 from kdaif.teachers import SoftTargets
 from kdaif_worker.messages import Assignment
@@ -54,7 +54,7 @@ def soft_targets(
         models: local model file by role.
     """
     job = (assignment.tenant, assignment.job_id)
-    for attempt in range(1, assignment.attempt):
+    for attempt in attempts_with_blobs(blobs, *job, assignment.attempt - 1):
         path = layout.soft_targets(*job, attempt)
         if blobs.exists(path):
             return _decode(blobs.get_bytes(path))

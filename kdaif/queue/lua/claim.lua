@@ -16,7 +16,7 @@ if not is_repeated() then
   redis.call('HINCRBY', JOB, 'attempts_forgiven', skipped)
   redis.call('HINCRBY', JOB, 'attempt', skipped + 1)
   redis.call('HSETNX', JOB, 'started_at_ms', NOW)
-  set('state', 'RUNNING', 'worker', ARGV[3], 'last_call', CALL)
+  set('state', 'RUNNING', 'worker', ARGV[3], 'claim', CALL, 'last_call', CALL)
   redis.call('ZADD', LEASES, NOW + lease_ms, ID)
   redis.call('SREM', EXTENDED, ID)
   record('claimed')

@@ -26,8 +26,9 @@ local function is_repeated()
   return field('last_call') == CALL
 end
 
+-- The attempt and the claim that made it: after a failover that lost a claim, another may have the same attempt.
 local function holds(token)
-  return (STATE == 'RUNNING' or STATE == 'CANCELLING') and field('attempt') == token
+  return (STATE == 'RUNNING' or STATE == 'CANCELLING') and field('attempt') .. ':' .. (field('claim') or '') == token
 end
 
 local function record(kind, details)

@@ -24,5 +24,9 @@ end
 if ARGV[4] == 'QUEUED' then
   join_line()
 end
+-- The archive must learn where attempts now count on from, or the next rebuild would give out the same ones.
+if ARGV[4] ~= 'SUCCEEDED' then
+  mark_unsaved()
+end
 record('restored')
 return {'OK'}

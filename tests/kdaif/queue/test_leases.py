@@ -81,6 +81,29 @@ def test_q2_a_stale_finisher_is_fenced(play: Play, submit: Submit, until: Until)
     play(scenario, lease_ttl_s=0.3)
 
 
+def test_q2_a_claim_that_a_failover_lost_is_fenced_though_its_number_comes_again(
+    play: Play, submit: Submit, url: str
+) -> None:
+    """Q2: the replica that took over never saw the first claim."""
+
+    async def scenario(queue: JobQueue) -> None:
+        await submit(queue)
+        with Redis.from_url(url) as redis:
+            before = {key: redis.dump(key) for key in redis.keys("*")}
+            lost = await queue.claim(WorkerOffer("w1"))
+            redis.flushall()
+            for key, value in before.items():
+                redis.restore(key, 0, value)
+        current = await queue.claim(WorkerOffer("w2"))
+        assert lost.token == current.token == 1
+        for late in (queue.renew(lost), queue.succeed(lost, RESULT), queue.fail(lost, CRASH)):
+            with pytest.raises(FencedError, match="another claim"):
+                await late
+        assert (await queue.succeed(current, RESULT)).state is JobState.SUCCEEDED
+
+    play(scenario)
+
+
 def test_lost_workers_use_up_the_attempts(play: Play, submit: Submit, until: Until) -> None:
     async def scenario(queue: JobQueue) -> None:
         await submit(queue, max_attempts=2)

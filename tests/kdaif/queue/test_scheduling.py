@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 from redis import Redis
 
-from kdaif.errors import FailedPreconditionError, FailureReason, FencedError
+from kdaif.errors import FailedPreconditionError, FailureReason, FencedError, NotFoundError
 from kdaif.queue import JobQueue
 from kdaif.records import Failure, Job, JobResult, JobState, Scheduling, WorkerOffer
 
@@ -201,5 +201,29 @@ def test_a_deadline_counts_through_waits_and_spares_a_cancel(
         [over] = await until(queue.reap)
         assert over.id == soon.id
         assert time.monotonic() - started > 0.9
+
+    play(scenario)
+
+
+def test_idle_tenants_cost_nothing_and_none_with_work_is_overlooked(play: Play, submit: Submit, raw: Redis) -> None:
+    all_tenants, busy = "kdaif:{:tenants}:all", "kdaif:{:tenants}:busy"
+
+    async def scenario(queue: JobQueue) -> None:
+        idle, working, lost = [await submit(queue, tenant) for tenant in ("idle", "working", "lost")]
+        await queue.cancel("idle", idle.id)
+        for snapshot in await queue.unsaved(9):
+            await queue.saved(snapshot.job.tenant, snapshot.job.id, snapshot.version)
+        raw.zadd(busy, {"idle": 1, "working": 1})
+        raw.zrem(busy, "lost")  # as a process that stood still between two steps would leave it
+        await queue.reap()
+        assert set(raw.zrange(busy, 0, -1)) == {"working", "lost"}
+        assert raw.smembers(all_tenants) == {"idle", "working", "lost"}
+        assert {(await queue.claim(PLAIN)).job.id for _ in range(2)} == {working.id, lost.id}
+        # What a person asks of an old job is seen at once.
+        await queue.retry("idle", idle.id)
+        assert (await queue.claim(PLAIN)).job.id == idle.id
+        with pytest.raises(NotFoundError):
+            await queue.retry("nobody", idle.id)
+        assert "nobody" not in raw.smembers(all_tenants)
 
     play(scenario)

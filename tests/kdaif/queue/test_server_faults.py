@@ -20,7 +20,7 @@ from redis import Redis
 
 from kdaif.errors import FailedPreconditionError, InvalidInputError, UnavailableError
 from kdaif.queue import JobQueue
-from kdaif.queue.connection import without_password
+from kdaif.queue.address import without_password
 from kdaif.records import JobResult, JobState, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]

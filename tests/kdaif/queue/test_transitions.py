@@ -310,6 +310,8 @@ def test_only_lawful_transitions(url: str) -> None:
                 else:
                     state = JobState.QUEUED
                 self.seen[job_id] = (state, snapshot.job.attempt)
+                if state is not JobState.SUCCEEDED:
+                    self.due.add(job_id)
                 self.to_the_end_of_the_line(job_id)
 
         @invariant()

@@ -57,7 +57,7 @@ def test_upload_finish_fetch(store: DatasetStore, tmp_path: Path) -> None:
     assert list((tmp_path / "spool" / "acme").iterdir()) == []
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 700), st.booleans()), max_size=12))
 def test_q13_an_upload_goes_on_after_any_cut(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[int, bool]]

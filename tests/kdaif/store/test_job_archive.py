@@ -19,7 +19,7 @@ from kdaif.records import (
     PreflightReport,
     Progress,
 )
-from kdaif.store import BlobStore, JobArchive, delete_checkpoints, delete_job, layout
+from kdaif.store import BlobStore, JobArchive, attempts_with_blobs, delete_checkpoints, delete_job, layout
 
 SPEC = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, class_names=("cat", "Eule"))
 JOB = Job(
@@ -107,3 +107,11 @@ def test_what_a_job_left_is_removed_and_nothing_else(blobs: BlobStore, tmp_path:
     with pytest.raises(NotFoundError, match="no record of job 01j"):
         archive.load("acme", "01j")
     assert archive.load("acme", "01k").job.id == "01k"
+
+
+def test_attempts_are_found_across_the_gap_of_a_rebuild(blobs: BlobStore) -> None:
+    assert attempts_with_blobs(blobs, "acme", "01j", 5) == []
+    JobArchive(blobs).save(snapshot(1))
+    for attempt in (2, 1, 1001, 1002):
+        blobs.put_bytes(layout.checkpoint("acme", "01j", attempt, 1), b"x")
+    assert attempts_with_blobs(blobs, "acme", "01j", 1001) == [1, 2, 1001]

@@ -1,0 +1,2 @@
+-- Unix milliseconds. KEYS: one whose server is asked.
+return NOW

@@ -1,0 +1,73 @@
+"""Which tenants there are, and which of them may have work, so that idle ones cost a claim nothing.
+
+The keys of one tenant share a slot of a Cluster, and those here lie in another, so no script can keep both in step.
+Therefore a tenant becomes busy before it gets work, and stays so for at least ten minutes; only then, seen without any,
+it is left out. Should a process have stood still for so long in between, a look at all tenants brings it back.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+
+from kdaif.queue import keys
+from kdaif.queue.scripts import Scripts
+
+_BUSY_MS = 600_000
+_LOOK_S = 600.0
+
+
+class Tenants:
+    """Reads and writes the keys that name tenants. What redis-py raises is the caller's to translate."""
+
+    def __init__(self, redis: Redis, scripts: Scripts) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._looked_at: float | None = None
+
+    async def touch(self, tenant: str, *, may_be_new: bool = False) -> None:
+        """The tenant is about to get work. A tenant without any does no harm; one that is not touched is not served."""
+        await self._scripts.touch(keys.OF_TENANTS, [tenant, str(_BUSY_MS), "1" if may_be_new else "0"])
+
+    async def all(self) -> list[str]:
+        """Every tenant that ever had a job."""
+        members: Any = await self._redis.smembers(keys.TENANTS)
+        return sorted(members)
+
+    async def busy(self) -> list[str]:
+        """Those that may have jobs that are not over, or something for the archive."""
+        members: Any = await self._redis.zrange(keys.BUSY, 0, -1)
+        return sorted(members)
+
+    async def running(self) -> dict[str, int]:
+        """Jobs under way of each tenant that has somebody in line."""
+        tenants = await self.busy()
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for tenant in tenants:
+                pipeline.exists(keys.line(tenant), keys.delayed(tenant))
+                pipeline.zcard(keys.leases(tenant))
+            answers = await pipeline.execute()
+        counts = zip(tenants, answers[::2], answers[1::2], strict=True)
+        return {tenant: under_way for tenant, has_jobs, under_way in counts if has_jobs}
+
+    async def tidy(self) -> None:
+        """Leaves out who has had no work for long; at first and every ten minutes, looks for whom that overlooked."""
+        idle = [tenant for tenant, works in (await self._at_work(await self.busy())).items() if not works]
+        for tenant in idle:
+            if await self._scripts.retire([keys.BUSY], [tenant]):
+                # Its next look for leases must not take the time in between for an outage.
+                await self._redis.delete(keys.reaped(tenant))
+        if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_S:
+            overlooked = set(await self.all()).difference(await self.busy())
+            for tenant, works in (await self._at_work(sorted(overlooked))).items():
+                if works:
+                    await self.touch(tenant)
+            self._looked_at = time.monotonic()
+
+    async def _at_work(self, tenants: list[str]) -> dict[str, bool]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for tenant in tenants:
+                pipeline.exists(*keys.of_work(tenant))
+            return dict(zip(tenants, map(bool, await pipeline.execute()), strict=True))

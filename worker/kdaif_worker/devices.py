@@ -1,0 +1,32 @@
+"""How many GPUs this machine has, without torch, which would take seconds and memory in the supervisor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+_ANSWERS_WITHIN_S = 20.0
+
+
+def count_gpus() -> int:
+    """Those that ``nvidia-smi`` lists and ``CUDA_VISIBLE_DEVICES`` lets a child see; 0 where there is no driver."""
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"],  # wherever the driver put it
+            capture_output=True,
+            text=True,
+            timeout=_ANSWERS_WITHIN_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    if listing.returncode:
+        return 0
+    there = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    # CUDA ends the list at the first entry that names nothing.
+    named = [part.strip() for part in visible.split(",")]
+    wanted = next((place for place, part in enumerate(named) if part in ("", "-1")), len(named))
+    return min(there, wanted)
