@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class Site:
         *,
         classes: tuple[str, ...] = ("cat", "dog"),
         rounds: int = 2,
+        report: Mapping[str, object] | None = None,
     ) -> Job:
         """Does the work of the next job: the weights of its last round, and equal ones before."""
         claim = await self.claim()
@@ -79,12 +81,14 @@ class Site:
             path = layout.weights_shard(job.tenant, job.id, claim.token, number)
             self.backend.artifacts.blobs.put_file(path, file)
             shards.append(WeightsShard(number, path, hashlib.sha256(file.read_bytes()).hexdigest(), count))
-        data = b'{"passed": true, "rows": 9, "edge_rows": 1, "parity": []}'
-        self.backend.artifacts.blobs.put_bytes(
-            layout.bundle_file(job.tenant, job.id, claim.token, "certificate.json"), data
-        )
-        bundle = (StoredFile("certificate.json", hashlib.sha256(data).hexdigest(), len(data)),)
-        manifest = AttemptManifest(job.id, claim.token, classes, bundle, tuple(shards), 1)
+        bundle = {
+            "certificate.json": b'{"passed": true, "rows": 9, "edge_rows": 1, "parity": []}',
+            "report.json": json.dumps(report or {}).encode(),
+        }
+        for name, data in bundle.items():
+            self.backend.artifacts.blobs.put_bytes(layout.bundle_file(job.tenant, job.id, claim.token, name), data)
+        files = tuple(StoredFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in bundle.items())
+        manifest = AttemptManifest(job.id, claim.token, classes, files, tuple(shards), 1)
         self.backend.artifacts.blobs.put_bytes(
             layout.attempt_manifest(job.tenant, job.id, claim.token), manifest.to_json()
         )

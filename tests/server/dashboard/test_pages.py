@@ -217,3 +217,30 @@ def test_weights_and_students_are_shown_once_there_are_some(valkey_url: str, tmp
         assert "certificate.json" in await site.page(f"/tenants/default/students/{job.id}/files/..%2Fsecret", 404)
 
     visit(valkey_url, tmp_path, use)
+
+
+def test_alarms_and_the_scorecard_come_from_the_report(valkey_url: str, tmp_path: Path) -> None:
+    async def use(site: Site) -> None:
+        job = await site.submit()
+        alarm = {
+            "code": "GROUP_FLOOR",
+            "subject": "group_sex = F",
+            "message": ATTACK,
+            "value": 0.3,
+            "bar": 0.5,
+            "round": 4,
+        }
+        card = {"sustainability": 0.97, "fairness": None, "composite": 0.8, "figures": {"size_kb": 20.0}}
+        rounds = {"influence": [{"round": 1, "validation_loss": 0.5}]}
+        await site.succeed(IDS, [1.0] * 4, report={"alarms": [alarm, "odd"], "scorecard": card, "rounds": rounds})
+        page = await site.page(jobs(job.id))
+        assert "0.3, the bar is 0.5, round 4" in page
+        assert "<script>alert" not in page
+        student = await site.page(f"/tenants/default/students/{job.id}")
+        assert "0.97" in student
+        assert "size_kb" in student
+        # Its events hold no rounds, as after a rebuilt index, so the report's stand in.
+        (chart,) = json.loads(await site.page(jobs(job.id, "/curves.json")))["charts"]
+        assert chart["series"][0]["values"] == [0.5]
+
+    visit(valkey_url, tmp_path, use)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,6 +32,7 @@ async def show(request: Request) -> Response:
 async def page(request: Request, job: Job, *, status: int = 200, error: str = "", why: str = "") -> Response:
     """The page of a job, with what was wrong with a form on it."""
     events = await read_events(backend_of(request), job)
+    report = await _report(request, job)
     findings = sorted(job.preflight.findings, key=lambda finding: _SEVERITIES.index(finding.severity))
     return render(
         request,
@@ -40,6 +42,7 @@ async def page(request: Request, job: Job, *, status: int = 200, error: str = ""
         live=live(job),
         last=events[-1].sequence if events else 0,
         findings=findings,
+        alarms=[alarm for alarm in report.get("alarms") or [] if isinstance(alarm, dict)],
         cancellable=job.state in CANCELLABLE,
         retryable=job.state in RETRYABLE,
         weighed=has_weights(job),
@@ -54,11 +57,17 @@ async def curves(request: Request) -> Response:
     """Charts over the rounds, as JSON."""
     job = await job_of(request)
     rounds = rounds_of_events(await read_events(backend_of(request), job))
-    if not rounds and has_weights(job):
-        artifacts, readings = backend_of(request).artifacts, readings_of(request)
-        report = await asyncio.to_thread(lambda: readings.bundle_json(job, artifacts.manifest(job), "report.json"))
-        rounds = rounds_of_report(report)
+    if not rounds:
+        rounds = rounds_of_report(await _report(request, job))
     return JSONResponse({"charts": [dataclasses.asdict(chart) for chart in charts_of(rounds)]})
+
+
+async def _report(request: Request, job: Job) -> dict[str, Any]:
+    """The report of the bundle, empty where there is none."""
+    if not has_weights(job):
+        return {}
+    artifacts, readings = backend_of(request).artifacts, readings_of(request)
+    return await asyncio.to_thread(lambda: readings.bundle_json(job, artifacts.manifest(job), "report.json")) or {}
 
 
 def live(job: Job) -> str:

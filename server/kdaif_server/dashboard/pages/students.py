@@ -16,6 +16,7 @@ from kdaif_server.dashboard.asked import backend_of, job_of, readings_of
 from kdaif_server.dashboard.pages.jobs import PAGE_SIZE, outcome
 from kdaif_server.dashboard.rendering import render
 
+_AXES = ("sustainability", "accuracy", "fairness", "explainability", "composite")
 _SUCCEEDED = frozenset({JobState.SUCCEEDED})
 
 
@@ -34,11 +35,13 @@ async def show(request: Request) -> Response:
 
     def read() -> dict[str, Any]:
         manifest = backend.artifacts.manifest(job)
+        report = readings.bundle_json(job, manifest, "report.json") or {}
+        scorecard = report.get("scorecard") or readings.bundle_json(job, manifest, "scorecard.json")
         return {
             "manifest": manifest,
             "certificate": readings.bundle_json(job, manifest, "certificate.json"),
-            "scorecard": readings.bundle_json(job, manifest, "scorecard.json"),
-            "report": readings.bundle_json(job, manifest, "report.json") or {},
+            "scorecard": scorecard if isinstance(scorecard, dict) else None,
+            "axes": _AXES,
         }
 
     return render(request, "student.html", job=job, **outcome(job), **await asyncio.to_thread(read))
