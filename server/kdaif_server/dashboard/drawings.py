@@ -54,21 +54,19 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, split: float | N
     return _svg("histogram", f"0 0 {_WIDTH} {_HEIGHT}", "".join(bars) + base, stretched=True)
 
 
-def sparkline(values: Sequence[float | None], *, low: float = 0.0, high: float | None = None) -> Markup:
-    """A line through the values, with a dot at each; from ``low`` to ``high`` or the largest."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    top = max([low + 1e-9, *known]) if high is None else high
+def sparkline(values: Sequence[float | None]) -> Markup:
+    """A line through weights, with a dot at each, over a rule at 1; from 0 to the largest, or to 1."""
+    top = max([1.0, *(value for value in values if value is not None and math.isfinite(value))])
     step = (_WIDTH - 16) / max(1, len(values) - 1)
     points = [
-        (8 + place * step, 112 - 104 * (value - low) / (top - low))
+        (8 + place * step, 112 - 104 * value / top)
         for place, value in enumerate(values)
         if value is not None and math.isfinite(value)
     ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points)
-    one = 112 - 104 * (1 - low) / (top - low)
-    mean = f'<path class="rule" d="M0 {one:.1f}H{_WIDTH}"/>' if low <= 1 <= top else ""
-    return _svg("spark", f"0 0 {_WIDTH} 120", f'{mean}<polyline class="line" points="{line}"/>{dots}')
+    rule = f'<path class="rule" d="M0 {112 - 104 / top:.1f}H{_WIDTH}"/>'
+    return _svg("spark", f"0 0 {_WIDTH} 120", f'{rule}<polyline class="line" points="{line}"/>{dots}')
 
 
 def _svg(kind: str, box: str, inside: str, *, stretched: bool = False) -> Markup:
