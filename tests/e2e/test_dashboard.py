@@ -66,7 +66,7 @@ def seen(stack: Stack, page: playwright.Page) -> Iterator[Seen]:
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    page.on("requestfailed", lambda request: faults.append(request.url) if "/events" not in request.url else None)
+    page.on("requestfailed", lambda lost: None if "ABORTED" in (lost.failure or "") else faults.append(lost.url))
     site = f"{stack.dashboard}tenants/default"
     with Client(stack.target) as client:
         digits = upload_digits(client, pool=200)
@@ -89,6 +89,8 @@ def test_a_job_is_watched_until_it_ends(seen: Seen) -> None:
     playwright.expect(page.locator("tr.chosen")).to_contain_text("Influence weights shipped")
     playwright.expect(page.locator("tr.chosen")).to_contain_text(f"{100 * arms['influence'].accuracy:.1f}")
     playwright.expect(page.locator("#chart-validation_accuracy canvas")).to_be_visible()
+    wide = "[...document.querySelectorAll('.chart')].filter(each => each.scrollWidth > each.clientWidth).length"
+    assert page.evaluate(wide) == 0
     page.locator("#chart-validation_accuracy summary").click()
     playwright.expect(page.locator("#chart-validation_accuracy details tbody tr")).to_have_count(3)
     assert seen.faults == []

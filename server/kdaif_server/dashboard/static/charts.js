@@ -76,7 +76,7 @@ const Charts = (() => {
     const note = section.querySelector("[data-charts-note]");
     if (!charts.length) place.append(element("p", "empty", section.dataset.chartsEmpty));
     note.hidden = !charts.length;
-    drawn.set(section, charts.map((chart) => {
+    const hosts = charts.map((chart) => {
       const figure = element("figure", "chart");
       figure.id = `chart-${chart.key}`;
       const caption = element("figcaption");
@@ -88,8 +88,13 @@ const Charts = (() => {
       table.open = open.has(figure.id);
       figure.append(caption, host, table);
       place.append(figure);
-      const uplot = new uPlot(options(chart, host.clientWidth), [chart.rounds, ...chart.series.map((line) => line.values)], host);
-      return { uplot, host };
+      return host;
+    });
+    // Only now is each as wide as it will be.
+    drawn.set(section, charts.map((chart, number) => {
+      const host = hosts[number];
+      const data = [chart.rounds, ...chart.series.map((line) => line.values)];
+      return { uplot: new uPlot(options(chart, host.clientWidth), data, host), host };
     }));
   }
 
