@@ -207,6 +207,7 @@ def test_weights_and_students_are_shown_once_there_are_some(valkey_url: str, tmp
         await site.succeed(IDS, [0.1, 0.2, 1.5, 2.2])
         weights = await site.page(jobs(job.id, "/weights"))
         assert "group_site" in weights
+        assert "too few rows for a verdict" in weights
         assert weights.count('class="histogram"') == 1
         (chart,) = json.loads(await site.page(jobs(job.id, "/weights.json")))["charts"]
         assert chart["rounds"] == [1, 2]
