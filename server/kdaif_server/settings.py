@@ -10,12 +10,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.datasets import MOST_BYTES
 from kdaif.store import AllowedBuckets, AllowedRoots, References, UploadLimits
+from kdaif_server.dashboard.address import Address
 
 
 class ServerSettings(BaseSettings):
     """Everything the server can be told. ``data_dir`` holds what is local: spool, cache and, by default, the blobs.
 
-    ``most_table_bytes`` bounds the numbers of one table, which a worker keeps on its disk.
+    ``most_table_bytes`` bounds the numbers of one table, which a worker keeps on its disk. ``dashboard`` is HOST:PORT,
+    or empty or "off" for none; with ``dashboard_or_free`` a port that is taken is replaced by a free one.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
@@ -36,6 +38,8 @@ class ServerSettings(BaseSettings):
     archive_every_s: float = Field(default=1.0, gt=0.0)
     min_client_ping_s: float = Field(default=5.0, gt=0.0)
     reflection: bool = False
+    dashboard: str = ""
+    dashboard_or_free: bool = False
     drain_s: float = Field(default=10.0, ge=0.0)
     allowed_roots: Annotated[AllowedRoots, NoDecode] = ()
     allowed_buckets: Annotated[AllowedBuckets, NoDecode] = ()
@@ -61,6 +65,11 @@ class ServerSettings(BaseSettings):
     def cache_dir(self) -> Path:
         """Local copies of blobs; may be deleted at any time."""
         return self.root / "cache"
+
+    @property
+    def dashboard_address(self) -> Address | None:
+        """Where the dashboard listens; None for no dashboard. Raises InvalidInputError."""
+        return None if self.dashboard in ("", "off") else Address.parse(self.dashboard)
 
     @property
     def upload_limits(self) -> UploadLimits:
