@@ -293,6 +293,10 @@ for _action in (actions.cancel, actions.retry, actions.resume, actions.reject, a
 def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default 50051; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept; default ~/.kdaif.")] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Default 127.0.0.1:8080, or a free port if that is taken; off: none."),
+    ] = None,
     allowed_root: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Files below may be data sets by reference: kdaif upload file:///DIR/..."),
@@ -315,6 +319,7 @@ def up(
         command = [sys.executable, "-m", "kdaif_server", "up"]
         command += ["--port", str(port)] if port is not None else []
         command += ["--data-dir", str(data_dir)] if data_dir is not None else []
+        command += ["--dashboard", dashboard] if dashboard is not None else []
         command += [f"--allowed-root={root}" for root in allowed_root or ()]
         command += [f"--allowed-bucket={bucket}" for bucket in allowed_bucket or ()]
         command += [f"--s3-endpoint={s3_endpoint}"] if s3_endpoint is not None else []
