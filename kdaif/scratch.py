@@ -20,7 +20,7 @@ from kdaif.errors import UnavailableError
 MOST_IN_MEMORY_BYTES = 16 * 2**20
 """An array up to this size is an ordinary one: small beside a process with torch, even a dozen of them."""
 
-SLAB_BYTES = 32 * 2**20
+SLAB_BYTES = 16 * 2**20
 """What is worked on at a time."""
 
 # Rows up to this width are taken through the mapping: all of such an array may become resident, one by one they cost
@@ -152,7 +152,7 @@ class Scratch:
             mapped.madvise(mmap.MADV_DONTNEED)
 
     def slabs(self, n_rows: int, row_bytes: int) -> Iterator[slice]:
-        """Runs of rows of some 32 MB, with a `release` after each.
+        """Runs of rows of some 16 MB, with a `release` after each.
 
         Args:
             n_rows: of the arrays.

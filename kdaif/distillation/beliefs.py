@@ -35,8 +35,8 @@ class BeliefRecord:
     def __init__(self, pseudo_labels: Tensor, n_classes: int, workspace: Workspace | None = None) -> None:
         """Empty. `pseudo_labels` is int64 `[N]`, on the device of the training."""
         self._workspace = Workspace(pseudo_labels.device) if workspace is None else workspace
-        # Of each row the sums of its probabilities and of the logit of its label, its passes, and its label: beside
-        # each other, since they may lie on a disk, where a row is read and written at once.
+        # Of each row the sums of its probabilities and of the logit of its label, its passes, and its label: side by
+        # side, since they may lie on a disk, where a row is read and written at once.
         self._rows = self._workspace.zeros((len(pseudo_labels), n_classes + 3))
         for rows in self._workspace.slabs(len(pseudo_labels), self._rows[:1].nbytes):
             self._rows[rows, -1] = pseudo_labels[rows].float()

@@ -22,7 +22,7 @@ class InfluenceScores:
     Attributes:
         per_block: dL_k/dw_i, `[K, N]` in the precision of the student, with L_k the mean loss of block k; in scratch
             where it is large, the scores of a row beside each other. Negative helps, positive harms.
-        ranked: columns of it, by which reliability is measured: all, or a sample of `MOST_RANKED_ROWS`.
+        reliability: `split_half_reliability` of all rows, or of a sample of `MOST_RANKED_ROWS`.
         shares: rows of each block over all rows of V, float64 `[K]`.
         logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
         solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from; None where the
@@ -34,7 +34,7 @@ class InfluenceScores:
     """
 
     per_block: NDArray[np.floating]
-    ranked: NDArray[np.floating]
+    reliability: float
     shares: NDArray[np.float64]
     logits: NDArray[np.float32]
     solution: Tensor | None
@@ -48,23 +48,30 @@ class InfluenceScores:
         """dL_val/dw_i, float64 `[N]`: the mean over blocks, weighted by size."""
         return self.shares @ self.per_block
 
-    @property
-    def reliability(self) -> float:
-        """Spearman correlation of the scores from two halves of the blocks, -1 to 1, the mean over some random halves.
 
-        0 for a single block.
-        """
-        half = len(self.ranked) // 2
-        if not half:
-            return 0.0
-        generator = np.random.default_rng(0)
-        halves = [generator.permutation(len(self.ranked)) for _ in range(_HALVINGS)]
-        return float(np.mean([self._correlation(order[:half], order[half:]) for order in halves]))
+def split_half_reliability(ranked: NDArray[np.floating]) -> float:
+    """Spearman correlation of the scores from two halves of the blocks, -1 to 1, the mean over some random halves.
 
-    def _correlation(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-        return rank_correlation(
-            self.ranked[first].mean(0, dtype=np.float64), self.ranked[second].mean(0, dtype=np.float64)
-        )
+    0 for a single block.
+
+    Args:
+        ranked: scores of some rows by block, `[K, M]`.
+    """
+    half = len(ranked) // 2
+    if not half:
+        return 0.0
+    generator = np.random.default_rng(0)
+    halves = [generator.permutation(len(ranked)) for _ in range(_HALVINGS)]
+    return float(
+        np.mean([rank_correlation(_mean(ranked, order[:half]), _mean(ranked, order[half:])) for order in halves])
+    )
+
+
+def _mean(ranked: NDArray[np.floating], blocks: NDArray[np.int64]) -> NDArray[np.float64]:
+    total = np.zeros(ranked.shape[1])
+    for block in blocks:  # one at a time: a copy of half of them is as large as all else
+        total += ranked[block]
+    return total / len(blocks)
 
 
 def block_stderr(per_block: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -103,7 +110,9 @@ class ScoreSheet:
         whole = len(ranked) == len(self._per_row)
         return InfluenceScores(
             per_block=self._per_row.T,
-            ranked=self._per_row.T if whole else self._scratch.take(self._per_row, ranked).T,
+            reliability=split_half_reliability(
+                (self._per_row if whole else self._scratch.take(self._per_row, ranked)).T
+            ),
             shares=shares,
             logits=self._logits,
             solution=solution,

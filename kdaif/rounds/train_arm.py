@@ -18,6 +18,7 @@ from kdaif.datasets import DistillationData
 from kdaif.distillation import BeliefRecord, SoftRows, learning_rates, moving_average, round_schedule, train_steps
 from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.evaluation import chance_of_more
+from kdaif.processes import give_memory_back
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, arm_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, present_beliefs, smoothed
@@ -128,6 +129,7 @@ def train_arm(
             metrics |= _wrong_row_auroc(rows, reweighted)
             table = weights_rows(data, targets, reweighted, round_number, workspace.scratch)
             watched = watch(data, targets, rows, weighting, metrics, spec.monitoring, round_number)
+            give_memory_back()  # training needs it in other sizes
         started = time.perf_counter()
         record = None
         if arm == "influence":

@@ -12,6 +12,7 @@ from typing import IO
 import pyarrow.parquet as pq
 
 from kdaif.errors import AlreadyExistsError, UnavailableError
+from kdaif.processes import give_memory_back
 from kdaif.records import Progress, WeightsShard
 from kdaif.records.provenance import Provenance
 from kdaif.rounds import WeightsRows
@@ -89,6 +90,7 @@ class AttemptFiles:
             UnavailableError: so much waits to be written that scratch should not hold more.
         """
         given = self._assignment
+        give_memory_back()
         try:
             self.finish()
             checkpoints.write(self._blobs, given.tenant, given.job_id, given.attempt, point, self._scratch)

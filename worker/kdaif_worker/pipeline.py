@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdaif import datasets
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
+from kdaif.processes import give_memory_back
 from kdaif.records import DistillationSpec, Progress
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, DatasetStore
@@ -94,6 +95,7 @@ class _StageClock:
         self._starts: list[tuple[str, float]] = []
 
     def stage(self, name: str, fraction: float, message: str = "") -> None:
+        give_memory_back()
         self._starts.append((name, time.monotonic()))
         self._emit(ProgressMessage(Progress(stage=name, fraction=fraction, message=message)))
 

@@ -135,7 +135,7 @@ def _hash_place(head: bytes) -> int:
 
 
 def _runs(array: NDArray[Any], scratch: Scratch) -> Iterator[memoryview]:
-    """The bytes of an array, some 32 MB at a time, not copied."""
+    """The bytes of an array, some 16 MB at a time, not copied."""
     values = array.reshape(-1)
     for rows in scratch.slabs(len(values), array.itemsize):
         yield values[rows].view(np.uint8).data
