@@ -32,7 +32,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
-from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
+from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
     ColumnTeacher,
     EnsembleTeacher,
@@ -105,10 +105,12 @@ __all__ = [
     "Linear",
     "Mlp",
     "Mobilenet",
+    "Monitoring",
     "NameSummary",
     "OnnxTeacher",
     "Override",
     "OverrideRevision",
+    "OverridesFrom",
     "PlantedNoise",
     "Pool",
     "Preflight",

@@ -6,6 +6,7 @@ import io
 import os
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from kdaif_client._rpc import Rpc
 from kdaif_client._tables import parquet_file
 from kdaif_client.architectures import Architecture
 from kdaif_client.errors import InvalidArgument, Unavailable
-from kdaif_client.spec import Checks, Inputs, Scheduling, Spec, Splits, Training, Weighting
+from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import Teacher
 from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
 
@@ -184,6 +185,8 @@ class Client:
         checks: Checks | None = ...,
         initial_weights: Dataset | str | None = ...,
         scheduling: Scheduling | None = ...,
+        monitoring: Monitoring | None = ...,
+        overrides: OverridesFrom | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[False] = ...,
         display_name: str = ...,
@@ -212,6 +215,8 @@ class Client:
         checks: Checks | None = ...,
         initial_weights: Dataset | str | None = ...,
         scheduling: Scheduling | None = ...,
+        monitoring: Monitoring | None = ...,
+        overrides: OverridesFrom | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[True],
         display_name: str = ...,
@@ -239,6 +244,8 @@ class Client:
         checks: Checks | None = None,
         initial_weights: Dataset | str | None = None,
         scheduling: Scheduling | None = None,
+        monitoring: Monitoring | None = None,
+        overrides: OverridesFrom | None = None,
         request_id: str | None = None,
         validate_only: bool = False,
         display_name: str = "",
@@ -266,6 +273,8 @@ class Client:
             checks: what happens to rows that cannot be used.
             initial_weights: parameters that the student starts from.
             scheduling: priority, what the worker must have, and by when the job must be over.
+            monitoring: bars of the alarms, and whether an alarm pauses the job.
+            overrides: decisions on single samples that were recorded at another job; ``rerun`` sets it.
             request_id: the same id and arguments give the same job, however often they are sent. Made when left out.
             validate_only: queue nothing, return what preflight finds.
             display_name: what people call the job.
@@ -297,6 +306,8 @@ class Client:
             checks=checks,
             initial_weights=initial_weights,
             scheduling=scheduling,
+            monitoring=monitoring,
+            overrides=overrides,
         )
         if validate_only:
             return self.validate(spec)
@@ -317,6 +328,31 @@ class Client:
             repeat = f"{error} Submitting again with request_id={request_id!r} cannot make a second job."
             raise Unavailable(repeat, code=error.code, reason=error.reason) from None
         return Job(self._rpc, self._patience_s, _convert.job(answer.job))
+
+    def rerun(
+        self,
+        job: Job | str,
+        *,
+        with_overrides: bool = True,
+        request_id: str | None = None,
+        display_name: str = "",
+        **changes: Any,
+    ) -> Job:
+        """Queues a job again as a new one, with what people decided on its samples.
+
+        Args:
+            job: whose spec is taken.
+            with_overrides: up to the latest revision of ``job``; those that it itself was run with hold too.
+            request_id: as that of ``submit``.
+            display_name: of the new job.
+            changes: other arguments of ``submit``, such as ``training``, in place of those of ``job``.
+        """
+        former = self.get_job(job.name if isinstance(job, Job) else job)
+        spec = replace(former.info.spec, **changes)
+        revisions = former.override_revisions() if with_overrides else ()
+        if revisions:
+            spec = replace(spec, overrides=OverridesFrom(former.name, revisions[-1].revision))
+        return self.submit_spec(spec, request_id=request_id, display_name=display_name)
 
     def validate(self, spec: Spec) -> tuple[Finding, ...]:
         """What preflight finds in the data of a spec; nothing is queued."""

@@ -73,6 +73,8 @@ def _fill(message: Message, path: str, given: Any, tenant: str) -> None:
             raise InvalidArgument.of(where, "cannot be given here; leave it out")
         if field.name in _DATASETS:
             setattr(message, field.name, resource_name(tenant, "datasets", value, where))
+        elif field.name == "job":
+            setattr(message, field.name, resource_name(tenant, "distillationJobs", value, where))
         elif names[field.name].message_type is None:
             _set(message, where, field.name, value)
         elif is_list(getattr(message, field.name)):

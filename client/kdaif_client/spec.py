@@ -12,7 +12,7 @@ from kdaif_client.teachers import Teacher
 if TYPE_CHECKING:
     from kdaif_client.types import Dataset
 
-__all__ = ["Checks", "Inputs", "Scheduling", "Spec", "Splits", "Training", "Weighting"]
+__all__ = ["Checks", "Inputs", "Monitoring", "OverridesFrom", "Scheduling", "Spec", "Splits", "Training", "Weighting"]
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,40 @@ class Scheduling:
 
 
 @dataclass(frozen=True)
+class Monitoring:
+    """Bars of the alarms, and what an alarm does. A bar of 0 switches its alarm off.
+
+    Attributes:
+        on_alarm: ``"report"`` (default) or ``"pause"``: the job waits in AWAITING_REVIEW for a person.
+        group_floor: lowest mean weight of a group, where the mean over all rows is 1. Default 0.5.
+        fewest_group_rows: a smaller group gets no verdict. Default 30.
+        class_drift: largest share of the unlabelled rows' weight in other classes than V's rows. Default 0.3.
+        effective_share: smallest effective sample size, as a share of the unlabelled rows. Default 0.2.
+        reliability: smallest rank correlation of the influences of two halves of the validation rows. Default 0.05.
+    """
+
+    on_alarm: Literal["report", "pause"] | None = None
+    group_floor: float | None = None
+    fewest_group_rows: int | None = None
+    class_drift: float | None = None
+    effective_share: float | None = None
+    reliability: float | None = None
+
+
+@dataclass(frozen=True)
+class OverridesFrom:
+    """What people decided on single samples at another job, up to and with one revision.
+
+    Attributes:
+        job: its resource name or id.
+        revision: of ``Job.override_revisions``.
+    """
+
+    job: str
+    revision: int
+
+
+@dataclass(frozen=True)
 class Spec:
     """A whole job as it is submitted; the arguments of ``Client.submit`` under the same names."""
 
@@ -195,3 +229,5 @@ class Spec:
     checks: Checks | None = None
     initial_weights: Dataset | str | None = None
     scheduling: Scheduling | None = None
+    monitoring: Monitoring | None = None
+    overrides: OverridesFrom | None = None

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from kdaif.records.architectures import Architecture, Auto
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
 from kdaif.records.dataset import DatasetKind
+from kdaif.records.monitoring import Monitoring
 from kdaif.records.teachers import Teacher
 
 ArmName = Literal["supervised", "uniform", "oracle"]
@@ -154,6 +155,13 @@ class Scheduling(SpecModel):
         return self
 
 
+class OverridesFrom(SpecModel):
+    """What people decided on single samples at another job of the tenant, up to and with one revision."""
+
+    job: str = Field(pattern=r"^[0-9a-z]{1,64}$")
+    revision: int = Field(ge=1)
+
+
 class DistillationSpec(SpecModel):
     """One distillation job, checked. Data sets are ids within the job's tenant."""
 
@@ -176,6 +184,8 @@ class DistillationSpec(SpecModel):
     max_runtime_s: int = Field(default=86_400, ge=1, le=30 * 86_400)
     max_attempts: int = Field(default=3, ge=1, le=100)
     scheduling: Scheduling = Scheduling()
+    monitoring: Monitoring = Monitoring()
+    overrides: OverridesFrom | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DistillationSpec:

@@ -36,6 +36,11 @@ def spec_from_proto(message: spec_pb2.DistillationSpec, tenant: str) -> Distilla
     for role in _DATASET_ROLES:
         if role in plain:
             plain[role] = _dataset_id(plain[role], tenant, f"spec.{role}")
+    if "overrides" in plain:
+        field, overrides = "spec.overrides.job", plain["overrides"]
+        owner, overrides["job"] = parse_name(overrides.get("job", ""), "distillationJobs", field)
+        if owner != tenant:
+            raise InvalidInputError.of(field, "belongs to another tenant than the job")
     teacher = plain.get("teacher", {})
     if "kind" in teacher:
         source = {key: value for key, value in teacher.items() if key != "planted_noise"}
@@ -68,6 +73,8 @@ def spec_to_proto(spec: DistillationSpec, tenant: str) -> spec_pb2.DistillationS
             if role in member:
                 member[role] = dataset_name(tenant, member[role])
     plain["teacher"] = source | teacher
+    if spec.overrides is not None:
+        plain["overrides"]["job"] = job_name(tenant, spec.overrides.job)
     message = spec_pb2.DistillationSpec()
     _fill(message, plain)
     return message

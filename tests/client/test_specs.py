@@ -17,7 +17,9 @@ from kdaif_client import (
     Layers,
     Linear,
     Mlp,
+    Monitoring,
     OnnxTeacher,
+    OverridesFrom,
     PlantedNoise,
     Pool,
     Scheduling,
@@ -63,6 +65,8 @@ FULL = Spec(
     max_runtime_s=60,
     max_attempts=1,
     scheduling=Scheduling(priority=-5, gpus=0, worker_labels=("eu",), deadline_s=60),
+    monitoring=Monitoring("pause", 0.25, 10, 0.5, 0.0, 0.1),
+    overrides=OverridesFrom(f"{PARENT}/distillationJobs/j1", 3),
 )
 
 

@@ -44,6 +44,8 @@ class DistillationSpec(google.protobuf.message.Message):
     CHECKS_FIELD_NUMBER: builtins.int
     INITIAL_WEIGHTS_FIELD_NUMBER: builtins.int
     SCHEDULING_FIELD_NUMBER: builtins.int
+    MONITORING_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
     labeled: builtins.str
     """Data sets by resource name. `labeled` and `unlabeled` are required."""
     unlabeled: builtins.str
@@ -99,6 +101,14 @@ class DistillationSpec(google.protobuf.message.Message):
     def scheduling(self) -> global___Scheduling:
         """Who may run the job, how soon, and until when."""
 
+    @property
+    def monitoring(self) -> global___Monitoring:
+        """Bars of the alarms, and what an alarm does."""
+
+    @property
+    def overrides(self) -> global___OverridesFrom:
+        """What people decided on single samples at another job on the same unlabelled set (SetOverrides). Left out: nothing."""
+
     def __init__(
         self,
         *,
@@ -121,9 +131,11 @@ class DistillationSpec(google.protobuf.message.Message):
         checks: global___Checks | None = ...,
         initial_weights: builtins.str | None = ...,
         scheduling: global___Scheduling | None = ...,
+        monitoring: global___Monitoring | None = ...,
+        overrides: global___OverridesFrom | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "monitoring", b"monitoring", "overrides", b"overrides", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "monitoring", b"monitoring", "overrides", b"overrides", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_device", b"_device"]) -> typing.Literal["device"] | None: ...
     @typing.overload
@@ -140,6 +152,94 @@ class DistillationSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_validation", b"_validation"]) -> typing.Literal["validation"] | None: ...
 
 global___DistillationSpec = DistillationSpec
+
+@typing.final
+class Monitoring(google.protobuf.message.Message):
+    """Bars of the alarms, and what an alarm does. A bar of 0 switches its alarm off."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _OnAlarm:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _OnAlarmEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Monitoring._OnAlarm.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        ON_ALARM_UNSPECIFIED: Monitoring._OnAlarm.ValueType  # 0
+        ON_ALARM_REPORT: Monitoring._OnAlarm.ValueType  # 1
+        """The report, the events and the result say so. Default."""
+        ON_ALARM_PAUSE: Monitoring._OnAlarm.ValueType  # 2
+        """The job waits in AWAITING_REVIEW for a person, once for each kind of alarm and what it is about."""
+
+    class OnAlarm(_OnAlarm, metaclass=_OnAlarmEnumTypeWrapper): ...
+    ON_ALARM_UNSPECIFIED: Monitoring.OnAlarm.ValueType  # 0
+    ON_ALARM_REPORT: Monitoring.OnAlarm.ValueType  # 1
+    """The report, the events and the result say so. Default."""
+    ON_ALARM_PAUSE: Monitoring.OnAlarm.ValueType  # 2
+    """The job waits in AWAITING_REVIEW for a person, once for each kind of alarm and what it is about."""
+
+    ON_ALARM_FIELD_NUMBER: builtins.int
+    GROUP_FLOOR_FIELD_NUMBER: builtins.int
+    FEWEST_GROUP_ROWS_FIELD_NUMBER: builtins.int
+    CLASS_DRIFT_FIELD_NUMBER: builtins.int
+    EFFECTIVE_SHARE_FIELD_NUMBER: builtins.int
+    RELIABILITY_FIELD_NUMBER: builtins.int
+    on_alarm: global___Monitoring.OnAlarm.ValueType
+    group_floor: builtins.float
+    """Lowest mean weight of a group of a group_ column, where the mean over all rows is 1. Default 0.5."""
+    fewest_group_rows: builtins.int
+    """A smaller group gets no verdict. Default 30."""
+    class_drift: builtins.float
+    """Largest share of the unlabelled rows' weight that may stand in other classes than the validation rows. Default 0.3."""
+    effective_share: builtins.float
+    """Smallest effective sample size, as a share of the unlabelled rows. Default 0.2."""
+    reliability: builtins.float
+    """Smallest rank correlation of the influences of two halves of the validation rows. Default 0.05."""
+    def __init__(
+        self,
+        *,
+        on_alarm: global___Monitoring.OnAlarm.ValueType = ...,
+        group_floor: builtins.float | None = ...,
+        fewest_group_rows: builtins.int | None = ...,
+        class_drift: builtins.float | None = ...,
+        effective_share: builtins.float | None = ...,
+        reliability: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_class_drift", b"_class_drift", "_effective_share", b"_effective_share", "_fewest_group_rows", b"_fewest_group_rows", "_group_floor", b"_group_floor", "_reliability", b"_reliability", "class_drift", b"class_drift", "effective_share", b"effective_share", "fewest_group_rows", b"fewest_group_rows", "group_floor", b"group_floor", "reliability", b"reliability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_class_drift", b"_class_drift", "_effective_share", b"_effective_share", "_fewest_group_rows", b"_fewest_group_rows", "_group_floor", b"_group_floor", "_reliability", b"_reliability", "class_drift", b"class_drift", "effective_share", b"effective_share", "fewest_group_rows", b"fewest_group_rows", "group_floor", b"group_floor", "on_alarm", b"on_alarm", "reliability", b"reliability"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_class_drift", b"_class_drift"]) -> typing.Literal["class_drift"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_effective_share", b"_effective_share"]) -> typing.Literal["effective_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fewest_group_rows", b"_fewest_group_rows"]) -> typing.Literal["fewest_group_rows"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_floor", b"_group_floor"]) -> typing.Literal["group_floor"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_reliability", b"_reliability"]) -> typing.Literal["reliability"] | None: ...
+
+global___Monitoring = Monitoring
+
+@typing.final
+class OverridesFrom(google.protobuf.message.Message):
+    """Revisions of overrides, up to one of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """"tenants/{tenant}/distillationJobs/{job}"."""
+    revision: builtins.int
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        revision: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job", "revision", b"revision"]) -> None: ...
+
+global___OverridesFrom = OverridesFrom
 
 @typing.final
 class Scheduling(google.protobuf.message.Message):
