@@ -301,7 +301,7 @@ class _Run:
 
     def _keys_of_jobs(self) -> list[str]:
         """Once all jobs are deleted, only what belongs to a tenant or to the workers may be there."""
-        known = {keys.TENANTS, *(key(tenant) for key in (keys.order, keys.reaped) for tenant in TENANTS)}
+        known = {*keys.OF_TENANTS, *(key(tenant) for key in (keys.order, keys.reaped) for tenant in TENANTS)}
         with self._world.redis() as redis:
             return [key for key in redis.scan_iter("*") if key not in known and ":{:workers}:" not in key]
 
