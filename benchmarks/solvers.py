@@ -79,7 +79,7 @@ def _run(
     wrong = targets.logits.argmax(1) != data.unlabeled.truth
     by_id = dict(zip(data.unlabeled.ids.tolist(), wrong.tolist(), strict=True))
     found = []
-    for table in (outcome.weights for outcome in outcomes if outcome.weights is not None):
+    for table in (outcome.weights.table() for outcome in outcomes if outcome.weights is not None):
         influence = table.column("val_loss_change_if_upweighted").to_numpy()
         found.append(float(roc_auc_score([by_id[row] for row in table.column("id").to_pylist()], influence)))
     figures["auroc"] = found

@@ -1,4 +1,4 @@
-"""Processes that die with their parent."""
+"""Processes: that die with their parent, and that keep no memory they do not use."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def die_with_parent(parent_pid: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give_memory_back() -> None:
+    """Gives the kernel what was freed and is kept for the next time: by glibc, and by Arrow's pool where it is loaded.
+
+    Between two stages of long work that need memory of different sizes; it takes some milliseconds.
+    """
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)

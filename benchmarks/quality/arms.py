@@ -101,7 +101,7 @@ def _stability(spec: DistillationSpec, data: DistillationData, targets: SoftTarg
 
 
 def _last_table(outcomes: Sequence[RoundOutcome]) -> pa.Table:
-    return [outcome.weights for outcome in outcomes if outcome.weights is not None][-1]
+    return [outcome.weights for outcome in outcomes if outcome.weights is not None][-1].table()
 
 
 def _wrong(data: DistillationData, targets: SoftTargets) -> NDArray[np.bool_]:

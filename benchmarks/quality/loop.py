@@ -23,7 +23,7 @@ from kdaif.distillation import (
 )
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
-from kdaif.students import Student, build_student
+from kdaif.students import Student, build_student, standardisation
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import normalise
 
@@ -97,8 +97,8 @@ def train_rival(
 ) -> Trained:
     """Same initial parameters, rows, order and steps as `train_arm` gives every arm of the seed."""
     rows = arm_rows(data, targets, spec.training, _CPU)
-    reference = data.training_features
-    student = build_student(spec.student, data.signature, len(data.class_names), reference, seed)
+    inputs = standardisation([data.labeled.features, data.unlabeled.features], data.signature)
+    student = build_student(spec.student, data.signature, len(data.class_names), inputs, seed)
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=spec.training.learning_rate, weight_decay=spec.training.weight_decay, fused=True
     )
@@ -140,7 +140,7 @@ def held_out(data: DistillationData) -> HeldOut:
 
 def _pieces(job: Job, round_number: int, *, often: bool) -> Iterator[Sequence[Step]]:
     training = job.spec.training
-    steps = round_schedule(
+    schedule = round_schedule(
         len(job.rows.labeled.ids),
         len(job.rows.ids),
         batch_size=training.batch_size,
@@ -148,6 +148,7 @@ def _pieces(job: Job, round_number: int, *, often: bool) -> Iterator[Sequence[St
         seed=job.seed,
         round_number=round_number,
     )
+    steps = list(schedule)
     n_pieces = training.epochs_per_round * _PASSES_PER_EPOCH if often else 1
     for piece in np.array_split(np.arange(len(steps)), n_pieces):
         yield [steps[at] for at in piece]

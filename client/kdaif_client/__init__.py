@@ -33,6 +33,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
+from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
 from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
@@ -74,6 +75,7 @@ from kdaif_client.weight_types import (
 
 __all__ = [
     "Activation",
+    "Alarm",
     "Architecture",
     "ArmResult",
     "Auto",
@@ -96,6 +98,8 @@ __all__ = [
     "Estimate",
     "Failure",
     "Finding",
+    "GroupAccuracy",
+    "GroupWeight",
     "Inputs",
     "Job",
     "JobEvent",
@@ -128,6 +132,7 @@ __all__ = [
     "Rollout",
     "SampleWeight",
     "Scheduling",
+    "Scorecard",
     "Spec",
     "Splits",
     "Student",

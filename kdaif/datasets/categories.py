@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,20 @@ from kdaif.datasets.findings import Findings, first_ids
 from kdaif.datasets.matrices import as_text
 from kdaif.datasets.part import Part
 from kdaif.datasets.rows import InputSignature
+from kdaif.datasets.table_file import TableFile
 from kdaif.records import Inputs
 
 # A name travels in the manifest of every student. What is longer is a text, not a category.
 LONGEST_CATEGORY_BYTES = 256
+_COUNTED_AT_ONCE = 500_000
 
 
-def with_categories(layout: Layout, tables: Sequence[pa.Table], inputs: Inputs, findings: Findings) -> InputSignature:
+def with_categories(layout: Layout, files: Sequence[TableFile], inputs: Inputs, findings: Findings) -> InputSignature:
     """The signature of a table with its categories and nullable columns.
 
     Args:
         layout: of the labelled set.
-        tables: labelled and unlabelled rows, which decide the categories together.
+        files: labelled and unlabelled rows, which decide the categories together.
         inputs: how many categories a column may have, and which columns are nullable.
         findings: receives what cannot be, and which columns have more categories than are kept.
     """
@@ -44,7 +46,7 @@ def with_categories(layout: Layout, tables: Sequence[pa.Table], inputs: Inputs, 
         if family == "number":
             chosen.append(())
             continue
-        names, left_out = _commonest([table[name] for table in tables], inputs.max_categories)
+        names, left_out = _commonest(chain.from_iterable(file.column(name) for file in files), inputs.max_categories)
         chosen.append(names)
         if not names:
             findings.refuse(
@@ -60,21 +62,34 @@ def with_categories(layout: Layout, tables: Sequence[pa.Table], inputs: Inputs, 
     return replace(signature, categories=tuple(chosen))
 
 
-def _commonest(columns: Sequence[pa.ChunkedArray], most: int) -> tuple[tuple[str, ...], int]:
+def _commonest(column: Iterable[tuple[slice, pa.Array]], most: int) -> tuple[tuple[str, ...], int]:
     """The names of the most frequent values, sorted, and how many values are left out. Ties are broken by name."""
-    counts: Counter[str] = Counter()
-    for column in columns:
-        found = pc.value_counts(as_text(column).drop_null())
-        counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
-    usable = [name for name in counts if len(name.encode()) <= LONGEST_CATEGORY_BYTES]
-    kept = sorted(usable, key=lambda name: (-counts[name], name))[:most]
+    counts, pending = _counted([]), []
+    for _, values in column:
+        found = pc.value_counts(as_text(values).drop_null())
+        pending.append(pa.table({"name": found.field("values"), "count": found.field("counts")}))
+        if sum(map(len, pending)) > max(_COUNTED_AT_ONCE, len(counts)):
+            counts, pending = _counted([counts, *pending]), []
+    counts = _counted([counts, *pending])
+    usable = counts.filter(pc.less_equal(pc.binary_length(counts["name"]), LONGEST_CATEGORY_BYTES))
+    order = [("count", "descending"), ("name", "ascending")]
+    # Bytes of UTF-8 are in the order of their code points, which is Python's order of texts.
+    kept = usable["name"].take(pc.select_k_unstable(usable, min(most, len(usable)), order)).to_pylist()
     return tuple(sorted(kept)), len(counts) - len(kept)
 
 
-def category_codes(column: pa.ChunkedArray, categories: tuple[str, ...]) -> NDArray[np.float32]:
+def _counted(tables: Sequence[pa.Table]) -> pa.Table:
+    """Names with how often they were seen, each name once."""
+    if not tables:
+        return pa.table({"name": pa.array([], pa.large_string()), "count": pa.array([], pa.int64())})
+    sums = pa.concat_tables(tables).group_by("name", use_threads=False).aggregate([("count", "sum")])
+    return sums.rename_columns(["count" if name == "count_sum" else name for name in sums.column_names])
+
+
+def category_codes(values: pa.Array, categories: tuple[str, ...]) -> NDArray[np.float32]:
     """float32 [N]: position in ``categories`` plus 1, and 0 for null and for every other value."""
-    found = pc.index_in(as_text(column), value_set=pa.array(categories, pa.large_string())).fill_null(-1)
-    positions: NDArray[Any] = found.to_numpy()
+    found = pc.index_in(as_text(values), value_set=pa.array(categories, pa.large_string())).fill_null(-1)
+    positions: NDArray[Any] = found.to_numpy(zero_copy_only=False)
     return (positions + 1).astype(np.float32)
 
 
@@ -82,13 +97,16 @@ def report_unseen(part: Part, signature: InputSignature, findings: Findings) -> 
     """Tells of values that are none of the categories. They have code 0, as they will have at the edge."""
     unseen = np.zeros(len(part.keep), dtype=np.bool_)
     columns = []
-    for position, categories in enumerate(signature.categories):
-        if categories:
-            name = signature.columns[position]
-            other = part.keep & (part.features[:, position] == 0) & part.table[name].is_valid().to_numpy()
-            if other.any():
-                columns.append(name)
-                unseen |= other
+    for name, categories in zip(signature.columns, signature.categories, strict=bool(signature.categories)):
+        if not categories:
+            continue
+        other = np.zeros(len(part.keep), dtype=np.bool_)
+        for run, values in part.file.column(name):
+            valid = values.is_valid().to_numpy(zero_copy_only=False)
+            other[run] = part.keep[run] & valid & (category_codes(values, categories) == 0)
+        if other.any():
+            columns.append(name)
+            unseen |= other
     if columns:
         findings.info(
             "UNSEEN_CATEGORY",

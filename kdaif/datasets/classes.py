@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kdaif.datasets.columns import LABEL, TRUTH
 from kdaif.datasets.findings import IDS_SHOWN, Findings, first_ids
-from kdaif.datasets.labels import codes, distinct, sorted_names
+from kdaif.datasets.labels import Names, sorted_names
+from kdaif.datasets.matrices import plain
 from kdaif.datasets.part import Part
 from kdaif.datasets.teacher_columns import declared_classes
 from kdaif.records import DistillationSpec
 
 
-def bind_class_names(spec: DistillationSpec, labeled: pa.Array, findings: Findings) -> tuple[str, ...]:
+def bind_class_names(spec: DistillationSpec, labeled: Names, findings: Findings) -> tuple[str, ...]:
     """The names of all classes, in the order of every logit.
 
     They are those of the spec, or else the labels of the labelled set together with the classes that the teacher
@@ -23,13 +23,13 @@ def bind_class_names(spec: DistillationSpec, labeled: pa.Array, findings: Findin
 
     Args:
         spec: the job.
-        labeled: [N] strings, labels of the labelled set.
+        labeled: labels of the labelled set.
         findings: receives the errors.
     """
     declared = declared_classes(spec.teacher)
     names = spec.class_names
     if names is None:
-        names = sorted_names([*distinct(labeled), *(name for names in declared.values() for name in names)])
+        names = sorted_names([*labeled.distinct, *(name for names in declared.values() for name in names)])
     if len(names) < 2:
         findings.refuse(
             "TOO_FEW_CLASSES", "spec.labeled", f"{len(names)} class among the labels; at least two are needed"
@@ -51,13 +51,12 @@ def _compare_teacher(teacher: tuple[str, ...], names: tuple[str, ...], field: st
         )
 
 
-def single_labels(part: Part, findings: Findings) -> pa.Array | None:
-    """The ``label`` column of a labelled part as text, or None (and a finding) when it holds no single classes.
+def single_labels(part: Part, findings: Findings) -> Names | None:
+    """The ``label`` column of a labelled part, or None (and a finding) when it does not hold single classes.
 
     Lists of labels and measured numbers would otherwise become classes of their own, one for each value that occurs.
     """
-    column = part.table[LABEL]
-    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    type_ = plain(part.file.schema.field(LABEL).type)
     only = "kdaif does single-label classification: one class name per row"
     if pa.types.is_nested(type_) or isinstance(type_, pa.FixedShapeTensorType):
         findings.refuse(
@@ -68,32 +67,41 @@ def single_labels(part: Part, findings: Findings) -> pa.Array | None:
         )
         return None
     if pa.types.is_floating(type_):
-        values = np.asarray(column.cast(type_).to_numpy(), dtype=np.float64)  # null becomes NaN
-        broken = np.isfinite(values) & (values != np.floor(values))
+        broken, example = _with_fractions(part)
         if broken.any():
             findings.refuse(
                 "REGRESSION_UNSUPPORTED",
                 part.field,
-                f"{only}, and {LABEL!r} is {type_} with fractions such as {values[broken][0]:.6g} (regression); cut "
+                f"{only}, and {LABEL!r} is {type_} with fractions such as {example:.6g} (regression); cut "
                 "the numbers into classes, or store them as text if they are names of classes",
                 int(broken.sum()),
                 first_ids(part.ids, broken),
             )
             return None
-    return part.text(LABEL, findings)
+    return part.names(LABEL, findings)
 
 
-def label_codes(part: Part, text: pa.Array, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64]:
-    """int64 [N]: the class of each row of a labelled part; a null rejects the row, an unknown name refuses the job."""
-    found = codes(text, class_names)
-    null = text.is_null().to_numpy(zero_copy_only=False)
-    part.reject(null, "NULL_LABEL", "no label (null, NaN, empty or over 256 characters)", findings)
-    unknown = (found < 0) & ~null
+def _with_fractions(part: Part) -> tuple[NDArray[np.bool_], float]:
+    """Bool [N], rows whose label is no whole number, and the first such label."""
+    broken = np.zeros(len(part.ids), dtype=np.bool_)
+    examples: list[float] = []
+    for rows, labels in part.file.column(LABEL):
+        values = np.asarray(labels.cast(plain(labels.type)).to_numpy(zero_copy_only=False), dtype=np.float64)
+        broken[rows] = np.isfinite(values) & (values != np.floor(values))  # null is NaN
+        examples.extend(values[broken[rows]][:1])
+    return broken, float(examples[0]) if examples else 0.0
+
+
+def label_codes(part: Part, names: Names, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int32]:
+    """int32 [N]: the class of each row of a labelled part; a null rejects the row, an unknown name refuses the job."""
+    found = names.classes(class_names)
+    part.reject(names.null, "NULL_LABEL", "no label (null, NaN, empty or over 256 characters)", findings)
+    unknown = (found < 0) & ~names.null
     if unknown.any():
         findings.refuse(
             "UNKNOWN_LABEL",
             part.field,
-            f"labels {listed(unknown_names(text, unknown))} are not among the classes {listed(class_names)}; "
+            f"labels {listed(names.other_than(class_names))} are not among the classes {listed(class_names)}; "
             "correct them or list all classes in spec.class_names",
             int(unknown.sum()),
             first_ids(part.ids, unknown),
@@ -101,46 +109,40 @@ def label_codes(part: Part, text: pa.Array, class_names: tuple[str, ...], findin
     return found
 
 
-def truth_codes(part: Part, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64] | None:
-    """int64 [N], -1 where unknown: the ``truth`` column of the unlabelled part, or None when there is none."""
-    if TRUTH not in part.table.schema.names:
+def truth_codes(part: Part, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int32] | None:
+    """int32 [N], -1 where unknown: the ``truth`` column of the unlabelled part, or None when there is none."""
+    if TRUTH not in part.file.schema.names:
         return None
-    text = part.text(TRUTH, findings)
-    return None if text is None else _codes_for_audit(part, text, TRUTH, class_names, findings)
+    names = part.names(TRUTH, findings)
+    return None if names is None else _codes_for_audit(part, names, TRUTH, class_names, findings)
 
 
-def spare_label_codes(part: Part, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int64] | None:
-    """int64 [N], -1 where null: labels that came with the unlabelled part. They serve to check the teacher, no more."""
-    if LABEL not in part.table.schema.names:
+def spare_label_codes(part: Part, class_names: tuple[str, ...], findings: Findings) -> NDArray[np.int32] | None:
+    """int32 [N], -1 where null: labels that came with the unlabelled part. They serve to check the teacher, no more."""
+    if LABEL not in part.file.schema.names:
         return None
-    text = part.text(LABEL, findings)
-    if text is None or text.null_count == len(text):
+    names = part.names(LABEL, findings)
+    if names is None or names.null.all():
         return None
-    present = text.is_valid().to_numpy(zero_copy_only=False)
     findings.info(
         "UNLABELED_LABELS_NOT_TRAINED_ON",
         part.field,
         "rows of the unlabelled set carry a label; it only serves to check a column teacher, so move them to the "
         "labelled set to train on them",
-        int(present.sum()),
-        first_ids(part.ids, present),
+        int((~names.null).sum()),
+        first_ids(part.ids, ~names.null),
     )
-    return _codes_for_audit(part, text, LABEL, class_names, findings)
+    return _codes_for_audit(part, names, LABEL, class_names, findings)
 
 
 def report_coverage(
-    labels: NDArray[np.int64], class_names: tuple[str, ...], field: str, part: str, findings: Findings
+    labels: NDArray[np.int32], class_names: tuple[str, ...], field: str, part: str, findings: Findings
 ) -> None:
-    """Warns of classes without a row among ``labels`` (int64 [N]); the job goes on without them."""
+    """Warns of classes without a row among ``labels`` (int32 [N]); the job goes on without them."""
     counts = np.bincount(labels, minlength=len(class_names))
     if missing := [name for name, count in zip(class_names, counts, strict=True) if not count]:
         code = "CLASS_WITHOUT_LABELED_ROWS" if part == "labeled" else "CLASS_WITHOUT_ROWS"
         findings.warn(code, field, f"0 {part} rows of class {listed(missing)}; figures for it mean little")
-
-
-def unknown_names(text: pa.Array, mask: NDArray[np.bool_]) -> list[str]:
-    """The distinct names in ``text`` where ``mask`` (bool [N]) holds."""
-    return distinct(text.filter(pa.array(mask)))
 
 
 def listed(names: list[str] | tuple[str, ...]) -> str:
@@ -150,15 +152,15 @@ def listed(names: list[str] | tuple[str, ...]) -> str:
 
 
 def _codes_for_audit(
-    part: Part, text: pa.Array, column: str, class_names: tuple[str, ...], findings: Findings
-) -> NDArray[np.int64]:
-    found = codes(text, class_names)
-    unknown = (found < 0) & np.asarray(pc.is_valid(text).to_numpy(zero_copy_only=False))
+    part: Part, names: Names, column: str, class_names: tuple[str, ...], findings: Findings
+) -> NDArray[np.int32]:
+    found = names.classes(class_names)
+    unknown = (found < 0) & ~names.null
     if unknown.any():
         findings.warn(
             f"UNKNOWN_{column.upper()}",
             part.field,
-            f"{column!r} holds {listed(unknown_names(text, unknown))}, not among the classes; taken as not known",
+            f"{column!r} holds {listed(names.other_than(class_names))}, not among the classes; taken as not known",
             int(unknown.sum()),
             first_ids(part.ids, unknown),
         )

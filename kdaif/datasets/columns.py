@@ -13,6 +13,7 @@ from kdaif.datasets.findings import Findings
 from kdaif.datasets.matrices import is_binary, is_list, is_number, is_text, list_length, plain
 from kdaif.datasets.pictures import Headers, read_headers
 from kdaif.datasets.rows import InputSignature
+from kdaif.datasets.table_file import TableFile
 from kdaif.records import Inputs
 
 ID = "id"
@@ -51,13 +52,13 @@ class Layout:
     pictures: Headers | None = None
 
 
-def read_layout(table: pa.Table, inputs: Inputs, field: str, findings: Findings) -> Layout | None:
+def read_layout(file: TableFile, inputs: Inputs, findings: Findings) -> Layout | None:
     """Finds the input columns of a data set.
 
     Returns:
         None when the columns make no input; ``findings`` says why.
     """
-    schema = table.schema
+    schema, field = file.schema, file.field
     if repeated := sorted(name for name, count in Counter(schema.names).items() if count > 1):
         findings.refuse("DUPLICATE_COLUMN", field, f"{quoted(repeated)} given more than once; name every column once")
         return None
@@ -73,7 +74,7 @@ def read_layout(table: pa.Table, inputs: Inputs, field: str, findings: Findings)
         )
         return None
     if single == IMAGE and is_binary(plain(schema.field(IMAGE).type)):
-        return _pictures_layout(table[IMAGE], inputs, groups, field, findings)
+        return _pictures_layout(file, inputs, groups, findings)
     if single is None:
         return _table_layout(schema, names, inputs, groups, field, findings)
     if single == IMAGE:
@@ -81,7 +82,7 @@ def read_layout(table: pa.Table, inputs: Inputs, field: str, findings: Findings)
     elif single == TEXT:
         signature = _text_signature(schema.field(TEXT).type, inputs, field, findings)
     else:
-        signature = _vector_signature(table[FEATURES], field, findings)
+        signature = _vector_signature(file, findings)
     return Layout(signature, groups) if signature else None
 
 
@@ -128,13 +129,14 @@ def _family(type_: pa.DataType, named: bool) -> Family | None:
     return "number" if is_number(type_) else None
 
 
-def _vector_signature(column: pa.ChunkedArray, field: str, findings: Findings) -> InputSignature | None:
-    if not is_list(column.type) or not is_number(column.type.value_type):
+def _vector_signature(file: TableFile, findings: Findings) -> InputSignature | None:
+    field, type_ = file.field, file.schema.field(FEATURES).type
+    if not is_list(type_) or not is_number(type_.value_type):
         findings.refuse(
-            "UNSUPPORTED_COLUMN", field, f"'features' is {column.type}; store one list of floats per row, equally long"
+            "UNSUPPORTED_COLUMN", field, f"'features' is {type_}; store one list of floats per row, equally long"
         )
         return None
-    width = list_length(column)
+    width = next(filter(None, (list_length(lists) for _, lists in file.column(FEATURES))), 0)
     if not width:
         findings.refuse("NO_FEATURES", field, "'features' holds no numbers in any row; fill it")
         return None
@@ -175,14 +177,12 @@ def _image_signature(type_: pa.DataType, field: str, findings: Findings) -> Inpu
     return InputSignature("image", shape if len(shape) == 3 else (*shape, 1), (IMAGE,))
 
 
-def _pictures_layout(
-    column: pa.ChunkedArray, inputs: Inputs, groups: tuple[str, ...], field: str, findings: Findings
-) -> Layout | None:
-    headers = read_headers(column)
+def _pictures_layout(file: TableFile, inputs: Inputs, groups: tuple[str, ...], findings: Findings) -> Layout | None:
+    headers = read_headers(file.column(IMAGE), file.num_rows)
     shape = headers.commonest_shape()
     if shape is None:
         why = f": {headers.reasons[0]}" if headers.reasons else ""
-        findings.refuse("NO_FEATURES", field, f"'image' holds no readable PNG or JPEG picture in any row{why}")
+        findings.refuse("NO_FEATURES", file.field, f"'image' holds no readable PNG or JPEG picture in any row{why}")
         return None
     if inputs.image_height is not None and inputs.image_width is not None:
         shape = (inputs.image_height, inputs.image_width, shape[2])

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 
+from kdaif.datasets.examine import Examined
 from kdaif.datasets.network_size import NetworkSize, network_size
-from kdaif.datasets.rows import DistillationData
 from kdaif.records import DistillationSpec, Estimate, TrainedTeacher, teacher_network_of
+from kdaif.scratch import MOST_IN_MEMORY_BYTES
 
 _START_AND_EXPORT_S = 22.0
 _STEP_S = 4e-3
@@ -28,11 +29,12 @@ _FLOPS_PER_MULTIPLICATION = 6
 _WORKER_BYTES = 650_000_000
 # Data as Arrow, as numpy and in torch; a parameter with its gradient, two moments and a moving average.
 _COPIES_OF_DATA = 3
+_BYTES_PER_ROW = 50
 _BYTES_PER_PARAMETER = 5 * 4
 _SCORING_EPOCHS = 1 / 3
 
 
-def estimate(spec: DistillationSpec, data: DistillationData) -> Estimate:
+def estimate(spec: DistillationSpec, data: Examined) -> Estimate:
     """Seconds of an attempt and bytes of the worker's process, on a CPU like that of the measurements."""
     student = network_size(spec.student, data.signature, len(data.class_names), spec.inputs.vocabulary_size)
     seconds = _START_AND_EXPORT_S + _distilling_s(spec, data, student)
@@ -43,13 +45,13 @@ def estimate(spec: DistillationSpec, data: DistillationData) -> Estimate:
             size = network_size(network, data.signature, len(data.class_names), spec.inputs.vocabulary_size)
             seconds += max(member.networks, member.folds) * _teaching_s(member, spec, data, size)
             parameters = max(parameters, size.parameters)
-    memory = _WORKER_BYTES + _COPIES_OF_DATA * _data_bytes(data) + _BYTES_PER_PARAMETER * parameters
+    memory = _WORKER_BYTES + _data_bytes(data) + _BYTES_PER_PARAMETER * parameters
     return Estimate(seconds=round(seconds, 1), memory_bytes=memory)
 
 
-def _distilling_s(spec: DistillationSpec, data: DistillationData, student: NetworkSize) -> float:
+def _distilling_s(spec: DistillationSpec, data: Examined, student: NetworkSize) -> float:
     training, weighting = spec.training, spec.weighting
-    batches = math.ceil(len(data.unlabeled) / training.batch_size)
+    batches = math.ceil(len(data.places["unlabeled"].rows) / training.batch_size)
     # Each step has a batch of unlabelled rows and one of labelled rows.
     step_s = _step_s(2 * training.batch_size, student)
     epochs = training.rounds * training.epochs_per_round
@@ -61,17 +63,17 @@ def _distilling_s(spec: DistillationSpec, data: DistillationData, student: Netwo
     return (training.seeds * per_seed + canary) * batches * step_s
 
 
-def _teaching_s(teacher: TrainedTeacher, spec: DistillationSpec, data: DistillationData, size: NetworkSize) -> float:
-    batches = math.ceil(len(data.labeled) / spec.training.batch_size)
-    return teacher.epochs * batches * _step_s(min(spec.training.batch_size, len(data.labeled)), size)
+def _teaching_s(teacher: TrainedTeacher, spec: DistillationSpec, data: Examined, size: NetworkSize) -> float:
+    batches = math.ceil(len(data.places["labeled"].rows) / spec.training.batch_size)
+    return teacher.epochs * batches * _step_s(min(spec.training.batch_size, len(data.places["labeled"].rows)), size)
 
 
-def _arms(spec: DistillationSpec, data: DistillationData) -> set[str]:
+def _arms(spec: DistillationSpec, data: Examined) -> set[str]:
     primary = "influence" if spec.weighting.method == "influence" else "uniform"
     if spec.control_arms is not None:
         return {primary, *spec.control_arms}
-    truth = data.unlabeled.truth
-    knows_truth = truth is not None and bool((truth >= 0).any())
+    truth = data.truth
+    knows_truth = truth is not None and bool((truth[data.places["unlabeled"].rows] >= 0).any())
     return {primary, "uniform", "supervised", *(("oracle",) if knows_truth else ())}
 
 
@@ -79,8 +81,9 @@ def _step_s(rows: int, size: NetworkSize) -> float:
     return _STEP_S + _FLOPS_PER_MULTIPLICATION * rows * size.multiplications / _FLOPS_PER_S
 
 
-def _data_bytes(data: DistillationData) -> int:
-    # By the signature, since before a job runs texts and encoded pictures may be objects still.
-    parts = (data.labeled, data.validation, data.gate, data.unlabeled, data.test, data.external)
-    rows = sum(len(part) for part in parts if part is not None)
-    return rows * math.prod(data.signature.shape) * (1 if data.signature.kind == "image" else 4)
+def _data_bytes(data: Examined) -> int:
+    """Bytes in memory: inputs of up to 64 MB are, larger ones are on the disk, and a few numbers a row always are."""
+    row_bytes = math.prod(data.signature.shape) * (1 if data.signature.kind == "image" else 4)
+    rows = [len(place.rows) for place in data.places.values()]
+    inputs = sum(min(count * row_bytes, MOST_IN_MEMORY_BYTES) for count in rows)
+    return _COPIES_OF_DATA * inputs + _BYTES_PER_ROW * sum(rows)

@@ -13,6 +13,7 @@ from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.records import Finding, PreflightReport, Severity
 
 IDS_SHOWN = 10
+_RUN_ROWS = 65_536
 _NAME = pa.dictionary(pa.int32(), pa.string())
 REJECTED = pa.schema(
     [("data_set", _NAME), ("id", pa.string()), ("code", _NAME), ("field", _NAME), ("reason", _NAME)],
@@ -110,5 +111,10 @@ def describe(finding: Finding) -> str:
 
 def first_ids(ids: pa.Array, mask: NDArray[np.bool_]) -> tuple[str, ...]:
     """The first ten ids where ``mask`` (bool [N]) holds, as text."""
-    chosen: list[Any] = ids.take(pa.array(np.flatnonzero(mask)[:IDS_SHOWN])).to_pylist()
+    first: list[int] = []
+    for start in range(0, len(mask), _RUN_ROWS):
+        if len(first) >= IDS_SHOWN:
+            break
+        first.extend((start + np.flatnonzero(mask[start : start + _RUN_ROWS])).tolist())
+    chosen: list[Any] = ids.take(pa.array(first[:IDS_SHOWN], pa.int64())).to_pylist()
     return tuple(str(value) for value in chosen)

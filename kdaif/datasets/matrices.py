@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,79 +38,57 @@ def plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
-def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def as_text(values: pa.Array) -> pa.Array:
     """Strings, integers or booleans as large strings: 1 is "1", True is "true". Null stays null."""
-    text = pa.large_string()  # 2 GiB of text may be one set
-    if not pa.types.is_dictionary(column.type):
-        return column.cast(text)
-    # The values first: Arrow casts no dictionary to another type than its own.
-    return pa.chunked_array([each.dictionary.cast(text).take(each.indices) for each in column.chunks], text)
+    text = pa.large_string()
+    # Of a dictionary the values first: Arrow casts none to another type than its own.
+    return values.dictionary.cast(text).take(values.indices) if is_dictionary(values) else values.cast(text)
 
 
-def list_length(column: pa.ChunkedArray) -> int:
+def is_dictionary(values: pa.Array) -> bool:
+    """Whether the values are encoded as a dictionary."""
+    return bool(pa.types.is_dictionary(values.type))
+
+
+def list_length(lists: pa.Array) -> int:
     """Length of the first list that is not null; 0 when there is none."""
-    for chunk in column.chunks:
-        lengths = pc.list_value_length(chunk).drop_null()
-        if len(lengths):
-            return int(lengths[0].as_py())
-    return 0
+    lengths = pc.list_value_length(lists).drop_null()
+    return int(lengths[0].as_py()) if len(lengths) else 0
 
 
-def from_lists(column: pa.ChunkedArray, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """A column of lists as a matrix.
+def from_lists(lists: pa.Array, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Lists as a matrix.
 
     Returns:
         float32 [N, width], NaN where an element or the row is null; bool [N] null rows; bool [N] rows of other length.
     """
-    matrix = np.full((len(column), width), np.nan, dtype=np.float32)
-    missing = np.zeros(len(column), dtype=np.bool_)
-    misfit = np.zeros(len(column), dtype=np.bool_)
-    start = 0
-    for chunk in column.chunks:
-        rows = slice(start, start + len(chunk))
-        start += len(chunk)
-        lengths = pc.list_value_length(chunk).fill_null(-1).to_numpy(zero_copy_only=False)
-        fits = lengths == width
-        missing[rows] = lengths == -1
-        misfit[rows] = ~fits & (lengths != -1)
-        if fits.any():
-            values = chunk.filter(pa.array(fits)).flatten()
-            matrix[rows][fits] = _float32(values).reshape(-1, width)
-    return matrix, missing, misfit
+    lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
+    missing, fits = lengths == -1, lengths == width
+    values = from_numbers((lists if fits.all() else lists.filter(pa.array(fits))).flatten()).reshape(-1, width)
+    if fits.all():
+        return values, missing, ~fits
+    matrix = np.full((len(lists), width), np.nan, dtype=np.float32)
+    matrix[fits] = values
+    return matrix, missing, ~fits & ~missing
 
 
-def from_numbers(column: pa.ChunkedArray) -> NDArray[np.float32]:
+def from_numbers(values: pa.Array) -> NDArray[np.float32]:
     """float32 [N], NaN where null."""
-    values = np.empty(len(column), dtype=np.float32)
-    start = 0
-    for chunk in column.chunks:
-        values[start : start + len(chunk)] = _float32(chunk)
-        start += len(chunk)
-    return values
+    # Not "safe": integers past 2**24 round, and doubles past the range of float32 become infinite and are rejected.
+    return np.asarray(pc.cast(values, pa.float32(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def from_tensors(column: pa.ChunkedArray, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A column of uint8 tensors.
+def from_tensors(tensors: pa.Array, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Tensors of uint8.
 
     Returns:
         uint8 [N, *shape], zeros where null; bool [N] rows that are null or hold a null.
     """
-    images = np.zeros((len(column), *shape), dtype=np.uint8)
-    missing = np.zeros(len(column), dtype=np.bool_)
-    start = 0
-    for chunk in column.chunks:
-        rows = slice(start, start + len(chunk))
-        start += len(chunk)
-        valid = chunk.is_valid().to_numpy(zero_copy_only=False)
-        values = chunk.storage.filter(pa.array(valid)).flatten()
-        images[rows][valid] = values.fill_null(0).to_numpy(zero_copy_only=False).reshape(-1, *shape)
-        if values.null_count:
-            holes = values.is_null().to_numpy(zero_copy_only=False).reshape(int(valid.sum()), -1)
-            valid[valid] = ~holes.any(axis=1)
-        missing[rows] = ~valid
-    return images, missing
-
-
-def _float32(values: pa.Array) -> NDArray[Any]:
-    # Not "safe": integers past 2**24 round, and doubles past the range of float32 become infinite and are rejected.
-    return np.asarray(pc.cast(values, pa.float32(), safe=False).to_numpy(zero_copy_only=False))
+    images = np.zeros((len(tensors), *shape), dtype=np.uint8)
+    valid = tensors.is_valid().to_numpy(zero_copy_only=False)
+    values = tensors.storage.filter(pa.array(valid)).flatten()
+    images[valid] = values.fill_null(0).to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    if values.null_count:
+        holes = values.is_null().to_numpy(zero_copy_only=False).reshape(int(valid.sum()), -1)
+        valid[valid] = ~holes.any(axis=1)
+    return images, ~valid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from kdaif.datasets.hashing import text_hashes
 from kdaif.datasets.matrices import plain
 
 # 48 MB of RGB. A file of a few kilobytes can say that it holds more than the memory has.
 MOST_PIXELS_A_SIDE = 4096
-_FORMATS = ("PNG", "JPEG")
+FORMATS = ("PNG", "JPEG")
+RESIZE_FILTER = "bilinear"
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 3}
 
 
@@ -47,44 +50,51 @@ class Headers:
         return height, width, channels
 
 
-def read_headers(column: pa.ChunkedArray) -> Headers:
-    """Opens every picture of a column of bytes without decoding it: some 20 microseconds each."""
-    shapes = np.zeros((len(column), 3), dtype=np.int32)
-    null = np.zeros(len(column), dtype=np.bool_)
+def read_headers(column: Iterable[tuple[slice, pa.Array]], rows: int) -> Headers:
+    """Opens every picture of a column of bytes without decoding it: some 20 microseconds each.
+
+    Args:
+        column: runs of its rows.
+        rows: N.
+    """
+    shapes = np.zeros((rows, 3), dtype=np.int32)
+    null = np.zeros(rows, dtype=np.bool_)
     reasons: Counter[str] = Counter()
-    for row, data in enumerate(_cells(column)):
-        if data is None:
-            null[row] = True
-            continue
-        try:
-            with _opened(data) as picture:
-                shapes[row] = (picture.height, picture.width, _CHANNELS[picture.mode])
-        except ValueError as error:
-            reasons[str(error)] += 1
+    for run, values in column:
+        for row, data in enumerate(_cells(values), run.start):
+            if data is None:
+                null[row] = True
+                continue
+            try:
+                with _opened(data) as picture:
+                    shapes[row] = (picture.height, picture.width, _CHANNELS[picture.mode])
+            except ValueError as error:
+                reasons[str(error)] += 1
     return Headers(shapes, null, tuple(reason for reason, _ in reasons.most_common(3)))
 
 
 def decode(
-    column: pa.ChunkedArray, wanted: NDArray[np.bool_], shape: tuple[int, ...]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], tuple[str, ...]]:
+    values: pa.Array, wanted: NDArray[np.bool_], shape: tuple[int, ...]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Counter[str]]:
     """Pictures as arrays, scaled where they are of another size than ``shape``.
 
     Scaling is Pillow's bilinear filter, which averages over all pixels that a smaller one covers. An EXIF orientation
     is not followed: the pixels are taken as they are stored.
 
     Args:
-        column: bytes of N pictures.
+        values: bytes of N pictures.
         wanted: bool [N], the rows to decode.
         shape: height, width and channels.
 
     Returns:
-        uint8 [N, H, W, C], zeros where there is no picture; bool [N], the wanted rows that are broken; why.
+        uint8 [N, H, W, C], zeros where there is no picture; bool [N], the wanted rows that are broken; how many of
+        them for each reason.
     """
     height, width, channels = shape
-    images = np.zeros((len(column), height, width, channels), dtype=np.uint8)
-    broken = np.zeros(len(column), dtype=np.bool_)
+    images = np.zeros((len(values), height, width, channels), dtype=np.uint8)
+    broken = np.zeros(len(values), dtype=np.bool_)
     reasons: Counter[str] = Counter()
-    for row, data in enumerate(_cells(column)):
+    for row, data in enumerate(_cells(values)):
         if data is None or not wanted[row]:
             continue
         try:
@@ -92,19 +102,17 @@ def decode(
         except ValueError as error:
             broken[row] = True
             reasons[str(error)] += 1
-    return images, broken, tuple(reason for reason, _ in reasons.most_common(3))
+    return images, broken, reasons
 
 
-def cells(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    """Object [N] of bytes, empty where null: the pictures as they are stored."""
-    found = np.empty(len(column), dtype=object)
-    found[:] = [data or b"" for data in _cells(column)]
+def picture_hashes(values: pa.Array) -> NDArray[np.uint64]:
+    """uint64 [N]: hash of the pictures as they are stored."""
+    return text_hashes(values.cast(plain(values.type)).cast(pa.large_binary()).fill_null(b""))
+
+
+def _cells(values: pa.Array) -> list[bytes | None]:
+    found: list[bytes | None] = values.cast(plain(values.type)).to_pylist()
     return found
-
-
-def _cells(column: pa.ChunkedArray) -> list[bytes | None]:
-    values: list[bytes | None] = column.cast(plain(column.type)).to_pylist()
-    return values
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -114,7 +122,7 @@ def _opened(data: bytes) -> Image.Image:
         ValueError: it is damaged, of another format or mode, or too large.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError("damaged, or neither PNG nor JPEG") from error
     if max(picture.size) > MOST_PIXELS_A_SIDE:
@@ -137,5 +145,5 @@ def _decoded(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
                 raise ValueError("see-through in places; put it on a background and save it as RGB")
             image = picture.convert("RGB")
         if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = image.resize((width, height), Image.Resampling[RESIZE_FILTER.upper()])
         return np.asarray(image)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
-
 from kdaif.datasets.categories import report_unseen, with_categories
 from kdaif.datasets.columns import TEACHER, TRUTH, WEIGHT_OVERRIDE, read_layout
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.inputs import read_part
 from kdaif.datasets.matching import check_inputs, match_layout
-from kdaif.datasets.parquet import read_table
 from kdaif.datasets.part import Part
 from kdaif.datasets.rows import InputSignature
+from kdaif.datasets.table_file import TableFile
 from kdaif.datasets.teacher_columns import own_columns, table_roles
 from kdaif.errors import InvalidInputError
 from kdaif.records import DistillationSpec, TrainedTeacher, misfits, teacher_network_of
+from kdaif.scratch import Scratch
 
 FIELDS = {
     "labeled": "spec.labeled",
@@ -29,21 +28,21 @@ FIELDS = {
 _PARTS = ("labeled", "unlabeled", "validation", "test", "external")
 
 
-def read_tables(spec: DistillationSpec, files: Mapping[str, Path], findings: Findings) -> dict[str, pa.Table]:
+def open_tables(spec: DistillationSpec, files: Mapping[str, Path], findings: Findings) -> dict[str, TableFile]:
     """The table of each role that has one, and a finding for each file that cannot be read."""
     tables = {}
     fields = {**FIELDS, **table_roles(spec.teacher)}  # the other roles are model files
     for role in spec.dataset_ids():
         if role in fields:
             try:
-                tables[role] = read_table(files[role])
+                tables[role] = TableFile.of(files[role], fields[role])
             except InvalidInputError as error:
                 findings.refuse("UNREADABLE_FILE", fields[role], error.violations[0].description)
     return tables
 
 
 def read_parts(
-    spec: DistillationSpec, tables: Mapping[str, pa.Table], findings: Findings, *, decode_pictures: bool
+    spec: DistillationSpec, tables: Mapping[str, TableFile], findings: Findings, scratch: Scratch | None
 ) -> tuple[dict[str, Part], InputSignature]:
     """The parts by role, and the signature of all of them (of texts, without the tokenizer).
 
@@ -51,13 +50,13 @@ def read_parts(
         spec: the job.
         tables: by role.
         findings: receives what is wrong; on an error there may be parts missing.
-        decode_pictures: encoded pictures as pixels rather than as bytes.
+        scratch: keeps the inputs; None to check them alone, encoded pictures then by their headers.
 
     Raises:
-        InvalidInputError: the columns of a data set are not those of an input.
+        InvalidInputError: the columns of a data set are not those of an input, or a file is damaged.
     """
     roles = [role for role in _PARTS if role in tables]
-    layouts = {role: read_layout(tables[role], spec.inputs, FIELDS[role], findings) for role in roles}
+    layouts = {role: read_layout(tables[role], spec.inputs, findings) for role in roles}
     findings.raise_if_refused()
     known = {role: layout for role, layout in layouts.items() if layout is not None}
     labeled = known["labeled"]
@@ -73,15 +72,7 @@ def read_parts(
     _refuse_wrong_architecture(spec, signature, findings)
     parts = {}
     for role in matching:
-        part = read_part(
-            tables[role],
-            known[role],
-            signature,
-            spec.inputs,
-            FIELDS[role],
-            findings,
-            decode_pictures=decode_pictures,
-        )
+        part = read_part(tables[role], known[role], signature, spec.inputs, findings, scratch)
         if part is not None:
             parts[role] = part
             if role not in ("labeled", "unlabeled"):
@@ -105,7 +96,7 @@ def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature
         findings.refuse("AUGMENT_NUMBERS", "spec.training.augment", why)
 
 
-def _report_unused(spec: DistillationSpec, role: str, table: pa.Table, findings: Findings) -> None:
+def _report_unused(spec: DistillationSpec, role: str, table: TableFile, findings: Findings) -> None:
     used = {TRUTH} if role == "unlabeled" else set()
     if role == "unlabeled" and spec.weighting.method == "influence":
         used.add(WEIGHT_OVERRIDE)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kdaif.datasets.strings import Strings
 from kdaif.records import PreflightReport
 
 
@@ -37,31 +38,31 @@ class InputSignature:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """N rows of one part.
+    """N rows of one part. What is wide may be a mapped file of a `kdaif.scratch.Scratch`.
 
     Attributes:
-        ids: [N] int64, or object holding str.
+        ids: [N] int64, or `Strings`.
         features: float32 [N, D], finite but for nulls of nullable columns; uint8 [N, H, W, C]; int32 [N, max_tokens].
         labels: int64 [N], positions in ``class_names``; empty for the unlabelled part.
         truth: int64 [N], -1 where unknown; only for the unlabelled part, only for audit, never trained on.
         teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm; only for the
             unlabelled part of a job whose teacher is a column.
-        groups: object [N] of str (None where null) by column name.
+        groups: object [N] of str (None where null) by column name. Equal names are one object.
         weight_override: float64 [N], the weight that a person gave a row, NaN where none did; only for the unlabelled
             part, and None where no row has one.
-        texts: object [N] of str, the raw strings of text rows; None for other kinds.
+        texts: [N], the raw strings of text rows; None for other kinds.
         member_logits: of an ensemble's members that are columns, by position: as ``teacher_logits``. In V only for an
             ensemble that is weighed on it.
     """
 
-    ids: NDArray[Any]
+    ids: NDArray[np.int64] | Strings
     features: NDArray[Any]
     labels: NDArray[np.int64]
     truth: NDArray[np.int64] | None = None
     teacher_logits: NDArray[np.float32] | None = None
     groups: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     weight_override: NDArray[np.float64] | None = None
-    texts: NDArray[Any] | None = None
+    texts: Strings | None = None
     member_logits: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -95,8 +96,3 @@ class DistillationData:
     report: PreflightReport
     test_is_given: bool
     external: Rows | None = None
-
-    @property
-    def training_features(self) -> NDArray[Any]:
-        """The rows that are trained on, those of L before those of U: a copy, by which inputs are standardised."""
-        return np.concatenate([self.labeled.features, self.unlabeled.features])

@@ -1,103 +1,140 @@
-"""Soft targets that came as a column: joined by id, their positions bound to class names."""
+"""Soft targets that came as a column: joined by id, their positions bound to class names, read run by run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kdaif.datasets.findings import Findings, first_ids
+from kdaif.datasets.ids import places_among, read_ids
 from kdaif.datasets.matrices import from_lists, is_list, is_number
-from kdaif.datasets.part import Part, read_ids
-from kdaif.datasets.teacher_votes import read_votes, refuse_unknown, vote_shares
+from kdaif.datasets.part import Part
+from kdaif.datasets.table_file import TableFile
+from kdaif.datasets.teacher_votes import Ballot, holds_votes
 from kdaif.records import ColumnTeacher
+from kdaif.scratch import Scratch
 
 SUM_TOLERANCE = 1e-3
 # A probability of 0 has no finite logarithm. 1e-12 is far below what any teacher can tell from 0.
 SMALLEST_PROBABILITY = 1e-12
 # The chance that teacher rows in random order would agree as well as these do must be below this.
 CHANCE = 1e-3
-_CHUNK_NUMBERS = 2**24
+_IN_MEMORY = Scratch()
+_RUN_ROWS = 65_536
+
+
+class Said:
+    """What a teacher's column says of the N rows of a part.
+
+    Attributes:
+        logits: float32 [N, C] in the order of the class names, probabilities and shares of votes as logarithms. Rows
+            that the part does not keep hold anything. None where nothing is kept.
+        best: int32 [N], the class of the highest logit, -1 where nothing is said.
+    """
+
+    def __init__(self, rows: int, n_classes: int, scratch: Scratch | None) -> None:
+        self.logits = None if scratch is None else scratch.empty((rows, n_classes), np.float32)
+        self.best = np.full(rows, -1, dtype=np.int32)
+        self._scratch = scratch
+
+    def hear(self, rows: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
+        """Logits, float32 [M, C], of these rows (int64 [M])."""
+        self.best[rows] = logits.argmax(axis=1)
+        if self._scratch is not None and self.logits is not None:
+            self.logits[rows] = logits
+            self._scratch.release()
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A teacher's column of M rows, and the row of the part (int64 [M], -1 for none) that each of them is about.
+
+    ``rows`` is None where the part's own rows hold the column.
+    """
+
+    column: ColumnTeacher
+    field: str
+    table: TableFile
+    ids: pa.Array
+    rows: NDArray[np.int64] | None
+
+    def rows_of(self, run: slice) -> NDArray[np.int64]:
+        """The part's row of each row of a run."""
+        return np.arange(run.start, run.stop) if self.rows is None else self.rows[run]
 
 
 def teacher_logits(
     source: ColumnTeacher,
     part: Part,
-    table: pa.Table,
-    field: str,
+    table: TableFile,
     class_names: tuple[str, ...],
     findings: Findings,
+    scratch: Scratch | None,
     *,
     source_field: str = "spec.teacher.column",
-) -> NDArray[np.float32] | None:
+) -> Said | None:
     """The teacher's outputs for the rows of the unlabelled part.
 
     Args:
         source: what the column holds, and the class of each position.
         part: the unlabelled part; rows without usable outputs are rejected.
         table: the data set that holds the column; the part's own or another.
-        field: what findings about ``table`` call it.
         class_names: C names, the same set as ``source.class_names`` where the outputs are positions.
         findings: receives what is wrong.
+        scratch: keeps the logits; None to check them alone.
         source_field: where ``source`` stands in the request.
 
     Returns:
-        float32 [N, C] in the order of ``class_names``, probabilities and shares of votes as logarithms; None when
-        refused.
+        None when refused.
     """
-    ids = part.ids if table is part.table else read_ids(table, field, findings)
-    if ids is None or not _has_column(source, table, field, source_field, findings):
+    own = table is part.file
+    ids = part.ids if own else read_ids(table, scratch or _IN_MEMORY, findings)
+    if ids is None or not _has_column(source, table, source_field, findings):
         return None
+    if not _has_type(source, table, findings):
+        return None
+    rows = None
+    if not own and ids.type == part.ids.type:
+        rows = places_among(part.ids, ids)
+    elif not own:
+        rows = np.full(len(ids), -1, dtype=np.int64)  # refused below, after what is wrong with the column itself
+    column = _Source(source, source_field, table, ids, rows)
+    said = Said(len(part.ids), len(class_names), scratch)
+    heard = np.zeros(len(part.ids), dtype=np.bool_)
     if source.outputs == "label":
-        return _from_votes(source, part, table, ids, field, class_names, findings)
-    outputs = _read_outputs(source, table, ids, field, source_field, findings)
-    if outputs is None:
-        return None
-    matrix, missing = outputs
-    if source.outputs == "logits" and _looks_like_probabilities(matrix, missing):
-        findings.refuse(
-            "LOGITS_LOOK_LIKE_PROBABILITIES",
-            f"{source_field}.outputs",
-            f"every row of {source.column!r} is non-negative and sums to 1, so softmax would be applied twice; "
-            "rename the column to 'teacher_probabilities' and declare outputs 'probabilities'",
+        if not (_same_ids(part, column, findings) and _hear_votes(column, said, heard, class_names, findings)):
+            return None
+        part.reject(
+            ~heard, "TEACHER_ROW_MISSING", f"no vote in {source.column!r} for this id in {table.field}", findings
         )
+        return said
+    finite, fitting = heard.copy(), heard.copy()
+    if not _hear_outputs(column, said, heard, finite, fitting, class_names, findings):
         return None
-    rows = _rows_by_id(part, ids, field, findings)
-    if rows is None:
+    if not _same_ids(part, column, findings):
         return None
-    position = {name: place for place, name in enumerate(source.class_names)}
-    order = [position[name] for name in class_names]
-    absent = np.asarray((rows < 0) | missing[rows])
-    joined = np.empty((len(rows), len(order)), dtype=np.float32)
-    for chunk in _chunks(joined):
-        joined[chunk] = matrix[rows[chunk]][:, order]
-    del matrix, outputs
-    part.reject(absent, "TEACHER_ROW_MISSING", f"no {source.column!r} for this id in {field}", findings)
-    part.reject(
-        ~_are_finite(joined),
-        "TEACHER_ROW_NOT_FINITE",
-        f"NaN or infinity in {source.column!r}",
-        findings,
-    )
-    if source.outputs == "logits":
-        return joined
-    part.reject(
-        ~_are_probabilities(joined),
-        "TEACHER_ROW_NO_PROBABILITIES",
-        f"{source.column!r} is negative or does not sum to 1 (logits belong into 'teacher_logits')",
-        findings,
-    )
-    return _logarithm(joined)
+    part.reject(~heard, "TEACHER_ROW_MISSING", f"no {source.column!r} for this id in {table.field}", findings)
+    part.reject(~finite, "TEACHER_ROW_NOT_FINITE", f"NaN or infinity in {source.column!r}", findings)
+    if source.outputs == "probabilities":
+        part.reject(
+            ~fitting,
+            "TEACHER_ROW_NO_PROBABILITIES",
+            f"{source.column!r} is negative or does not sum to 1 (logits belong into 'teacher_logits')",
+            findings,
+        )
+    return said
 
 
 def warn_if_no_better_than_chance(
-    logits: NDArray[np.float32],
-    known: NDArray[np.int64],
-    part: Part,
+    best: NDArray[np.int32],
+    n_classes: int,
+    known: NDArray[np.int32],
+    ids: pa.Array,
+    keep: NDArray[np.bool_],
     findings: Findings,
     *,
     field: str = "spec.teacher.source",
@@ -108,141 +145,152 @@ def warn_if_no_better_than_chance(
     Chernoff's inequality. Too few rows to tell even a faultless teacher from chance give no warning.
 
     Args:
-        logits: float32 [N, C].
-        known: int64 [N], -1 where the class is not known.
-        part: the unlabelled part.
+        best: int32 [N], the class that the teacher says.
+        n_classes: C.
+        known: int32 [N], -1 where the class is not known.
+        ids: [N].
+        keep: bool [N], rows in use.
         findings: receives the warning.
         field: what it calls the teacher.
     """
-    checked = part.keep & (known >= 0)
+    checked = keep & (known >= 0)
     rows = int(checked.sum())
     if not rows:
         return
-    classes = logits.shape[1]
-    said = logits.argmax(axis=1)[checked]
-    agreement = float((said == known[checked]).mean())
-    chance = float(
-        (np.bincount(said, minlength=classes) / rows) @ (np.bincount(known[checked], minlength=classes) / rows)
-    )
+    disagree = checked & (best != known)
+    agreement = (rows - int(disagree.sum())) / rows
+    shares = (_counts(codes, checked, n_classes) / rows for codes in (best, known))
+    chance = float(next(shares) @ next(shares))
     needed = math.log(1 / CHANCE)
     if rows * _divergence(1.0, chance) >= needed > rows * _divergence(agreement, chance):
-        disagree = np.zeros(len(known), dtype=np.bool_)
-        disagree[np.flatnonzero(checked)[said != known[checked]]] = True
         findings.warn(
             "TEACHER_AT_CHANCE",
             field,
             f"the teacher agrees with {agreement:.1%} of {rows} known classes where rows in random order would reach "
             f"{chance:.1%}; check that its rows belong to these ids and its columns to these class names",
             int(disagree.sum()),
-            first_ids(part.ids, disagree),
+            first_ids(ids, disagree),
         )
 
 
-def _from_votes(
-    source: ColumnTeacher,
-    part: Part,
-    table: pa.Table,
-    ids: pa.Array,
-    field: str,
+def _counts(codes: NDArray[np.int32], chosen: NDArray[np.bool_], n_classes: int) -> NDArray[np.int64]:
+    """int64 [C]: how often each class is among the chosen rows (bool [N]) of int32 [N], run by run."""
+    total = np.zeros(n_classes, dtype=np.int64)
+    for start in range(0, len(codes), _RUN_ROWS):
+        run = slice(start, start + _RUN_ROWS)
+        total += np.bincount(codes[run][chosen[run]], minlength=n_classes)
+    return total
+
+
+def _hear_outputs(
+    source: _Source,
+    said: Said,
+    heard: NDArray[np.bool_],
+    finite: NDArray[np.bool_],
+    fitting: NDArray[np.bool_],
     class_names: tuple[str, ...],
     findings: Findings,
-) -> NDArray[np.float32] | None:
-    votes = read_votes(table[source.column], source.column, field, findings)
-    rows = _rows_by_id(part, ids, field, findings)
-    if votes is None or rows is None:
-        return None
-    used = np.zeros(votes.count, dtype=np.bool_)
-    used[rows[rows >= 0]] = True
-    shares, silent, unknown, holds_unknown = vote_shares(votes, used, class_names, source.label_smoothing)
-    if unknown:
-        refuse_unknown(unknown, holds_unknown, ids, field, findings)
-        return None
-    absent = np.asarray((rows < 0) | silent[rows])
-    part.reject(absent, "TEACHER_ROW_MISSING", f"no vote in {source.column!r} for this id in {field}", findings)
-    return _logarithm(shares[rows])
+) -> bool:
+    """Reads logits or probabilities into ``said``, and marks the part's rows (bool [N]) that have usable ones.
+
+    Returns:
+        False when refused.
+    """
+    declared, width = source.column, len(source.column.class_names)
+    position = {name: place for place, name in enumerate(declared.class_names)}
+    order = [position[name] for name in class_names]
+    misfit = np.zeros(len(source.ids), dtype=np.bool_)
+    any_finite, all_probabilities = False, True
+    for run, lists in source.table.column(declared.column, made_bytes=12 * width):
+        matrix, missing, misfit[run] = from_lists(lists, width)
+        usable = matrix[np.isfinite(matrix).all(axis=1)]
+        any_finite = any_finite or len(usable) > 0
+        all_probabilities = all_probabilities and bool(_are_probabilities(usable).all())
+        asked = source.rows_of(run) >= 0
+        rows, joined = source.rows_of(run)[asked], matrix[asked][:, order]
+        heard[rows] = ~missing[asked]
+        finite[rows] = np.isfinite(joined).all(axis=1)
+        fitting[rows] = _are_probabilities(joined)
+        said.hear(rows, joined if declared.outputs == "logits" else _logarithm(joined))
+    if misfit.any():
+        findings.refuse(
+            "WRONG_LENGTH",
+            source.table.field,
+            f"{declared.column!r} does not hold one number for each of the {width} {source.field}.class_names",
+            int(misfit.sum()),
+            first_ids(source.ids, misfit),
+        )
+        return False
+    if declared.outputs == "logits" and any_finite and all_probabilities:
+        findings.refuse(
+            "LOGITS_LOOK_LIKE_PROBABILITIES",
+            f"{source.field}.outputs",
+            f"every row of {declared.column!r} is non-negative and sums to 1, so softmax would be applied twice; "
+            "rename the column to 'teacher_probabilities' and declare outputs 'probabilities'",
+        )
+        return False
+    return True
+
+
+def _hear_votes(
+    source: _Source, said: Said, heard: NDArray[np.bool_], class_names: tuple[str, ...], findings: Findings
+) -> bool:
+    """Reads votes into ``said``, and marks the part's rows (bool [N]) that have one; False when refused."""
+    ballot = Ballot(class_names, source.column.label_smoothing, len(source.ids))
+    for run, votes in source.table.column(source.column.column, made_bytes=24 * len(class_names)):
+        asked = source.rows_of(run) >= 0
+        shares, silent = ballot.count(run, votes, asked)
+        rows = source.rows_of(run)[asked]
+        heard[rows] = ~silent[asked]
+        said.hear(rows, _logarithm(shares[asked]))
+    return not ballot.refused(source.ids, source.table.field, findings)
 
 
 def _logarithm(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """In place, since [N, C] is large where classes are many."""
+    """In place."""
     with np.errstate(invalid="ignore"):
         np.maximum(probabilities, np.float32(SMALLEST_PROBABILITY), out=probabilities)
         return np.asarray(np.log(probabilities, out=probabilities))
 
 
-def _has_column(source: ColumnTeacher, table: pa.Table, field: str, source_field: str, findings: Findings) -> bool:
+def _has_column(source: ColumnTeacher, table: TableFile, source_field: str, findings: Findings) -> bool:
     if source.column in table.schema.names:
         return True
     findings.refuse(
         "NO_TEACHER_COLUMN",
-        field,
+        table.field,
         f"no column {source.column!r}, which {source_field}.outputs asks for; add it or correct the outputs",
     )
     return False
 
 
-def _read_outputs(
-    source: ColumnTeacher, table: pa.Table, ids: pa.Array, field: str, source_field: str, findings: Findings
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-    """The column as float32 [M, K] and the null rows, bool [M]."""
-    column = table[source.column]
-    width = len(source.class_names)
-    if not is_list(column.type) or not is_number(column.type.value_type):
-        findings.refuse(
-            "TEACHER_TYPE", field, f"{source.column!r} is {column.type}; store one list of {width} floats per row"
-        )
-        return None
-    matrix, missing, misfit = from_lists(column, width)
-    if misfit.any():
-        findings.refuse(
-            "WRONG_LENGTH",
-            field,
-            f"{source.column!r} does not hold one number for each of the {width} {source_field}.class_names",
-            int(misfit.sum()),
-            first_ids(ids, misfit),
-        )
-        return None
-    return matrix, missing
+def _has_type(source: ColumnTeacher, table: TableFile, findings: Findings) -> bool:
+    type_ = table.schema.field(source.column).type
+    if source.outputs == "label":
+        fits, wanted = holds_votes(type_), "a class name per row (string, integer or boolean), or a list of them"
+    else:
+        fits = is_list(type_) and is_number(type_.value_type)
+        wanted = f"one list of {len(source.class_names)} floats per row"
+    if not fits:
+        findings.refuse("TEACHER_TYPE", table.field, f"{source.column!r} is {type_}; store {wanted}")
+    return fits
 
 
-def _rows_by_id(part: Part, ids: pa.Array, field: str, findings: Findings) -> NDArray[np.int64] | None:
-    """int64 [N]: the teacher's row of each row of the part, -1 where it has none."""
-    if ids is part.ids:
-        return np.arange(len(ids))
-    if ids.type != part.ids.type:
-        findings.refuse(
-            "ID_TYPE", field, f"'id' is {ids.type} but that of the unlabelled set is {part.ids.type}; make them alike"
-        )
-        return None
-    found = pc.index_in(part.ids, value_set=ids).fill_null(-1)
-    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-def _chunks(matrix: NDArray[np.float32]) -> Iterator[slice]:
-    """Runs of rows of some 64 MB. With thousands of classes, what is made of all rows at once fills the memory."""
-    step = max(1, _CHUNK_NUMBERS // max(1, matrix.shape[1]))
-    for start in range(0, len(matrix), step):
-        yield slice(start, start + step)
-
-
-def _are_finite(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
-    finite = np.empty(len(matrix), dtype=np.bool_)
-    for chunk in _chunks(matrix):
-        finite[chunk] = np.isfinite(matrix[chunk]).all(axis=1)
-    return finite
+def _same_ids(part: Part, source: _Source, findings: Findings) -> bool:
+    if source.ids.type == part.ids.type:
+        return True
+    findings.refuse(
+        "ID_TYPE",
+        source.table.field,
+        f"'id' is {source.ids.type} but that of the unlabelled set is {part.ids.type}; make them alike",
+    )
+    return False
 
 
 def _are_probabilities(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
-    fitting = np.empty(len(matrix), dtype=np.bool_)
     with np.errstate(invalid="ignore"):
-        for chunk in _chunks(matrix):
-            total = matrix[chunk].sum(axis=1, dtype=np.float64)
-            fitting[chunk] = (matrix[chunk] >= 0).all(axis=1) & (np.abs(total - 1) <= SUM_TOLERANCE)
-    return fitting
-
-
-def _looks_like_probabilities(matrix: NDArray[np.float32], missing: NDArray[np.bool_]) -> bool:
-    finite = ~missing & _are_finite(matrix)
-    return bool(finite.any() and _are_probabilities(matrix)[finite].all())
+        total = matrix.sum(axis=1, dtype=np.float64)
+        return np.asarray((matrix >= 0).all(axis=1) & (np.abs(total - 1) <= SUM_TOLERANCE))
 
 
 def _divergence(share: float, chance: float) -> float:

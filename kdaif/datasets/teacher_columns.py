@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdaif.datasets.findings import Findings, first_ids
 from kdaif.datasets.part import Part
-from kdaif.datasets.rows import Rows
-from kdaif.datasets.teacher import teacher_logits
+from kdaif.datasets.table_file import TableFile
+from kdaif.datasets.teacher import Said, teacher_logits
 from kdaif.records import ColumnTeacher
 from kdaif.records.teachers import EnsembleTeacher, OnnxTeacher, Teacher
+from kdaif.scratch import Scratch
 
 
 @dataclass(frozen=True)
@@ -64,54 +64,71 @@ def declared_classes(teacher: Teacher) -> dict[str, tuple[str, ...]]:
 def said_about_unlabeled(
     teacher: Teacher,
     part: Part,
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, TableFile],
     class_names: tuple[str, ...],
     findings: Findings,
-) -> dict[int, NDArray[np.float32]]:
-    """float32 [N, C] by member; rows without a usable output of every column are rejected."""
+    scratch: Scratch | None,
+) -> dict[int, Said]:
+    """By member; rows without a usable output of every column are rejected. Without ``scratch`` no logits are kept."""
     found = {}
     for member in column_members(teacher):
-        field = f"{member.field}.dataset" if member.role in tables else part.field
-        table = tables.get(member.role, part.table)
-        logits = teacher_logits(member.source, part, table, field, class_names, findings, source_field=member.field)
-        if logits is not None:
-            found[member.position] = logits
+        table = tables.get(member.role, part.file)
+        said = teacher_logits(member.source, part, table, class_names, findings, scratch, source_field=member.field)
+        if said is not None:
+            found[member.position] = said
     return found
 
 
 def said_about_validation(
-    teacher: Teacher, part: Part, tables: Mapping[str, pa.Table], class_names: tuple[str, ...]
-) -> dict[int, NDArray[np.float32]]:
-    """float32 [N, C] by member for the part that V is taken from, NaN where a column says nothing.
+    teacher: Teacher,
+    part: Part,
+    tables: Mapping[str, TableFile],
+    class_names: tuple[str, ...],
+    scratch: Scratch | None,
+) -> dict[int, tuple[NDArray[np.float32] | None, NDArray[np.bool_]]]:
+    """By member, for the N rows of the part that V is taken from: float32 [N, C], and the rows on which it is silent.
 
-    Empty unless the teacher is an ensemble that is weighed on V.
+    Empty unless the teacher is an ensemble that is weighed on V. The logits are None without ``scratch``, and where
+    the member is silent on every row.
     """
     if not (isinstance(teacher.source, EnsembleTeacher) and teacher.source.combine == "by_validation"):
         return {}
     found = {}
     for member in column_members(teacher):
-        # Rows that a column cannot judge stay in V: on copies, nothing is rejected and nothing reported.
-        scratch, unheard = dataclasses.replace(part), Findings()
-        table = tables.get(member.role, part.table)
-        logits = teacher_logits(
-            member.source, scratch, table, part.field, class_names, unheard, source_field=member.field
-        )
-        if logits is None:
-            logits = np.full((len(part.ids), len(class_names)), np.nan, dtype=np.float32)
-        found[member.position] = np.where(scratch.keep[:, None], logits, np.float32(np.nan))
+        # Rows that a column cannot judge stay in V: on a copy, nothing is rejected and nothing reported.
+        judged = dataclasses.replace(part)
+        table = tables.get(member.role, part.file)
+        said = teacher_logits(member.source, judged, table, class_names, Findings(), scratch, source_field=member.field)
+        silent = np.ones(len(part.ids), dtype=np.bool_) if said is None else ~judged.keep
+        found[member.position] = (None if said is None else said.logits, silent)
     return found
 
 
-def refuse_silent_members(teacher: Teacher, validation: Rows, findings: Findings) -> None:
-    """Refuses columns that say nothing about rows of V, by which they are to be weighed."""
-    for position, logits in validation.member_logits.items():
-        silent = np.asarray(~np.isfinite(logits).all(axis=1))
-        if silent.any():
+def refuse_silent_members(
+    teacher: Teacher,
+    part: Part,
+    validation: NDArray[np.int64],
+    silent: Mapping[int, NDArray[np.bool_]],
+    findings: Findings,
+) -> None:
+    """Refuses columns that say nothing about rows of V, by which they are to be weighed.
+
+    Args:
+        teacher: of the job.
+        part: the N rows that V is taken from.
+        validation: int64 [M], the rows of V.
+        silent: bool [N] by member.
+        findings: receives the errors.
+    """
+    for position, rows in silent.items():
+        missing = np.zeros(len(rows), dtype=np.bool_)
+        missing[validation] = rows[validation]
+        if missing.any():
             findings.refuse(
                 "MEMBER_SILENT_ON_VALIDATION",
                 teacher.member_field(position),
                 "the column has no outputs for validation rows, by which combine 'by_validation' weighs its members; "
                 "add these ids to its data set, or choose combine 'mean'",
-                int(silent.sum()),
-                first_ids(pa.array(validation.ids), silent),
+                int(missing.sum()),
+                first_ids(part.ids, missing),
             )

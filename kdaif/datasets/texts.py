@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -18,33 +18,33 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, Metaspace
 from tokenizers.pre_tokenizers import Sequence as Steps
 from tokenizers.trainers import BpeTrainer
 
-from kdaif.datasets.matrices import as_text
+from kdaif.datasets.strings import Strings
 from kdaif.records import Inputs
+from kdaif.scratch import Scratch
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 _WORD_START = "▁"
+_IN_MEMORY = Scratch()
 # Of RE2: a text with a letter or a digit has a word piece, whatever else is in it.
 _LETTER_OR_DIGIT = r"[\pL\pN]"
 
 
-def read_texts(column: pa.ChunkedArray, *, lower_case: bool) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """A column of texts.
+def without_pieces(texts: pa.Array, *, lower_case: bool) -> NDArray[np.bool_]:
+    """Bool [N]: texts (null excepted) in which there is no word piece.
 
-    Returns:
-        object [N] of str, empty where null; bool [N], texts (null excepted) in which there is no word piece.
+    Args:
+        texts: [N] large strings.
+        lower_case: whether case and accents are folded.
     """
-    strings = as_text(column)
-    texts = np.empty(len(column), dtype=object)
-    texts[:] = strings.fill_null("").to_pylist()
-    doubtful = ~pc.match_substring_regex(strings, _LETTER_OR_DIGIT).fill_null(True).to_numpy()
+    doubtful = ~pc.match_substring_regex(texts, _LETTER_OR_DIGIT).fill_null(True).to_numpy(zero_copy_only=False)
     normalizer = _normalizer(lower_case)
-    pieceless = np.zeros(len(column), dtype=np.bool_)
+    pieceless = np.zeros(len(texts), dtype=np.bool_)
     for row in np.flatnonzero(doubtful):
-        pieceless[row] = not normalizer.normalize_str(texts[row]).strip()
-    return texts, pieceless
+        pieceless[row] = not normalizer.normalize_str(texts[int(row)].as_py()).strip()
+    return pieceless
 
 
-def train_tokenizer(texts: Sequence[str], inputs: Inputs) -> str:
+def train_tokenizer(texts: Collection[str], inputs: Inputs) -> str:
     """The JSON of a tokenizer with truncation and padding to ``inputs.max_tokens``; piece 0 is padding, 1 unknown.
 
     Byte-pair merges (Sennrich et al. 2016) over characters, words marked by "▁" at their start. The trainers of
@@ -77,14 +77,15 @@ def train_tokenizer(texts: Sequence[str], inputs: Inputs) -> str:
     return str(Tokenizer.from_str(json.dumps(parts)).to_str())
 
 
-def encode(tokenizer: str, texts: NDArray[np.object_]) -> NDArray[np.int32]:
-    """int32 [N, max_tokens] of object [N] texts."""
+def encode(tokenizer: str, texts: Strings | NDArray[np.object_], scratch: Scratch = _IN_MEMORY) -> NDArray[np.int32]:
+    """int32 [N, max_tokens] of N texts, in ``scratch``."""
     read = Tokenizer.from_str(tokenizer)
-    pieces = np.zeros((len(texts), json.loads(tokenizer)["truncation"]["max_length"]), dtype=np.int32)
+    pieces = scratch.empty((len(texts), json.loads(tokenizer)["truncation"]["max_length"]), np.int32)
     step = 8192  # an encoding holds much more than its ids
     for start in range(0, len(texts), step):
         encoded = read.encode_batch(texts[start : start + step].tolist())
         pieces[start : start + step] = [each.ids for each in encoded]
+        scratch.release()
     return pieces
 
 
@@ -92,7 +93,7 @@ def _normalizer(lower_case: bool) -> Any:
     return BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=lower_case, lowercase=lower_case)
 
 
-def _alphabet(texts: Sequence[str], normalizer: Any, most: int) -> list[str]:
+def _alphabet(texts: Collection[str], normalizer: Any, most: int) -> list[str]:
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(normalizer.normalize_str(text))

@@ -11,7 +11,7 @@ from kdaif.distillation.losses import (
     weighted_mean,
 )
 from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
-from kdaif.distillation.schedule import Step, learning_rates, round_schedule
+from kdaif.distillation.schedule import Schedule, Step, learning_rates, round_schedule
 from kdaif.distillation.soft_losses import (
     decoupled_loss,
     reverse_divergence,
@@ -23,6 +23,7 @@ from kdaif.distillation.soft_losses import (
 __all__ = [
     "BeliefRecord",
     "LabeledRows",
+    "Schedule",
     "SoftRows",
     "Step",
     "augmented",

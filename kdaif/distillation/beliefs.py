@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from kdaif.workspace import Workspace
 
 _CLIP = 8.0
 
@@ -28,24 +32,34 @@ class BeliefRecord:
     temporal ensembling, Laine and Aila 2017).
     """
 
-    def __init__(self, pseudo_labels: Tensor, n_classes: int) -> None:
+    def __init__(self, pseudo_labels: Tensor, n_classes: int, workspace: Workspace | None = None) -> None:
         """Empty. `pseudo_labels` is int64 `[N]`, on the device of the training."""
-        self._labels = pseudo_labels
-        self._logits = torch.zeros(len(pseudo_labels), device=pseudo_labels.device)
-        self._probabilities = torch.zeros(len(pseudo_labels), n_classes, device=pseudo_labels.device)
-        self._passes = torch.zeros_like(self._logits)
+        self._workspace = Workspace(pseudo_labels.device) if workspace is None else workspace
+        # Of each row the sums of its probabilities and of the logit of its label, its passes, and its label: side by
+        # side, since they may lie on a disk, where a row is read and written at once.
+        self._rows = self._workspace.zeros((len(pseudo_labels), n_classes + 3))
+        for rows in self._workspace.slabs(len(pseudo_labels), self._rows[:1].nbytes):
+            self._rows[rows, -1] = pseudo_labels[rows].float()
 
-    def add(self, rows: Tensor, logits: Tensor) -> None:
-        """Takes the logits `[B, C]` of the rows `[B]` of U in one step."""
+    def add(self, rows: NDArray[np.int64], logits: Tensor) -> None:
+        """Takes the logits `[B, C]` of the rows `[B]` of U, none of them twice, in one step."""
         said = logits.detach()
-        self._logits[rows] += label_logits(said, self._labels[rows])
-        self._probabilities[rows] += torch.softmax(said, dim=1)
-        self._passes[rows] += 1
+        known = self._workspace.take(self._rows, rows)
+        known[:, :-3] += torch.softmax(said, dim=1)
+        known[:, -3] += label_logits(said, known[:, -1].long())
+        known[:, -2] += 1
+        self._workspace.put(self._rows, rows, known)
 
     def label_logits(self) -> Tensor:
         """Mean logit of each pseudo-label, `[N]`; 0 for a row that was not seen."""
-        return self._logits / self._passes.clamp_min(1)
+        found = self._workspace.empty((len(self._rows),))
+        for rows in self._workspace.slabs(len(self._rows), self._rows[:1].nbytes):
+            found[rows] = self._rows[rows, -3] / self._rows[rows, -2].clamp_min(1)
+        return found
 
     def probabilities(self) -> Tensor:
         """Mean probabilities at temperature 1, `[N, C]`; 0 for a row that was not seen."""
-        return self._probabilities / self._passes.clamp_min(1)[:, None]
+        found = self._workspace.empty((len(self._rows), self._rows.shape[1] - 3))
+        for rows in self._workspace.slabs(len(self._rows), 2 * self._rows[:1].nbytes):
+            found[rows] = self._rows[rows, :-3] / self._rows[rows, -2:-1].clamp_min(1)
+        return found

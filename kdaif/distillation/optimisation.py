@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from kdaif.datasets import Strings
 from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.beliefs import BeliefRecord
 from kdaif.distillation.losses import objective
-from kdaif.distillation.schedule import Step
+from kdaif.distillation.schedule import Schedule, Step
 from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
+from kdaif.workspace import Workspace
 
 _NAMED_ROWS = 10
 
@@ -29,7 +31,7 @@ class LabeledRows:
 
     features: Tensor
     labels: Tensor
-    ids: NDArray[Any]
+    ids: NDArray[Any] | Strings
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class SoftRows:
     features: Tensor
     log_targets: Tensor
     weights: Tensor
-    ids: NDArray[Any]
+    ids: NDArray[Any] | Strings
 
 
 def train_steps(
@@ -47,9 +49,10 @@ def train_steps(
     optimizer: torch.optim.Optimizer,
     labeled: LabeledRows,
     soft: SoftRows | None,
-    steps: Sequence[Step],
+    steps: Schedule | Sequence[Step],
     training: Training,
     *,
+    workspace: Workspace | None = None,
     record: BeliefRecord | None = None,
     rates: Sequence[float] | None = None,
     average: AveragedModel | None = None,
@@ -66,6 +69,7 @@ def train_steps(
         soft: U; None trains on L alone (the supervised arm), with as many steps.
         steps: from `round_schedule`.
         training: loss weights, temperature, and whether rows are varied on the way (`augmented`).
+        workspace: of the rows; None where they are all in memory.
         record: takes what the student says of the pseudo-labels in each step.
         rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
         average: takes the weights after each step.
@@ -75,26 +79,27 @@ def train_steps(
     """
     student.train()
     device = labeled.features.device
+    room = Workspace(device) if workspace is None else workspace
     total = torch.zeros((), device=device, dtype=torch.float64)
     for number, step in enumerate(steps):
-        labeled_rows = torch.from_numpy(step.labeled).to(device)
-        soft_rows = torch.from_numpy(step.unlabeled).to(device)
-        n_labeled = len(labeled_rows)
-        features = labeled.features[labeled_rows]
+        n_labeled = len(step.labeled)
+        features = room.take(labeled.features, step.labeled)
         if soft is not None:
-            features = torch.cat([features, soft.features[soft_rows]])
+            features = torch.cat([features, room.take(soft.features, step.unlabeled)])
         if training.augment:
             features = augmented(features)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             logits = student(features)
         logits = logits.float()
-        hard_losses = functional.cross_entropy(logits[:n_labeled], labeled.labels[labeled_rows], reduction="none")
+        hard_losses = functional.cross_entropy(
+            logits[:n_labeled], room.take(labeled.labels, step.labeled), reduction="none"
+        )
         losses_of_soft, weights = None, None
         if soft is not None:
-            losses_of_soft = soft_losses(logits[n_labeled:], soft.log_targets[soft_rows], training)
-            weights = soft.weights[soft_rows]
+            losses_of_soft = soft_losses(logits[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)
+            weights = room.take(soft.weights, step.unlabeled)
             if record is not None:
-                record.add(soft_rows, logits[n_labeled:])
+                record.add(step.unlabeled, logits[n_labeled:])
         loss = objective(
             hard_losses,
             losses_of_soft,
@@ -115,6 +120,7 @@ def train_steps(
         if average is not None:
             average.update_parameters(student)
         total += loss.detach()
+    room.release()
     return float(total) / max(len(steps), 1)
 
 

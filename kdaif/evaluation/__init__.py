@@ -5,7 +5,7 @@ from kdaif.evaluation.calibration import calibrate, expected_calibration_error, 
 from kdaif.evaluation.canary import canary_sentence
 from kdaif.evaluation.classes import ClassAccuracy, per_class_accuracy, wilson_interval
 from kdaif.evaluation.predict import predict
-from kdaif.evaluation.ranking import auroc, auroc_stderr
+from kdaif.evaluation.ranking import auroc, auroc_stderr, chance_of_more
 from kdaif.evaluation.shift import Sample, distribution_shifts
 from kdaif.evaluation.verdict import external_verdict, verdict
 
@@ -16,6 +16,7 @@ __all__ = [
     "auroc_stderr",
     "calibrate",
     "canary_sentence",
+    "chance_of_more",
     "compare_arms",
     "distribution_shifts",
     "expected_calibration_error",

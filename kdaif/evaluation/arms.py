@@ -17,7 +17,7 @@ from kdaif.records import ArmResult
 
 BASELINE = "uniform"
 _RESAMPLES = 9999
-_RESAMPLES_AT_ONCE_CELLS = 4_000_000  # about 32 MB of float64 while the test runs
+_RESAMPLES_AT_ONCE_CELLS = 500_000  # about 30 MB while the test runs, at some 60 bytes a cell
 
 
 def compare_arms(

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+_ROWS_AT_ONCE = 1_000_000
 
 
 def auroc(scores: NDArray[np.floating], sought: NDArray[np.bool_]) -> float | None:
@@ -19,11 +20,32 @@ def auroc(scores: NDArray[np.floating], sought: NDArray[np.bool_]) -> float | No
     Returns:
         0 to 1; .5 is a coin. None where there is no sought row, or no other.
     """
-    n_sought, n_others = int(sought.sum()), int((~sought).sum())
-    if n_sought == 0 or n_others == 0:
+    return chance_of_more(scores[sought], scores[~sought])
+
+
+def chance_of_more(first: NDArray[np.floating], second: NDArray[np.floating]) -> float | None:
+    """Probability that one of `first` is more than one of `second`, ties counting half: the area that `auroc` tells.
+
+    Counted exactly, with a sorted copy of the shorter array and little else beside.
+
+    Args:
+        first: `[N]`.
+        second: `[M]`.
+
+    Returns:
+        0 to 1; None where either is empty.
+    """
+    if len(first) == 0 or len(second) == 0:
         return None
-    ranks = rankdata(scores)
-    return float((ranks[sought].sum() - n_sought * (n_sought + 1) / 2) / (n_sought * n_others))
+    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+    in_order = np.sort(shorter)
+    twice = 0  # the pairs where one of the longer is more, twice, and the ties
+    for start in range(0, len(longer), _ROWS_AT_ONCE):
+        some = longer[start : start + _ROWS_AT_ONCE]
+        twice += int(np.searchsorted(in_order, some, "left").sum() + np.searchsorted(in_order, some, "right").sum())
+    pairs = len(first) * len(second)
+    more = twice if longer is first else 2 * pairs - twice
+    return more / 2 / pairs
 
 
 def auroc_stderr(area: float, n_sought: int, n_others: int) -> float:

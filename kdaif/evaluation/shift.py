@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.records import Shift
+from kdaif.scratch import Scratch
 
 _ROWS_AT_ONCE = 4096
 # Times the mean of chance: two standard errors of a single input, and so on the safe side for many correlated ones.
@@ -38,7 +39,9 @@ class _Moments:
     shares: NDArray[np.float64]
 
 
-def distribution_shifts(parts: Mapping[str, Sample], n_classes: int) -> tuple[Shift, ...]:
+def distribution_shifts(
+    parts: Mapping[str, Sample], n_classes: int, scratch: Scratch | None = None
+) -> tuple[Shift, ...]:
     """Every pair of parts.
 
     Inputs (columns, or pixels and channels): the mean over them of ``|m1 - m2| / s``, where ``s^2`` is the variance of
@@ -55,16 +58,23 @@ def distribution_shifts(parts: Mapping[str, Sample], n_classes: int) -> tuple[Sh
     Args:
         parts: by name, at least two for an answer of any length.
         n_classes: C.
+        scratch: of the inputs; None where they are in memory.
     """
-    moments = {name: _moments(part, n_classes) for name, part in parts.items()}
+    room = Scratch() if scratch is None else scratch
+    moments = {name: _moments(part, n_classes, room) for name, part in parts.items()}
     return tuple(_shift(first, second, moments) for first, second in combinations(moments, 2))
 
 
-def _moments(part: Sample, n_classes: int) -> _Moments:
+def _moments(part: Sample, n_classes: int, scratch: Scratch) -> _Moments:
     rows = part.features.reshape(len(part.features), -1)
-    batches = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
-    mean = sum((batch.sum(axis=0, dtype=np.float64) for batch in batches), np.zeros(rows.shape[1])) / len(rows)
-    squares = sum(((batch - mean) ** 2).sum(axis=0) for batch in batches)
+
+    def batches() -> Iterator[NDArray[Any]]:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            yield rows[start : start + _ROWS_AT_ONCE]
+            scratch.release()
+
+    mean = sum((batch.sum(axis=0, dtype=np.float64) for batch in batches()), np.zeros(rows.shape[1])) / len(rows)
+    squares = sum(((batch - mean) ** 2).sum(axis=0) for batch in batches())
     shares = np.bincount(part.codes, minlength=n_classes) / len(rows)
     return _Moments(len(rows), mean, np.asarray(squares / len(rows)), shares)
 

@@ -2,19 +2,22 @@
 
 from kdaif.influence.blocks import InfluenceScores, block_stderr
 from kdaif.influence.curvature import Curvature, curvature_at
-from kdaif.influence.normalised import per_unit_of_weight
-from kdaif.influence.reliability import rank_correlation
+from kdaif.influence.normalised import UnitOfWeight, per_unit_of_weight, unit_of_weight
+from kdaif.influence.reliability import MOST_RANKED_ROWS, rank_correlation
 from kdaif.influence.row_gradients import RowLoss, logit_gradients
 from kdaif.influence.scores import influence_scores
 
 __all__ = [
+    "MOST_RANKED_ROWS",
     "Curvature",
     "InfluenceScores",
     "RowLoss",
+    "UnitOfWeight",
     "block_stderr",
     "curvature_at",
     "influence_scores",
     "logit_gradients",
     "per_unit_of_weight",
     "rank_correlation",
+    "unit_of_weight",
 ]

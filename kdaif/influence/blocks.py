@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.influence.reliability import rank_correlation
+from kdaif.influence.reliability import rank_correlation, ranked_rows
+from kdaif.workspace import Workspace, numpy_dtype
 
 _HALVINGS = 8
 
@@ -18,7 +20,9 @@ class InfluenceScores:
     """Influence of N rows on K blocks of V, and how the solves went.
 
     Attributes:
-        per_block: dL_k/dw_i, float64 `[K, N]`, with L_k the mean loss of block k. Negative helps, positive harms.
+        per_block: dL_k/dw_i, `[K, N]` in the precision of the student, with L_k the mean loss of block k; in scratch
+            where it is large, the scores of a row beside each other. Negative helps, positive harms.
+        reliability: `split_half_reliability` of all rows, or of a sample of `MOST_RANKED_ROWS`.
         shares: rows of each block over all rows of V, float64 `[K]`.
         logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
         solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from; None where the
@@ -29,7 +33,8 @@ class InfluenceScores:
         damping: d.
     """
 
-    per_block: NDArray[np.float64]
+    per_block: NDArray[np.floating]
+    reliability: float
     shares: NDArray[np.float64]
     logits: NDArray[np.float32]
     solution: Tensor | None
@@ -40,32 +45,82 @@ class InfluenceScores:
 
     @property
     def influence(self) -> NDArray[np.float64]:
-        """dL_val/dw_i, `[N]`: the mean over blocks, weighted by size."""
+        """dL_val/dw_i, float64 `[N]`: the mean over blocks, weighted by size."""
         return self.shares @ self.per_block
 
-    @property
-    def reliability(self) -> float:
-        """Spearman correlation of the scores from two halves of the blocks, -1 to 1, the mean over some random halves.
 
-        0 for a single block.
-        """
-        half = len(self.per_block) // 2
-        if not half:
-            return 0.0
-        generator = np.random.default_rng(0)
-        halves = [generator.permutation(len(self.per_block)) for _ in range(_HALVINGS)]
-        return float(np.mean([self._correlation(order[:half], order[half:]) for order in halves]))
+def split_half_reliability(ranked: NDArray[np.floating]) -> float:
+    """Spearman correlation of the scores from two halves of the blocks, -1 to 1, the mean over some random halves.
 
-    def _correlation(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-        return rank_correlation(self.per_block[first].mean(0), self.per_block[second].mean(0))
+    0 for a single block.
+
+    Args:
+        ranked: scores of some rows by block, `[K, M]`.
+    """
+    half = len(ranked) // 2
+    if not half:
+        return 0.0
+    generator = np.random.default_rng(0)
+    halves = [generator.permutation(len(ranked)) for _ in range(_HALVINGS)]
+    return float(
+        np.mean([rank_correlation(_mean(ranked, order[:half]), _mean(ranked, order[half:])) for order in halves])
+    )
 
 
-def block_stderr(per_block: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean(ranked: NDArray[np.floating], blocks: NDArray[np.int64]) -> NDArray[np.float64]:
+    total = np.zeros(ranked.shape[1])
+    for block in blocks:  # one at a time: a copy of half of them is as large as all else
+        total += ranked[block]
+    return total / len(blocks)
+
+
+def block_stderr(per_block: NDArray[np.floating]) -> NDArray[np.float64]:
     """Standard error of the mean over K blocks, `[N]`: how much of a score is luck of V. Zeros for a single block."""
     n_blocks = len(per_block)
     if n_blocks < 2:
         return np.zeros(per_block.shape[1])
-    return np.asarray(per_block.std(axis=0, ddof=1) / np.sqrt(n_blocks))
+    return np.asarray(per_block.std(axis=0, ddof=1, dtype=np.float64) / np.sqrt(n_blocks))
+
+
+class ScoreSheet:
+    """Where the scores of N rows on K blocks are written down, some rows at a time."""
+
+    def __init__(self, n_rows: int, n_blocks: int, n_classes: int, dtype: torch.dtype, workspace: Workspace) -> None:
+        self._scratch = workspace.scratch
+        self._per_row = self._scratch.empty((n_rows, n_blocks), numpy_dtype(dtype))
+        self._logits = self._scratch.empty((n_rows, n_classes), np.float32)
+
+    def write(self, rows: slice, influence: Tensor, logits: Tensor) -> None:
+        """Takes the influence `[M, K]` and the logits `[M, C]` of these rows."""
+        self._per_row[rows] = influence.cpu().numpy()
+        self._logits[rows] = logits.float().cpu().numpy()
+
+    def scores(
+        self,
+        shares: NDArray[np.float64],
+        *,
+        solution: Tensor | None,
+        residual: float,
+        solver_steps: int,
+        solves_stopped: int,
+        damping: float,
+    ) -> InfluenceScores:
+        """What was written, and how the solves went, as `InfluenceScores` has it."""
+        ranked = ranked_rows(len(self._per_row))
+        whole = len(ranked) == len(self._per_row)
+        return InfluenceScores(
+            per_block=self._per_row.T,
+            reliability=split_half_reliability(
+                (self._per_row if whole else self._scratch.take(self._per_row, ranked)).T
+            ),
+            shares=shares,
+            logits=self._logits,
+            solution=solution,
+            residual=residual,
+            solver_steps=solver_steps,
+            solves_stopped=solves_stopped,
+            damping=damping,
+        )
 
 
 def cut_into_blocks(n: int, blocks: int, seed: int) -> list[NDArray[np.int64]]:

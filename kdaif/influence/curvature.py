@@ -8,10 +8,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdaif.linalg import gauss_newton, logits_of, parameter_vector
 from kdaif.records.spec import Training
+from kdaif.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,7 @@ def curvature_at(
     training: Training,
     rows: int,
     seed: int,
+    workspace: Workspace | None = None,
 ) -> Curvature:
     """H = hard_label_weight * mean_L G_i + soft_label_weight * sum_U(w_i G_i) / sum_U(w_i), on a subsample of L and U.
 
@@ -71,20 +74,22 @@ def curvature_at(
         training: the objective's weights and temperature.
         rows: the most rows in the subsample; at most half of them from L.
         seed: of the subsample.
+        workspace: of the rows; None where all are in memory.
     """
     generator = np.random.default_rng((seed, 2))
     device, dtype = weights.device, parameter_vector(student).dtype
-    from_labeled = _subsample(len(labeled_features), max(1, rows // 2), generator).to(device)
-    from_unlabeled = _subsample(len(unlabeled_features), max(1, rows - len(from_labeled)), generator).to(device)
-    soft = weights[from_unlabeled].to(dtype)
+    room = Workspace(device) if workspace is None else workspace
+    from_labeled = _subsample(len(labeled_features), max(1, rows // 2), generator)
+    from_unlabeled = _subsample(len(unlabeled_features), max(1, rows - len(from_labeled)), generator)
+    soft = room.take(weights, from_unlabeled).to(dtype)
     soft = training.soft_label_weight * soft / soft.sum().clamp_min(1e-8)
     hard = torch.full((len(from_labeled),), training.hard_label_weight / len(from_labeled), device=device, dtype=dtype)
     temperatures = torch.cat([torch.ones_like(hard), torch.full_like(soft, training.temperature)])
-    features = torch.cat([labeled_features[from_labeled], unlabeled_features[from_unlabeled]])
+    features = torch.cat([room.take(labeled_features, from_labeled), room.take(unlabeled_features, from_unlabeled)])
     return Curvature(parameter_vector(student), student, features, torch.cat([hard, soft]), temperatures)
 
 
-def _subsample(n: int, most: int, generator: np.random.Generator) -> Tensor:
+def _subsample(n: int, most: int, generator: np.random.Generator) -> NDArray[np.int64]:
     if n <= most:
-        return torch.arange(n)
-    return torch.from_numpy(np.sort(generator.choice(n, size=most, replace=False)))
+        return np.arange(n)
+    return np.sort(generator.choice(n, size=most, replace=False))

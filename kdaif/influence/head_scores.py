@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
+from kdaif.influence.blocks import InfluenceScores, ScoreSheet, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.row_gradients import RowLoss, logit_gradients
 from kdaif.linalg import HeadCurvature, HeadRows, head_curvature, head_rows
+from kdaif.workspace import Workspace
 
 # Of the curvature along g. Between .01 and .1 the weights find wrong rows alike.
 _DAMPING_SHARE = 0.03
 _SMALLEST_DAMPING = 1e-6
+_ROWS_PER_FORWARD_PASS = 4096
 _ROWS_PER_PASS = 1024
 
 
@@ -32,6 +34,7 @@ def head_influence_scores(
     damping: float | None,
     seed: int,
     row_loss: RowLoss | None = None,
+    workspace: Workspace | None = None,
 ) -> InfluenceScores:
     """`influence_scores` with parameters other than the last layer's held fixed, by one forward pass over U and V.
 
@@ -51,14 +54,15 @@ def head_influence_scores(
         damping: d; None is .03 of the curvature along g.
         seed: of the cut into blocks.
         row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
+        workspace: of the rows of U and of the scores; None where all are in memory.
     """
+    room = Workspace(features.device) if workspace is None else workspace
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
     held_out = head_rows(student, validation_features)
     errors = torch.softmax(held_out.logits, dim=1) - functional.one_hot(validation_labels, held_out.logits.shape[1])
     gradients = torch.stack([_mean_outer(errors[cut], held_out.inputs[cut]) for cut in map(torch.from_numpy, cuts)])
     of_curvature = head_rows(student, curvature.features)
-    rows = head_rows(student, features)
     try:
         matrix = head_curvature(of_curvature, curvature.row_weights, curvature.temperatures)
         d = damping if damping is not None else _scaled_damping(matrix, gradients, shares)
@@ -67,11 +71,13 @@ def head_influence_scores(
         d, solved = damping or _SMALLEST_DAMPING, torch.full_like(gradients, torch.nan)
     finite = torch.isfinite(solved).flatten(1).all(dim=1)
     solved = torch.where(finite[:, None, None], solved, 0.0)
-    per_block = _influence_along(solved, rows, log_targets, temperature, row_loss)
-    return InfluenceScores(
-        per_block=per_block.T.double().cpu().numpy(),
-        shares=shares,
-        logits=rows.logits.float().cpu().numpy(),
+    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], solved.dtype, room)
+    for rows in room.passes(len(features), _ROWS_PER_FORWARD_PASS):
+        of_head = head_rows(student, features[rows])
+        influence = _influence_along(solved, of_head, log_targets[rows], temperature, row_loss)
+        sheet.write(rows, influence, of_head.logits)
+    return sheet.scores(
+        shares,
         solution=None,
         residual=_residual(of_curvature, curvature, _mean(gradients, shares), _mean(solved, shares), d),
         solver_steps=0,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
+from kdaif.influence.blocks import InfluenceScores, ScoreSheet, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.head_scores import head_influence_scores
 from kdaif.influence.row_gradients import RowLoss, logit_gradients
@@ -22,6 +22,7 @@ from kdaif.linalg import (
     logits_of,
 )
 from kdaif.records.spec import Solver
+from kdaif.workspace import Workspace
 
 _ROWS_PER_PASS = 1024
 
@@ -44,6 +45,7 @@ def influence_scores(
     seed: int = 0,
     derivative: Literal["forward", "finite_difference"] = "forward",
     row_loss: RowLoss | None = None,
+    workspace: Workspace | None = None,
 ) -> InfluenceScores:
     """influence_i = -g^T (H + d I)^-1 grad l_i, from the implicit-function theorem (Koh and Liang 2017; KD-AIF).
 
@@ -71,7 +73,9 @@ def influence_scores(
         seed: of the cut into blocks; the same over rounds keeps `start` meaningful.
         derivative: forward mode, or central differences for layers without a forward-mode rule.
         row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
+        workspace: of the rows of U and of the scores; None where all are in memory.
     """
+    room = Workspace(features.device) if workspace is None else workspace
     if solver == "head":
         return head_influence_scores(
             student,
@@ -85,6 +89,7 @@ def influence_scores(
             damping=damping,
             seed=seed,
             row_loss=row_loss,
+            workspace=room,
         )
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
@@ -93,13 +98,14 @@ def influence_scores(
     d = curvature.scaled_damping(mean) if damping is None else damping
     system = System(gradients, d, steps=steps, tolerance=tolerance, start=start)
     solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
-    per_block, logits = _influence_along(
-        student, curvature.theta, features, log_targets, solved.x, temperature, derivative, row_loss
-    )
-    return InfluenceScores(
-        per_block=per_block,
-        shares=shares,
-        logits=logits,
+    differentiate = directional_derivatives if derivative == "forward" else finite_differences
+    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], curvature.theta.dtype, room)
+    for rows in room.passes(len(features), _ROWS_PER_PASS):
+        logits, changes = differentiate(logits_of(student, features[rows]), curvature.theta, solved.x)
+        in_logits = logit_gradients(logits, log_targets[rows], temperature, row_loss)
+        sheet.write(rows, -(changes * in_logits).sum(dim=2).T, logits)
+    return sheet.scores(
+        shares,
         solution=solved.x,
         residual=float(solved.residuals.max()),
         solver_steps=solved.steps,
@@ -122,26 +128,3 @@ def _block_gradients(
         of_block[rows] = errors[rows] / len(rows)
         gradients.append(transposed(of_block).detach())
     return torch.stack(gradients)
-
-
-def _influence_along(
-    student: nn.Module,
-    theta: Tensor,
-    features: Tensor,
-    log_targets: Tensor,
-    directions: Tensor,
-    temperature: float,
-    derivative: Literal["forward", "finite_difference"],
-    row_loss: RowLoss | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Influence per direction `[K, N]` and the logits `[N, C]`."""
-    differentiate = directional_derivatives if derivative == "forward" else finite_differences
-    influences, outputs = [], []
-    for rows, targets in zip(
-        torch.split(features, _ROWS_PER_PASS), torch.split(log_targets, _ROWS_PER_PASS), strict=True
-    ):
-        logits, changes = differentiate(logits_of(student, rows), theta, directions)
-        in_logits = logit_gradients(logits, targets, temperature, row_loss)
-        influences.append(-(changes * in_logits).sum(dim=2).double().cpu().numpy())
-        outputs.append(logits.float().cpu().numpy())
-    return np.concatenate(influences, axis=1), np.concatenate(outputs)

@@ -7,24 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from kdaif.presentation import arm_name, data_uri, numerals
 from kdaif.records import Finding, Severity
-from kdaif.report import numerals
-from kdaif.report.facts import INFLUENCE, most_harmful, weight_facts
+from kdaif.report.facts import INFLUENCE, Weighed
 from kdaif.report.figures import curve, influence_scatter, weights_histogram
-from kdaif.report.pictures import data_uri
 from kdaif.report.report import ClassRow, Report
 
-_ARM_NAMES = {
-    "influence": "Influence weights",
-    "uniform": "Uniform weights",
-    "supervised": "Labelled rows only",
-    "oracle": "Oracle: wrong rows removed",
-    "teacher": "Teacher",
-}
 _CURVES = (
     ("validation_loss", "Validation loss", "cross-entropy, nats", False),
     ("validation_accuracy", "Validation accuracy", "share of the rows", True),
@@ -60,7 +51,7 @@ def render(report: Report) -> str:
         "count": numerals.count,
         "decimals": numerals.decimals,
         "duration": numerals.duration,
-        "arm": _arm_name,
+        "arm": arm_name,
         "unbroken": _unbroken,
     }
     headline, _, detail = report.verdict.partition(": ")
@@ -85,24 +76,19 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)", "−", re.sub(r"(?<=\d) (?=%|points)", "\u00a0", text))
 
 
-def _arm_name(arm: str) -> str:
-    return _ARM_NAMES.get(arm, arm)
-
-
 def _style(environment: Environment) -> Markup:
     # The style sheet is a file of this package, so it needs no escaping.
     return Markup(environment.get_template("report.css").render())  # noqa: S704
 
 
-def _weights(weights: pa.Table | None) -> dict[str, Any] | None:
-    facts = None if weights is None else weight_facts(weights)
-    if weights is None or facts is None:
+def _weights(weights: Weighed | None) -> dict[str, Any] | None:
+    if weights is None:
         return None
-    scatter, drawn = influence_scatter(weights)
+    scatter, drawn = influence_scatter(weights.drawn)
     # Drawings are made here from numbers and fixed words only.
     return {
-        "facts": facts,
-        "histogram": Markup(weights_histogram(weights)),  # noqa: S704
+        "facts": weights.facts,
+        "histogram": Markup(weights_histogram(weights.drawn)),  # noqa: S704
         "scatter": Markup(scatter),  # noqa: S704
         "drawn": drawn,
     }
@@ -130,7 +116,7 @@ def _worst(classes: Sequence[ClassRow], arm: str) -> ClassRow | None:
 def _samples(report: Report) -> list[dict[str, Any]]:
     if report.weights is None:
         return []
-    rows = most_harmful(report.weights)
+    rows = report.weights.harmful
     unit = numerals.unit_of(rows[0][INFLUENCE]) if rows else 1.0
     samples = []
     for row in rows:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdaif.records import ArmResult, Calibration, Finding, Shift
+from kdaif.records.monitoring import Alarm, GroupAccuracy, GroupWeight, Scorecard
+from kdaif.report.facts import Weighed
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Report:
             ``validation_accuracy`` (0 to 1), ``reliability`` (split-half rank correlation) and
             ``effective_sample_size`` (in rows).
         uniform_rounds: the same of the uniform arm.
-        weights: of the last round, by `kdaif.records.weights_table.weights_schema`; None where nothing was weighed.
-        images: uint8 ``[H, W]`` or ``[H, W, C]`` by row id, for the rows of `most_harmful`.
+        weights: of the last round; None where nothing was weighed.
+        images: uint8 ``[H, W]`` or ``[H, W, C]`` by row id, for the rows of ``weights.harmful``.
         features: values by column name, by row id, for the same rows when they are no images.
         classes: in the order of the logits.
         certificate: of the exported file, as ``Certificate.to_json()``; None where nothing was exported.
@@ -62,6 +63,10 @@ class Report:
         shipped_arm: the arm whose student was exported.
         canary: one sentence on the canary check; empty where it was off.
         canary_auroc: its figure, 0 to 1, and ``canary_stderr`` the standard error; None where it was off or skipped.
+        alarms: what a person should look at.
+        groups: the shipped student's accuracy by group.
+        group_weights: mean weights by group in the last scoring.
+        scorecard: of the shipped student; None where there is none.
     """
 
     title: str
@@ -73,7 +78,7 @@ class Report:
     findings: Sequence[Finding] = ()
     influence_rounds: Sequence[Mapping[str, float]] = ()
     uniform_rounds: Sequence[Mapping[str, float]] = ()
-    weights: pa.Table | None = None
+    weights: Weighed | None = None
     images: Mapping[str | int, NDArray[np.uint8]] = field(default_factory=dict)
     features: Mapping[str | int, Mapping[str, float | str]] = field(default_factory=dict)
     classes: Sequence[ClassRow] = ()
@@ -88,3 +93,7 @@ class Report:
     canary: str = ""
     canary_auroc: float | None = None
     canary_stderr: float | None = None
+    alarms: Sequence[Alarm] = ()
+    groups: Sequence[GroupAccuracy] = ()
+    group_weights: Sequence[GroupWeight] = ()
+    scorecard: Scorecard | None = None

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from kdaif.report.facts import most_harmful, weight_facts
 from kdaif.report.page import render
 from kdaif.report.report import Report
 
@@ -49,12 +48,15 @@ def _figures(report: Report) -> dict[str, Any]:
             "canary_auroc": report.canary_auroc,
             "canary_stderr": report.canary_stderr,
         },
+        "alarms": report.alarms,
+        "groups": {"accuracy": report.groups, "weights": report.group_weights},
+        "scorecard": report.scorecard,
         "calibration": report.calibration,
         "dataset": report.dataset,
-        "weights": None if weights is None else weight_facts(weights),
+        "weights": None if weights is None else weights.facts,
         "rounds": {"influence": report.influence_rounds, "uniform": report.uniform_rounds},
         "classes": report.classes,
-        "most_harmful": [] if weights is None else most_harmful(weights),
+        "most_harmful": [] if weights is None else weights.harmful,
         "findings": report.findings,
         "certificate": report.certificate,
         "seconds": report.seconds,

@@ -2,18 +2,21 @@
 
 from kdaif.rounds.best_round import round_of_student
 from kdaif.rounds.canaries import FEWEST_PER_KIND, Canaries, judge_canaries, plant_canaries, side_arm_spec
-from kdaif.rounds.state import ArmState
+from kdaif.rounds.state import ArmState, student_alone
 from kdaif.rounds.train_arm import RoundOutcome, student_of, train_arm
+from kdaif.rounds.weights_rows import WeightsRows
 
 __all__ = [
     "FEWEST_PER_KIND",
     "ArmState",
     "Canaries",
     "RoundOutcome",
+    "WeightsRows",
     "judge_canaries",
     "plant_canaries",
     "round_of_student",
     "side_arm_spec",
+    "student_alone",
     "student_of",
     "train_arm",
 ]

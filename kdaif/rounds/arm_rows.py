@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets import DistillationData, Rows, Strings
 from kdaif.distillation import LabeledRows, soft_log_targets
 from kdaif.errors import InvalidDataError
 from kdaif.records.spec import Training
+from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
+from kdaif.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class ArmRows:
         truth_known: bool `[N]`.
         ids: `[N]`.
         weight_override: float64 `[N]`, NaN where a person gave the row no weight; None where no row has one.
+        workspace: where these are, and what is made of them.
     """
 
     labeled: LabeledRows
@@ -50,12 +53,19 @@ class ArmRows:
     pseudo_label_codes: Tensor
     wrong: NDArray[np.bool_] | None
     truth_known: NDArray[np.bool_]
-    ids: NDArray[Any]
+    ids: NDArray[Any] | Strings
     weight_override: NDArray[np.float64] | None
+    workspace: Workspace
 
 
-def arm_rows(data: DistillationData, targets: SoftTargets, training: Training, device: torch.device) -> ArmRows:
-    """Moves the rows.
+def arm_rows(
+    data: DistillationData,
+    targets: SoftTargets,
+    training: Training,
+    device: torch.device,
+    scratch: Scratch | None = None,
+) -> ArmRows:
+    """Moves the rows, and what is made of them into scratch where it is large.
 
     Raises:
         InvalidDataError: L, U or V has no row.
@@ -64,26 +74,36 @@ def arm_rows(data: DistillationData, targets: SoftTargets, training: Training, d
     for name, part in parts.items():
         if len(part) == 0:
             raise InvalidDataError(f"There is no {name} row left to train with. Add rows, or change spec.splits.")
-    pseudo_labels = targets.logits.argmax(axis=1).astype(np.int64)
+    workspace = Workspace(device, scratch)
+    pseudo_labels = targets.pseudo_labels(workspace.scratch)
     truth = data.unlabeled.truth
     known = np.zeros(len(pseudo_labels), dtype=np.bool_) if truth is None else truth >= 0
     return ArmRows(
         labeled=LabeledRows(
-            torch.from_numpy(data.labeled.features).to(device),
-            torch.from_numpy(data.labeled.labels).to(device),
-            data.labeled.ids,
+            workspace.moved(data.labeled.features), workspace.moved(data.labeled.labels), data.labeled.ids
         ),
-        validation=_held_out(data.validation, device),
-        features=torch.from_numpy(data.unlabeled.features).to(device),
-        teacher_log_targets=soft_log_targets(torch.from_numpy(targets.logits), training).to(device),
+        validation=_held_out(data.validation, workspace),
+        features=workspace.moved(data.unlabeled.features),
+        teacher_log_targets=_log_targets(targets, training, workspace),
         pseudo_labels=pseudo_labels,
-        pseudo_label_codes=torch.from_numpy(pseudo_labels).to(device),
+        pseudo_label_codes=workspace.moved(pseudo_labels),
         wrong=None if truth is None or not known.any() else known & (pseudo_labels != truth),
         truth_known=known,
         ids=data.unlabeled.ids,
         weight_override=data.unlabeled.weight_override,
+        workspace=workspace,
     )
 
 
-def _held_out(part: Rows, device: torch.device) -> HeldOut:
-    return HeldOut(torch.from_numpy(part.features).to(device), torch.from_numpy(part.labels).to(device))
+def _log_targets(targets: SoftTargets, training: Training, workspace: Workspace) -> Tensor:
+    """Log q^T `[N, C]` on the device."""
+    n_rows, n_classes = targets.logits.shape
+    found = workspace.empty((n_rows, n_classes))
+    for rows in workspace.slabs(n_rows, 6 * 4 * n_classes):
+        logits = torch.from_numpy(targets.logits[rows])
+        found[rows] = soft_log_targets(logits, training).to(workspace.device)
+    return found
+
+
+def _held_out(part: Rows, workspace: Workspace) -> HeldOut:
+    return HeldOut(workspace.moved(part.features), workspace.moved(part.labels))

@@ -11,13 +11,14 @@ from torch import Tensor
 from kdaif.distillation import BeliefRecord, label_logits
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.students import Student
+from kdaif.workspace import Workspace
 
-_TEXTS_PER_PASS = 4096
+_ROWS_PER_PASS = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
-    """Of one round, or smoothed over several; float32 on the device.
+    """Of one round, or smoothed over several; float32 on the device. Never changed once made.
 
     Attributes:
         pseudo_labels: logit of the student's probability of each pseudo-label, `[N]`.
@@ -34,24 +35,29 @@ class Beliefs:
         return dict(vars(self))
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Beliefs:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], workspace: Workspace) -> Beliefs:
         """Back from `tensors`."""
-        return cls(**{name: tensor.to(device) for name, tensor in tensors.items()})
+        return cls(**{name: workspace.moved(tensor.numpy()) for name, tensor in tensors.items()})
 
 
-def logits_of(student: Student, features: Tensor) -> Tensor:
-    """Float32 `[N, C]` of raw rows, a part at a time for text, whose rows are a hundred times as large inside."""
-    parts = torch.split(features, _TEXTS_PER_PASS) if student.signature.kind == "text" else (features,)
-    return torch.cat([student(part) for part in parts]).float()
+def logits_of(student: Student, features: Tensor, workspace: Workspace) -> Tensor:
+    """Float32 `[N, C]` of raw rows, some at a time: what a network makes of a row can be a hundred times as large."""
+    found = [student(features[rows]).float() for rows in workspace.passes(len(features), _ROWS_PER_PASS)]
+    return torch.cat(found)
 
 
 def present_beliefs(student: Student, rows: ArmRows) -> Beliefs:
     """Of the student as it is, which is honest of one that was never taught the pseudo-labels."""
     student.eval()
+    workspace = rows.workspace
+    said = workspace.empty((len(rows.ids),))
+    probabilities = workspace.empty(tuple(rows.teacher_log_targets.shape))
     with torch.no_grad():
-        logits = logits_of(student, rows.features)
-    said = label_logits(logits, rows.pseudo_label_codes)
-    return Beliefs(said, _of_known_labels(student, rows), torch.softmax(logits, dim=1))
+        for some in workspace.passes(len(rows.ids), _ROWS_PER_PASS):
+            logits = student(rows.features[some]).float()
+            said[some] = label_logits(logits, rows.pseudo_label_codes[some])
+            probabilities[some] = torch.softmax(logits, dim=1)
+    return Beliefs(said, _of_known_labels(student, rows), probabilities)
 
 
 def beliefs_while_learning(record: BeliefRecord, student: Student, rows: ArmRows) -> Beliefs:
@@ -59,15 +65,23 @@ def beliefs_while_learning(record: BeliefRecord, student: Student, rows: ArmRows
     return Beliefs(record.label_logits(), _of_known_labels(student, rows), record.probabilities())
 
 
-def smoothed(previous: Beliefs | None, new: Beliefs, smoothing: float) -> Beliefs:
+def smoothed(previous: Beliefs | None, new: Beliefs, smoothing: float, workspace: Workspace | None = None) -> Beliefs:
     """Moving average: b <- e b + (1 - e) b_new; the first have nothing to be smoothed with."""
     if previous is None:
         return new
+    room = Workspace(new.probabilities.device) if workspace is None else workspace
     before, now = previous.tensors(), new.tensors()
-    return Beliefs(**{name: smoothing * before[name] + (1.0 - smoothing) * now[name] for name in now})
+    return Beliefs(**{name: _mixed(before[name], now[name], smoothing, room) for name in now})
+
+
+def _mixed(before: Tensor, now: Tensor, smoothing: float, workspace: Workspace) -> Tensor:
+    found = workspace.empty(tuple(now.shape), now.dtype)
+    for rows in workspace.slabs(len(now), 4 * now[:1].nbytes):
+        found[rows] = smoothing * before[rows] + (1.0 - smoothing) * now[rows]
+    return found
 
 
 def _of_known_labels(student: Student, rows: ArmRows) -> Tensor:
     student.eval()
     with torch.no_grad():
-        return label_logits(logits_of(student, rows.validation.features), rows.validation.labels)
+        return label_logits(logits_of(student, rows.validation.features, rows.workspace), rows.validation.labels)

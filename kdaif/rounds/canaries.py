@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets import DistillationData, Rows, Strings
 from kdaif.evaluation import auroc, auroc_stderr
 from kdaif.records import CanaryCheck, DistillationSpec
 from kdaif.rounds.state import ArmState
 from kdaif.rounds.train_arm import is_scored
+from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
 
 MOST_CANARIES = 200  # the standard error of the figure is then under .04, and U is hardly another
@@ -49,7 +52,7 @@ class Canaries:
         return flipped, len(self.flipped) - flipped
 
 
-def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int) -> Canaries:
+def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int, scratch: Scratch | None = None) -> Canaries:
     """Takes the gate rows and a fifth of L, at most 200, and gives each a soft target as the teacher's are.
 
     A soft target is that of a random row of U with the pseudo-label that is to be planted, so that nothing but the
@@ -60,7 +63,9 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int) -> C
         data: of the job.
         targets: of its U.
         seed: of all choices.
+        scratch: where U with its canaries goes; None keeps it in memory.
     """
+    room = Scratch() if scratch is None else scratch
     generator = np.random.default_rng((seed, 7))
     from_gate = _stratified(data.gate.labels, generator)[:MOST_CANARIES]
     from_labeled = _stratified(data.labeled.labels, generator, one_in=_ONE_IN)[: MOST_CANARIES - len(from_gate)]
@@ -68,20 +73,17 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int) -> C
     flipped = _every_second(truth, generator)
     classes = len(data.class_names)
     others = (truth + generator.integers(1, classes, len(truth))) % classes
-    planted = _soft_targets(np.where(flipped, others, truth), targets.logits, generator)
+    planted = _soft_targets(np.where(flipped, others, truth), targets, generator, room)
     unlabeled = data.unlabeled
-    features = [unlabeled.features, data.gate.features[from_gate], data.labeled.features[from_labeled]]
+    features = np.concatenate([data.gate.features[from_gate], data.labeled.features[from_labeled]])
     n_known, n_planted = len(unlabeled), len(truth)
     given = unlabeled.weight_override
     side = Rows(
-        # Ids of two data sets may be of two types, and the same.
-        ids=np.concatenate(
-            [unlabeled.ids.astype(str).astype(object), [f"canary {place}" for place in range(n_planted)]], dtype=object
-        ),
-        features=np.concatenate(features),
+        ids=_ids_with_appended(unlabeled.ids, n_planted, room),
+        features=_with_appended(unlabeled.features, features, room),
         labels=unlabeled.labels,
-        truth=np.concatenate([np.full(n_known, -1, dtype=np.int64), truth]),
-        weight_override=None if given is None else np.concatenate([given, np.full(n_planted, np.nan)]),
+        truth=_with_appended(np.broadcast_to(np.int64(-1), n_known), truth, room),
+        weight_override=None if given is None else _with_appended(given, np.full(n_planted, np.nan), room),
     )
     return Canaries(
         data=replace(
@@ -90,9 +92,28 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int) -> C
             gate=_without(data.gate, from_gate),
             unlabeled=side,
         ),
-        targets=SoftTargets(np.concatenate([targets.logits, planted]), None, None, None),
+        targets=SoftTargets(_with_appended(targets.logits, planted, room), None, None, None),
         flipped=flipped,
     )
+
+
+def _ids_with_appended(known: NDArray[Any] | Strings, count: int, scratch: Scratch) -> NDArray[Any] | Strings:
+    """The ids of U and what canaries go by, in messages alone: numbers below zero among numbers."""
+    names = [f"canary {place}" for place in range(count)]
+    if isinstance(known, Strings):
+        chunks = known.array.chunks if isinstance(known.array, pa.ChunkedArray) else [known.array]
+        return Strings(pa.chunked_array([*chunks, pa.array(names, known.array.type)]))
+    numbers = np.issubdtype(known.dtype, np.integer)
+    return _with_appended(known, -1 - np.arange(count) if numbers else np.array(names, dtype=object), scratch)
+
+
+def _with_appended(known: NDArray[Any], more: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
+    """Both `[N + K, ...]`, one after the other, without a second copy in memory."""
+    found = scratch.empty((len(known) + len(more), *known.shape[1:]), known.dtype)
+    for rows in scratch.slabs(len(known), 2 * known[:1].nbytes):
+        found[rows] = known[rows]
+    found[len(known) :] = more
+    return found
 
 
 def side_arm_spec(spec: DistillationSpec) -> DistillationSpec | None:
@@ -148,13 +169,14 @@ def _every_second(labels: NDArray[np.int64], generator: np.random.Generator) -> 
 
 
 def _soft_targets(
-    wanted: NDArray[np.int64], logits: NDArray[np.float32], generator: np.random.Generator
+    wanted: NDArray[np.int64], targets: SoftTargets, generator: np.random.Generator, scratch: Scratch
 ) -> NDArray[np.float32]:
     """Logits `[K, C]` whose largest is that of the class wanted, as the teacher gave them elsewhere."""
-    pseudo_labels = logits.argmax(axis=1)
-    donors: Mapping[int, NDArray[np.int64]] = {
-        label: np.flatnonzero(pseudo_labels == label) for label in np.unique(wanted).tolist()
+    logits, pseudo_labels = targets.logits, targets.pseudo_labels(scratch)
+    donors: Mapping[int, NDArray[np.int32]] = {
+        label: np.flatnonzero(pseudo_labels == label).astype(np.int32) for label in np.unique(wanted).tolist()
     }
+    scratch.release()
     planted = np.empty((len(wanted), logits.shape[1]), dtype=np.float32)
     for place, label in enumerate(wanted.tolist()):
         alike = donors[label]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.distillation import blended_log_targets, log_probabilities, soft_log_targets, soft_losses
-from kdaif.influence import InfluenceScores, RowLoss, block_stderr, curvature_at, influence_scores, per_unit_of_weight
+from kdaif.influence import InfluenceScores, RowLoss, block_stderr, curvature_at, influence_scores, unit_of_weight
 from kdaif.records.spec import DistillationSpec, Training
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.beliefs import Beliefs
@@ -24,8 +24,9 @@ from kdaif.weighting import (
     effective_sample_size,
     influence_z,
     log_odds_of,
-    loss_weights,
+    normalise,
     parts_of,
+    shares_of_weight,
     with_overrides,
 )
 
@@ -34,7 +35,7 @@ _SMALLEST_PROBABILITY = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class Weighting:
-    """What a round trains with, and what the next scoring starts from.
+    """What a round trains with, and what the next scoring starts from. Never changed once made.
 
     Attributes:
         weights: float64 `[N]`; an overridden row has its override, and the others have mean 1.
@@ -46,24 +47,27 @@ class Weighting:
     log_targets: Tensor
     solution: Tensor | None = None
 
-    def tensors(self) -> dict[str, Tensor]:
-        """For the arm's state."""
-        stored = {"weights": torch.from_numpy(self.weights), "log_targets": self.log_targets}
+    def tensors(self, rows: ArmRows) -> dict[str, Tensor]:
+        """For the arm's state; the teacher's own targets, which `rows` hold, are left out."""
+        stored = {"weights": torch.from_numpy(self.weights)}
+        if self.log_targets is not rows.teacher_log_targets:
+            stored["log_targets"] = self.log_targets
         return stored if self.solution is None else {**stored, "solution": self.solution}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Weighting:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], rows: ArmRows) -> Weighting:
         """Back from the arm's state."""
+        moved = {name: rows.workspace.moved(tensor.numpy()) for name, tensor in tensors.items() if name != "weights"}
         return cls(
-            weights=tensors["weights"].numpy().copy(),
-            log_targets=tensors["log_targets"].to(device),
-            solution=tensors["solution"].to(device) if "solution" in tensors else None,
+            weights=tensors["weights"].numpy(),
+            log_targets=moved.get("log_targets", rows.teacher_log_targets),
+            solution=moved.get("solution"),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Reweighted:
-    """A scoring: the new weighting, its parts per row, and its diagnostics.
+    """A scoring: the new weighting, its parts per row, and its diagnostics. Large arrays lie in scratch.
 
     Attributes:
         weighting: for the next round.
@@ -72,7 +76,8 @@ class Reweighted:
         z_influence: float64 `[N]`.
         z_agreement: float64 `[N]`.
         log_odds: of the row being worth its weight, float64 `[N]`.
-        log_student: log p, float32 `[N, C]`, temperature 1.
+        student_labels: the student's most likely class, int32 `[N]`.
+        student_confidence: its probability at temperature 1, float32 `[N]`.
         losses: l_i, unweighted, against the teacher's own targets, float32 `[N]`.
         metrics: diagnostics of the round.
     """
@@ -83,7 +88,8 @@ class Reweighted:
     z_influence: NDArray[np.float64]
     z_agreement: NDArray[np.float64]
     log_odds: NDArray[np.float64]
-    log_student: NDArray[np.float32]
+    student_labels: NDArray[np.int32]
+    student_confidence: NDArray[np.float32]
     losses: NDArray[np.float32]
     metrics: dict[str, float]
 
@@ -101,30 +107,47 @@ def reweigh(
         spec: the job.
         seed: of the arm.
     """
-    options, training = spec.weighting, spec.training
+    options, training, scratch = spec.weighting, spec.training, rows.workspace.scratch
     student.eval()
     scores = score_rows(student, rows, current, spec, seed)
-    per_block = per_unit_of_weight(scores.per_block, current.weights, training.soft_label_weight)
-    influence, stderr = scores.shares @ per_block, block_stderr(per_block)
-    logits = torch.from_numpy(scores.logits).to(rows.features.device)
+    unit = unit_of_weight(scores.per_block, current.weights, training.soft_label_weight, scratch)
+    reliability, blended = scores.reliability, options.target == "blend"
+    known_labels, known_classes = _as_array(beliefs.known_labels), rows.validation.labels.cpu().numpy()
 
-    z_influence = influence_z(influence, stderr, scores.reliability)
-    z_agreement = agreement_z(
-        _as_array(beliefs.pseudo_labels), _as_array(beliefs.known_labels), rows.validation.labels.cpu().numpy()
+    n_rows, n_classes = scores.logits.shape
+    influence, stderr, z_influence, z_agreement, log_odds, shares = (
+        scratch.empty((n_rows,), np.float64) for _ in range(6)
     )
-    parts = _used(parts_of(z_influence, z_agreement, options.sharpness), options.signals)
-    blended = options.target == "blend"
-    weights = with_overrides(loss_weights(parts, floor=options.floor, blended=blended), rows.weight_override)
-    log_targets = rows.teacher_log_targets
-    if blended:
-        believed = soft_log_targets(beliefs.probabilities.clamp_min(_SMALLEST_PROBABILITY).log(), training)
-        log_targets = blended_log_targets(
-            log_targets, believed, torch.from_numpy(_teacher_shares(parts, rows)).to(believed)
-        )
+    student_labels = scratch.empty((n_rows,), np.int32)
+    student_confidence, losses = (scratch.empty((n_rows,), np.float32) for _ in range(2))
+    log_targets = rows.workspace.empty((n_rows, n_classes)) if blended else rows.teacher_log_targets
+    kept = 0.0
+    for some in scratch.slabs(n_rows, 4 * 8 * len(scores.shares) + 12 * 4 * n_classes + 16 * 8):
+        per_block = unit.applied(scores.per_block[:, some])
+        influence[some], stderr[some] = scores.shares @ per_block, block_stderr(per_block)
+        z_influence[some] = influence_z(influence[some], stderr[some], reliability)
+        z_agreement[some] = agreement_z(_as_array(beliefs.pseudo_labels[some]), known_labels, known_classes)
+        parts = _used(parts_of(z_influence[some], z_agreement[some], options.sharpness), options.signals)
+        shares[some] = shares_of_weight(parts, floor=options.floor, blended=blended)
+        log_odds[some] = log_odds_of(parts.kept)
+        kept += float(parts.kept.sum())
+
+        of_teacher = rows.teacher_log_targets[some]
+        if blended:
+            believed = soft_log_targets(beliefs.probabilities[some].clamp_min(_SMALLEST_PROBABILITY).log(), training)
+            of_row = torch.from_numpy(_teacher_shares(parts, rows.weight_override, some)).to(believed)
+            log_targets[some] = blended_log_targets(of_teacher, believed, of_row)
+        logits = torch.from_numpy(scores.logits[some]).to(of_teacher.device)
+        losses[some] = soft_losses(logits, of_teacher, training).cpu().numpy()
+        log_student = log_probabilities(logits).cpu().numpy()
+        student_labels[some] = log_student.argmax(axis=1)
+        student_confidence[some] = np.exp(log_student.max(axis=1))
+
+    weights = with_overrides(normalise(shares, scratch), rows.weight_override, scratch)
     metrics = {
-        "kept_share": float(parts.kept.mean()),
-        "effective_sample_size": effective_sample_size(weights),
-        "reliability": scores.reliability,
+        "kept_share": kept / n_rows,
+        "effective_sample_size": effective_sample_size(weights, scratch),
+        "reliability": reliability,
         "residual": scores.residual,
         "damping": scores.damping,
         "solver_steps": float(scores.solver_steps),
@@ -136,9 +159,10 @@ def reweigh(
         stderr=stderr,
         z_influence=z_influence,
         z_agreement=z_agreement,
-        log_odds=log_odds_of(parts.kept),
-        log_student=log_probabilities(logits).cpu().numpy(),
-        losses=soft_losses(logits, rows.teacher_log_targets, training).cpu().numpy(),
+        log_odds=log_odds,
+        student_labels=student_labels,
+        student_confidence=student_confidence,
+        losses=losses,
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
     )
 
@@ -152,10 +176,11 @@ def score_rows(
         student,
         rows.labeled.features,
         rows.features,
-        torch.from_numpy(current.weights).to(rows.features.device),
+        rows.workspace.moved(current.weights),
         training=spec.training,
         rows=options.curvature_rows,
         seed=seed,
+        workspace=rows.workspace,
     )
     return influence_scores(
         student,
@@ -172,6 +197,7 @@ def score_rows(
         start=current.solution,
         seed=seed,
         row_loss=_row_loss(spec.training),
+        workspace=rows.workspace,
     )
 
 
@@ -194,11 +220,11 @@ def _used(parts: Parts, signals: str) -> Parts:
             return parts
 
 
-def _teacher_shares(parts: Parts, rows: ArmRows) -> NDArray[np.float64]:
-    """How much of its own target each row keeps, `[N]`: all of it where a person spoke for the row."""
-    if rows.weight_override is None:
+def _teacher_shares(parts: Parts, overrides: NDArray[np.float64] | None, some: slice) -> NDArray[np.float64]:
+    """How much of its own target each of these rows keeps, `[M]`: all of it where a person spoke for the row."""
+    if overrides is None:
         return parts.right
-    return np.where(np.isnan(rows.weight_override), parts.right, 1.0)
+    return np.where(np.isnan(overrides[some]), parts.right, 1.0)
 
 
 def _as_array(logits: Tensor) -> NDArray[np.float64]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kdaif.workspace import Workspace
+
 
 @dataclass(frozen=True, eq=False)
 class ArmState:
@@ -16,7 +18,8 @@ class ArmState:
     Attributes:
         tensors: on the CPU, contiguous, none sharing memory with another; by name: ``student/...`` parameters and
             buffers, ``optimizer/<parameter>/...``, ``weighting/...``, ``beliefs/...``, and where the job asks for them
-            ``average/...``, the moving average of the weights, and ``best/...``, the best round's student.
+            ``average/...``, the moving average of the weights, and ``best/...``, the best round's student. Those of the
+            rows lie in scratch where they are large.
         numbers: ``round``, counted from 1, and ``seed``; with patience ``best_round`` and ``best_validation_loss``.
     """
 
@@ -28,20 +31,45 @@ def pack(
     student: nn.Module,
     optimizer: torch.optim.Optimizer,
     remembered: Mapping[str, Mapping[str, Tensor]],
+    of_rows: Mapping[str, Mapping[str, Tensor]],
+    workspace: Workspace,
     *,
     round_number: int,
     seed: int,
     more_numbers: Mapping[str, float],
 ) -> ArmState:
-    """A copy of everything; later steps do not change it."""
+    """Everything, so that later steps do not change it: copies, but for what is never changed once made.
+
+    Args:
+        student: that is trained.
+        optimizer: over its parameters.
+        remembered: more that training changes, by group and name.
+        of_rows: what was made of the rows of U once and is not changed, by group and name; may be as large as U.
+        workspace: of the rows.
+        round_number: that ended.
+        seed: of the arm.
+        more_numbers: to be kept.
+    """
     tensors = {f"student/{name}": tensor for name, tensor in student.state_dict().items()}
     for name, parameter in student.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer/{name}/{key}"] = value
-    for group, members in remembered.items():
-        tensors |= {f"{group}/{name}": tensor for name, tensor in members.items()}
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    return ArmState(copies, {"round": float(round_number), "seed": float(seed), **more_numbers})
+    tensors |= _flat(remembered)
+    kept = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    kept |= {name: torch.from_numpy(workspace.on_cpu(tensor)) for name, tensor in _flat(of_rows).items()}
+    return ArmState(kept, {"round": float(round_number), "seed": float(seed), **more_numbers})
+
+
+def _flat(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+
+
+def student_alone(state: ArmState) -> ArmState:
+    """What `student_of` needs of a state, so nothing of the rows."""
+    prefixes = ("student/", "average/", "best/")
+    return ArmState(
+        {name: tensor for name, tensor in state.tensors.items() if name.startswith(prefixes)}, state.numbers
+    )
 
 
 def restore(state: ArmState, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:

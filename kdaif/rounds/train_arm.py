@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
@@ -17,17 +17,21 @@ from torch.optim.swa_utils import AveragedModel
 from kdaif.datasets import DistillationData
 from kdaif.distillation import BeliefRecord, SoftRows, learning_rates, moving_average, round_schedule, train_steps
 from kdaif.errors import FieldViolation, InvalidInputError
-from kdaif.evaluation import auroc
+from kdaif.evaluation import chance_of_more
+from kdaif.processes import give_memory_back
 from kdaif.records.spec import DistillationSpec
-from kdaif.rounds.arm_rows import ArmRows, HeldOut, arm_rows
+from kdaif.rounds.arm_rows import ArmRows, arm_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, present_beliefs, smoothed
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
-from kdaif.rounds.weights_rows import weights_table
-from kdaif.students import Student, build_student, load_initial_weights
+from kdaif.rounds.watching import Watched, stability, watch
+from kdaif.rounds.weights_rows import WeightsRows, weights_rows
+from kdaif.scratch import Scratch
+from kdaif.students import Standardisation, Student, build_student, load_initial_weights, standardisation
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import with_overrides
+from kdaif.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +42,17 @@ class RoundOutcome:
         round: counted from 1.
         state: enough to go on, and to get the student.
         metrics: of the round; a number that could not be computed is left out.
-        weights: those the round trained with, by `weights_schema`, sorted by id; None where it was not scored anew.
+        weights: those the round trained with, not yet made into a table; None where it was not scored anew.
         last: the arm ends with this round.
+        watched: what monitoring saw in these weights; None where it was not scored anew.
     """
 
     round: int
     state: ArmState
     metrics: dict[str, float]
-    weights: pa.Table | None
+    weights: WeightsRows | None
     last: bool
+    watched: Watched | None = None
 
 
 def train_arm(
@@ -57,6 +63,7 @@ def train_arm(
     *,
     seed: int,
     device: torch.device,
+    scratch: Scratch | None = None,
     resume: ArmState | None = None,
     initial_weights: Mapping[str, Tensor] | None = None,
 ) -> Iterator[RoundOutcome]:
@@ -77,6 +84,7 @@ def train_arm(
         targets: of U.
         seed: of the arm; fixes parameters and order.
         device: where to train.
+        scratch: where the rows are, and what is as large as they; None keeps all in memory.
         resume: the state after some round; goes on as if never interrupted.
         initial_weights: that every arm, and the scout, starts from, as `read_initial_weights` checked them; None draws
             them by the seed.
@@ -88,9 +96,11 @@ def train_arm(
         InvalidDataError: no rows to train with.
     """
     _refuse_misfits(spec, len(data.class_names))
-    rows = arm_rows(data, targets, spec.training, device)
+    rows = arm_rows(data, targets, spec.training, device, scratch)
+    workspace = rows.workspace
     weighting = _initial_weighting(arm, rows)
-    student = _new_student(spec, data, seed, initial_weights).to(device)
+    inputs = standardisation([data.labeled.features, data.unlabeled.features], data.signature, workspace.scratch)
+    student = _new_student(spec, data, inputs, seed, initial_weights).to(device)
     optimizer = _optimizer(student, spec)
     average = None if spec.training.ema_decay is None else moving_average(student, spec.training.ema_decay)
     finished, beliefs, best = 0, None, None
@@ -99,49 +109,60 @@ def train_arm(
         if average is not None:
             average.load_state_dict(under(resume, "average/"))
         finished, best = int(resume.numbers["round"]), BestRound.from_state(resume)
-        weighting = Weighting.from_tensors(under(resume, "weighting/"), device)
+        weighting = Weighting.from_tensors(under(resume, "weighting/"), rows)
         stored = under(resume, "beliefs/")
-        beliefs = Beliefs.from_tensors(stored, device) if stored else None
+        beliefs = Beliefs.from_tensors(stored, workspace) if stored else None
     shown = student if average is None else cast(Student, average.module)
     while not _is_over(finished, best, spec):
         round_number = finished + 1
-        metrics, table = {}, None
+        metrics, table, watched = {}, None, None
         if arm == "influence" and is_scored(round_number, spec):
             started = time.perf_counter()
             judge = shown
             if beliefs is None:
-                judge = _scout(spec, data, rows, seed, initial_weights)
+                judge = _scout(spec, data, inputs, rows, seed, initial_weights)
                 beliefs = present_beliefs(judge, rows)
-            reweighted = reweigh(judge, rows, weighting, beliefs, spec, seed)
+            former, reweighted = weighting, reweigh(judge, rows, weighting, beliefs, spec, seed)
             weighting = reweighted.weighting
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
+            metrics |= stability(former.weights, weighting.weights, seed)
             metrics |= _wrong_row_auroc(rows, reweighted)
-            table = weights_table(data, targets, reweighted, round_number)
+            table = weights_rows(data, targets, reweighted, round_number, workspace.scratch)
+            watched = watch(data, targets, rows, weighting, metrics, spec.monitoring, round_number)
+            give_memory_back()  # training needs it in other sizes
         started = time.perf_counter()
-        record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names)) if arm == "influence" else None
+        record = None
+        if arm == "influence":
+            record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names), workspace)
         soft = None if arm == "supervised" else weighting
         metrics["train_loss"] = _train_round(student, optimizer, rows, soft, spec, seed, round_number, record, average)
         if record is not None:
-            beliefs = smoothed(beliefs, beliefs_while_learning(record, student, rows), spec.weighting.smoothing)
+            learned = beliefs_while_learning(record, student, rows)
+            beliefs = smoothed(beliefs, learned, spec.weighting.smoothing, workspace)
         metrics["train_seconds"] = time.perf_counter() - started
-        metrics |= _held_out_metrics(shown, rows.validation)
+        metrics |= _held_out_metrics(shown, rows)
         if spec.training.patience_rounds is not None:
             best = better(best, shown, round_number, metrics["validation_loss"])
         finished = round_number
-        remembered = {
-            "weighting": weighting.tensors(),
-            "beliefs": beliefs.tensors() if beliefs else {},
-            "average": average.state_dict() if average else {},
-            "best": best.student if best else {},
-        }
-        numbers = best.numbers() if best else {}
-        state = pack(student, optimizer, remembered, round_number=round_number, seed=seed, more_numbers=numbers)
-        yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec))
+        remembered = {"average": average.state_dict() if average else {}, "best": best.student if best else {}}
+        of_rows = {"weighting": weighting.tensors(rows), "beliefs": beliefs.tensors() if beliefs else {}}
+        state = pack(
+            student,
+            optimizer,
+            remembered,
+            of_rows,
+            workspace,
+            round_number=round_number,
+            seed=seed,
+            more_numbers=best.numbers() if best else {},
+        )
+        yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec), watched)
 
 
 def student_of(state: ArmState, spec: DistillationSpec, data: DistillationData) -> Student:
     """The student of a state, in eval mode, on the CPU: the best round's, else the moving average, else the last."""
-    student = _new_student(spec, data, int(state.numbers["seed"]))
+    # Mean and scale are among the tensors.
+    student = _new_student(spec, data, Standardisation.none(data.signature), int(state.numbers["seed"]))
     kept = (under(state, prefix) for prefix in ("best/", "average/module.", "student/"))
     student.load_state_dict(next(tensors for tensors in kept if tensors))
     return student.eval()
@@ -165,11 +186,11 @@ def _is_over(finished: int, best: BestRound | None, spec: DistillationSpec) -> b
 def _new_student(
     spec: DistillationSpec,
     data: DistillationData,
+    inputs: Standardisation,
     seed: int,
     initial_weights: Mapping[str, Tensor] | None = None,
 ) -> Student:
-    reference = data.training_features
-    student = build_student(spec.student, data.signature, len(data.class_names), reference, seed)
+    student = build_student(spec.student, data.signature, len(data.class_names), inputs, seed)
     if initial_weights is not None:
         load_initial_weights(student, initial_weights)
     return student
@@ -183,13 +204,14 @@ def _optimizer(student: Student, spec: DistillationSpec) -> torch.optim.Optimize
 
 
 def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
-    weights = np.ones(len(rows.ids))
+    weights = rows.workspace.scratch.empty((len(rows.ids),), np.float64)
+    weights.fill(1.0)
     if arm == "oracle":
         if rows.wrong is None:
             raise InvalidInputError.of("spec.control_arms", "'oracle' needs the column 'truth' in the unlabelled rows")
         weights = (rows.truth_known & ~rows.wrong).astype(np.float64)
     elif arm == "influence":
-        weights = with_overrides(weights, rows.weight_override)
+        weights = with_overrides(weights, rows.weight_override, rows.workspace.scratch)
     elif arm not in ("uniform", "supervised"):
         raise InvalidInputError.of("spec.control_arms", f"there is no arm {arm!r}")
     return Weighting(weights, rows.teacher_log_targets)
@@ -205,12 +227,13 @@ def is_scored(round_number: int, spec: DistillationSpec) -> bool:
 def _scout(
     spec: DistillationSpec,
     data: DistillationData,
+    inputs: Standardisation,
     rows: ArmRows,
     seed: int,
     initial_weights: Mapping[str, Tensor] | None,
 ) -> Student:
     """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
-    scout = _new_student(spec, data, seed, initial_weights).to(rows.features.device)
+    scout = _new_student(spec, data, inputs, seed, initial_weights).to(rows.workspace.device)
     _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None, None)
     return scout
 
@@ -227,7 +250,7 @@ def _train_round(
     average: AveragedModel | None,
 ) -> float:
     """Mean objective over the round's steps. Round 0 is the scout's, outside the schedule of learning rates."""
-    training, device = spec.training, rows.features.device
+    training, device = spec.training, rows.workspace.device
     steps = round_schedule(
         len(rows.labeled.ids),
         len(rows.ids),
@@ -240,20 +263,37 @@ def _train_round(
     rates = learning_rates(training, len(steps), round_number) if round_number > 0 else None
     soft = None
     if weighting is not None:
-        weights = torch.from_numpy(weighting.weights).to(device, torch.float32)
-        soft = SoftRows(rows.features, weighting.log_targets, weights, rows.ids)
+        soft = SoftRows(rows.features, weighting.log_targets, _narrow(weighting.weights, rows.workspace), rows.ids)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # Dropout draws from torch's own generator: seeded by the round, so that a resumed round draws the same.
         torch.manual_seed(int(np.random.SeedSequence((seed, round_number)).generate_state(1)[0]))
         return train_steps(
-            student, optimizer, rows.labeled, soft, steps, training, record=record, rates=rates, average=average
+            student,
+            optimizer,
+            rows.labeled,
+            soft,
+            steps,
+            training,
+            workspace=rows.workspace,
+            record=record,
+            rates=rates,
+            average=average,
         )
 
 
-def _held_out_metrics(student: Student, held_out: HeldOut) -> dict[str, float]:
+def _narrow(weights: NDArray[np.float64], workspace: Workspace) -> Tensor:
+    """Float32 `[N]` on the device."""
+    found = workspace.empty(weights.shape)
+    for rows in workspace.slabs(len(weights), 12):
+        found[rows] = torch.from_numpy(weights[rows]).to(found)
+    return found
+
+
+def _held_out_metrics(student: Student, rows: ArmRows) -> dict[str, float]:
     student.eval()
+    held_out = rows.validation
     with torch.no_grad():
-        logits = logits_of(student, held_out.features)
+        logits = logits_of(student, held_out.features, rows.workspace)
         loss = float(functional.cross_entropy(logits, held_out.labels))
     right = (logits.argmax(dim=1) == held_out.labels).float().mean()
     return {"validation_loss": loss, "validation_accuracy": float(right)}
@@ -263,5 +303,7 @@ def _wrong_row_auroc(rows: ArmRows, reweighted: Reweighted) -> dict[str, float]:
     """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth."""
     if rows.wrong is None:
         return {}
-    area = auroc(-reweighted.log_odds[rows.truth_known], rows.wrong[rows.truth_known])
+    wrong, right = rows.wrong & rows.truth_known, rows.truth_known & ~rows.wrong
+    area = chance_of_more(reweighted.log_odds[right], reweighted.log_odds[wrong])
+    rows.workspace.release()
     return {} if area is None else {"wrong_row_auroc": area}

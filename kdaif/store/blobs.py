@@ -89,11 +89,19 @@ class BlobStore:
             UnavailableError: the store is full or does not answer.
         """
         with file.open("rb") as source:
-            if self._root is not None:
-                with translated(f"write {path}"):
-                    local_files.write_file(self._root / path, source, overwrite=False)
-            else:
-                self._upload(path, source, file.stat().st_size)
+            self.put_stream(path, source, file.stat().st_size)
+
+    def put_stream(self, path: str, source: IO[bytes], size: int) -> None:
+        """Stores so many bytes of a file that is open at its beginning, as `put_file` does."""
+        if self._root is not None:
+            with translated(f"write {path}"):
+                local_files.write_file(self._root / path, source, overwrite=False)
+        elif size <= _ONE_REQUEST_BYTES:
+            self.put_bytes(path, source.read())
+        else:
+            if self.exists(path):
+                raise AlreadyExistsError(f"could not write {path}: something is stored there already")
+            self._put_parts(path, source)
 
     def take_file(self, path: str, file: Path) -> None:
         """Stores a new file as `put_file` does, but on one file system by a second name instead of a copy.
@@ -109,12 +117,7 @@ class BlobStore:
                 return
         self.put_file(path, file)
 
-    def _upload(self, path: str, source: IO[bytes], size: int) -> None:
-        if size <= _ONE_REQUEST_BYTES:
-            self.put_bytes(path, source.read())
-            return
-        if self.exists(path):
-            raise AlreadyExistsError(f"could not write {path}: something is stored there already")
+    def _put_parts(self, path: str, source: IO[bytes]) -> None:
         with translated(f"write {path}"):
             obstore.put(self._store, path, source, use_multipart=True, chunk_size=16 << 20, max_concurrency=4)
 
@@ -129,6 +132,20 @@ class BlobStore:
                 obstore.put(self._store, path, data, mode="overwrite", use_multipart=False)
             else:
                 local_files.write_file(self._root / path, io.BytesIO(data), overwrite=True)
+
+    def replace_stream(self, path: str, source: IO[bytes], size: int) -> None:
+        """Stores so many bytes of a file that is open at its beginning, as `replace_bytes` does.
+
+        Raises:
+            UnavailableError: the store is full or does not answer.
+        """
+        if self._root is not None:
+            with translated(f"write {path}"):
+                local_files.write_file(self._root / path, source, overwrite=True)
+        elif size <= _ONE_REQUEST_BYTES:
+            self.replace_bytes(path, source.read())
+        else:
+            self._put_parts(path, source)
 
     def get_bytes(self, path: str) -> bytes:
         """All bytes of a small blob.

@@ -16,7 +16,7 @@ from kdaif.students.auto import network_of
 from kdaif.students.dense import hidden_layers
 from kdaif.students.own_layers import layers_body
 from kdaif.students.pictures import cnn_body, mobilenet_body, resnet_body
-from kdaif.students.standardisation import standardisation
+from kdaif.students.standardisation import Standardisation, standardisation
 from kdaif.students.student import Student
 from kdaif.students.tables import ColumnInputs, has_special_columns
 from kdaif.students.texts import bag_body, text_encoder_body, vocabulary_size
@@ -26,7 +26,7 @@ def build_student(
     architecture: Architecture,
     signature: InputSignature,
     n_classes: int,
-    reference: NDArray[np.generic],
+    reference: NDArray[np.generic] | Standardisation,
     seed: int,
     *,
     field: str = "spec.student",
@@ -37,8 +37,8 @@ def build_student(
         architecture: layers and widths; `Auto` is the small network that is usual for the data.
         signature: kind and shape of one raw row, `(D,)`, `(H, W, C)` or `(max_tokens,)`.
         n_classes: width of the logits, K.
-        reference: float32 `[N, D]`, uint8 `[N, H, W, C]` or int32 `[N, max_tokens]`; mean and spread of numbers and
-            pixels standardise the inputs.
+        reference: by which numbers and pixels are standardised, or some rows in memory to take it from, float32
+            `[N, D]`, uint8 `[N, H, W, C]` or int32 `[N, max_tokens]`.
         seed: of the initial parameters.
         field: where the architecture stands in the request, for the error.
 
@@ -48,12 +48,12 @@ def build_student(
     network = network_of(architecture, signature)
     for place, why in misfits(network, signature.kind, signature.shape).items():
         raise InvalidInputError.of(field + place, why)
-    mean, scale = standardisation(reference, signature)
+    inputs = reference if isinstance(reference, Standardisation) else standardisation([reference], signature)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body, width = _body(network, signature)
         head = nn.Linear(width, n_classes)
-    return Student(signature, mean, scale, body, head)
+    return Student(signature, inputs.mean, inputs.scale, body, head)
 
 
 def _body(network: Network, signature: InputSignature) -> tuple[nn.Sequential, int]:

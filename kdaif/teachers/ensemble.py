@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kdaif.errors import InvalidInputError
 from kdaif.records.teachers import EnsembleTeacher
+from kdaif.scratch import Scratch
 from kdaif.teachers.outputs import Logits, TeacherOutputs, log_softmax, mean_of_probabilities
 
 _STEPS = 1000
@@ -16,7 +17,11 @@ _ENOUGH = 1e-9
 
 
 def combined(
-    source: EnsembleTeacher, members: Sequence[TeacherOutputs], labels: NDArray[np.int64], fields: Sequence[str]
+    source: EnsembleTeacher,
+    members: Sequence[TeacherOutputs],
+    labels: NDArray[np.int64],
+    fields: Sequence[str],
+    scratch: Scratch | None = None,
 ) -> TeacherOutputs:
     """Averages M members. What not all of them can be asked about is None.
 
@@ -25,6 +30,7 @@ def combined(
         members: what each said.
         labels: int64 ``[N_v]``, classes of V.
         fields: where each member stands in the request.
+        scratch: for the mean; None keeps it in memory.
 
     Raises:
         InvalidInputError: the members are weighed on V, and one says nothing about it.
@@ -44,10 +50,10 @@ def combined(
 
     def mean(said: list[Logits | None]) -> Logits | None:
         given = [logits for logits in said if logits is not None]
-        return mean_of_probabilities(given, weights) if len(given) == len(members) else None
+        return mean_of_probabilities(given, weights, scratch) if len(given) == len(members) else None
 
     return TeacherOutputs(
-        unlabeled=mean_of_probabilities([member.unlabeled for member in members], weights),
+        unlabeled=mean_of_probabilities([member.unlabeled for member in members], weights, scratch),
         validation=mean([member.validation for member in members]),
         test=mean([member.test for member in members]),
         external=mean([member.external for member in members]),

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.errors import InvalidInputError, OutOfMemoryError
+from kdaif.scratch import Scratch
 from kdaif.teachers import onnx_child
 
 _ERROR_BYTES = 4000
@@ -57,7 +58,12 @@ class Question:
 
 
 def run_in_sandbox(
-    model: Path, question: Question, batches: Iterator[NDArray[Any]], limits: Limits, field: str
+    model: Path,
+    question: Question,
+    batches: Iterator[NDArray[Any]],
+    limits: Limits,
+    field: str,
+    scratch: Scratch | None = None,
 ) -> NDArray[np.float32]:
     """The model's output for N rows, float32 ``[N, C]``; not checked to be finite.
 
@@ -71,6 +77,7 @@ def run_in_sandbox(
         batches: N rows in all, of ``question.dtype``, at most ``question.batch`` at a time.
         limits: memory and time.
         field: where the teacher stands in the request.
+        scratch: for the outputs; None keeps them in memory.
 
     Raises:
         InvalidInputError: the model cannot be loaded or run, takes too long, or answers in another shape.
@@ -94,17 +101,27 @@ def run_in_sandbox(
             cwd="/",
             start_new_session=True,
         )
-    answer, errors, overdue = _converse(process, question, batches, limits)
+    room = Scratch() if scratch is None else scratch
+    outputs: NDArray[np.float32] = room.empty((question.rows, question.classes), np.float32)
+    whole, errors, overdue = _converse(process, outputs, room, batches, limits)
     _raise_for(process.returncode, errors, overdue, limits, field)
-    if len(answer) != question.rows * question.classes * 4:
+    if not whole:
         raise InvalidInputError.of(f"{field}.model", "the model's process gave another number of values than rows need")
-    return np.frombuffer(answer, dtype=np.float32).reshape(question.rows, question.classes).copy()
+    return outputs
 
 
 def _converse(
-    process: subprocess.Popen[bytes], question: Question, batches: Iterator[NDArray[Any]], limits: Limits
-) -> tuple[bytes, str, bool]:
-    """Feeds the rows, reads the answer; returns it with the end of stderr and whether the time ran out."""
+    process: subprocess.Popen[bytes],
+    outputs: NDArray[np.float32],
+    scratch: Scratch,
+    batches: Iterator[NDArray[Any]],
+    limits: Limits,
+) -> tuple[bool, str, bool]:
+    """Feeds the rows and reads the outputs.
+
+    Returns:
+        Whether there were as many as are wanted, the end of stderr, and whether the time ran out.
+    """
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise AssertionError("started with pipes")
     overdue = threading.Event()
@@ -124,9 +141,9 @@ def _converse(
         timer.start()
         for helper in helpers:
             helper.start()
-        most = question.rows * question.classes * 4
-        answer = process.stdout.read(most + 1)
-        if len(answer) <= most:
+        full = _read_into(process.stdout, outputs, scratch)
+        too_many = full and bool(process.stdout.read(1))
+        if not too_many:
             process.wait()  # the timer sees to it that this ends
     finally:
         timer.cancel()
@@ -139,7 +156,19 @@ def _converse(
                 pipe.close()
     if failures:
         raise failures[0]
-    return answer, tail.decode(errors="replace").strip(), overdue.is_set()
+    return full and not too_many, tail.decode(errors="replace").strip(), overdue.is_set()
+
+
+def _read_into(pipe: IO[bytes], outputs: NDArray[np.float32], scratch: Scratch) -> bool:
+    """Whether the pipe held as much as there is room for."""
+    for rows in scratch.slabs(len(outputs), outputs[:1].nbytes):
+        room = outputs[rows].reshape(-1).view(np.uint8).data
+        while room:
+            got = pipe.readinto(room)  # type: ignore[attr-defined]
+            if not got:
+                return False
+            room = room[got:]
+    return True
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

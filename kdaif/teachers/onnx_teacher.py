@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData
+from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets.onnx_input import InputPlan, plan_input
 from kdaif.errors import InvalidInputError
 from kdaif.model_files import inspect_onnx
 from kdaif.records.teachers import OnnxTeacher
-from kdaif.teachers.onnx_input import InputPlan, plan_input
+from kdaif.scratch import Scratch
 from kdaif.teachers.onnx_sandbox import Limits, Question, run_in_sandbox
-from kdaif.teachers.outputs import TeacherOutputs, asked_parts, split_parts
+from kdaif.teachers.outputs import TeacherOutputs, asked_parts, ids_at, split_parts
 from kdaif.teachers.remembered import Remember, output_key
 
 # As for columns: far below what any teacher can tell from 0, whose logarithm is not finite.
@@ -25,7 +26,12 @@ _SUM_TOLERANCE = 1e-3
 
 
 def onnx_outputs(
-    source: OnnxTeacher, data: DistillationData, model: Path, field: str, remember: Remember
+    source: OnnxTeacher,
+    data: DistillationData,
+    model: Path,
+    field: str,
+    remember: Remember,
+    scratch: Scratch | None = None,
 ) -> TeacherOutputs:
     """Asks the model about every part, in a sandbox, and binds its columns to the class names of the job.
 
@@ -35,6 +41,7 @@ def onnx_outputs(
         model: the file.
         field: where ``source`` stands in the request.
         remember: keeps the outputs by model, rows and options; a limit is none of these.
+        scratch: of the rows and the outputs; None where they are in memory.
 
     Raises:
         InvalidInputError: the file is refused by `inspect_onnx`; does not fit the rows or the classes; fails; takes too
@@ -63,26 +70,42 @@ def onnx_outputs(
         classes=len(data.class_names),
     )
     limits = Limits(source.max_memory_mib, source.max_seconds)
+    room = Scratch() if scratch is None else scratch
     said = remember(
-        output_key(model, features, {"kind": "onnx", **dataclasses.asdict(plan)}),
-        lambda: run_in_sandbox(model, question, _batches(features, plan), limits, field),
+        output_key(model, features, {"kind": "onnx", **dataclasses.asdict(plan)}, room),
+        lambda: run_in_sandbox(model, question, _batches(features, plan, room), limits, field, room),
     )
-    ids = np.concatenate([np.asarray(rows.ids, dtype=object) for rows in parts.values()])
-    logits = _checked(source, said, ids, field)
     order = [source.class_names.index(name) for name in data.class_names]
-    return TeacherOutputs.of_parts(split_parts(np.ascontiguousarray(logits[:, order]), parts))
+    return TeacherOutputs.of_parts(split_parts(_checked(source, said, order, parts, field, room), parts))
 
 
-def _batches(features: list[NDArray[Any]], plan: InputPlan) -> Iterator[NDArray[Any]]:
+def _batches(features: list[NDArray[Any]], plan: InputPlan, scratch: Scratch) -> Iterator[NDArray[Any]]:
     for part in features:
-        for start in range(0, len(part), plan.batch):
-            yield plan.convert(part[start : start + plan.batch])
+        for slab in scratch.slabs(len(part), part[:1].nbytes):
+            for start in range(slab.start, slab.stop, plan.batch):
+                yield plan.convert(part[start : min(start + plan.batch, slab.stop)])
 
 
-def _checked(source: OnnxTeacher, said: NDArray[np.float32], ids: NDArray[Any], field: str) -> NDArray[np.float32]:
-    """The outputs as logits; refused where they are not finite, or not what they were declared to be."""
-    _refuse(np.asarray(~np.isfinite(said).all(axis=1)), ids, f"{field}.model", "gives NaN or infinity; mend the model")
-    normal = (said >= 0).all(axis=1) & (np.abs(said.sum(axis=1, dtype=np.float64) - 1) <= _SUM_TOLERANCE)
+def _checked(
+    source: OnnxTeacher,
+    said: NDArray[np.float32],
+    order: list[int],
+    parts: Mapping[str, Rows],
+    field: str,
+    scratch: Scratch,
+) -> NDArray[np.float32]:
+    """Logits in the ``order`` of the job's classes; refused where they are not finite, or not what was declared."""
+    bad, normal = (np.empty(len(said), dtype=np.bool_) for _ in range(2))
+    logits: NDArray[np.float32] = scratch.empty(said.shape, np.float32)
+    for rows in scratch.slabs(len(said), 6 * 4 * said.shape[1]):
+        some = said[rows]
+        bad[rows] = ~np.isfinite(some).all(axis=1)
+        with np.errstate(invalid="ignore"):  # of infinities, which are refused below
+            normal[rows] = (some >= 0).all(axis=1) & (np.abs(some.sum(axis=1, dtype=np.float64) - 1) <= _SUM_TOLERANCE)
+        if source.outputs == "probabilities":
+            some = np.log(np.maximum(some, np.float32(_SMALLEST_PROBABILITY)))
+        logits[rows] = some[:, order]
+    _refuse(bad, parts, f"{field}.model", "gives NaN or infinity; mend the model")
     if source.outputs == "logits":
         if normal.all():
             raise InvalidInputError.of(
@@ -90,14 +113,13 @@ def _checked(source: OnnxTeacher, said: NDArray[np.float32], ids: NDArray[Any], 
                 "every output row is non-negative and sums to 1, so softmax would be applied twice; declare "
                 "'probabilities', or name the output that holds logits",
             )
-        return said
-    _refuse(
-        ~normal, ids, f"{field}.outputs", "gives no probabilities (negative, or not summing to 1); declare 'logits'"
-    )
-    return np.log(np.maximum(said, np.float32(_SMALLEST_PROBABILITY)))
+    else:
+        why = "gives no probabilities (negative, or not summing to 1); declare 'logits'"
+        _refuse(~normal, parts, f"{field}.outputs", why)
+    return logits
 
 
-def _refuse(bad: NDArray[np.bool_], ids: NDArray[Any], field: str, why: str) -> None:
+def _refuse(bad: NDArray[np.bool_], parts: Mapping[str, Rows], field: str, why: str) -> None:
     if bad.any():
-        named = ", ".join(str(name) for name in ids[bad][:10])
+        named = ", ".join(ids_at(np.flatnonzero(bad)[:10], parts))
         raise InvalidInputError.of(field, f"the model {why} ({int(bad.sum())} of {len(bad)} rows, ids {named})")

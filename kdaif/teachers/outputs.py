@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData, Rows
+from kdaif.scratch import Scratch
 from kdaif.students import Student
 
 Logits = NDArray[np.float32]
@@ -56,18 +57,37 @@ def asked_parts(data: DistillationData) -> dict[str, Rows]:
 
 
 def split_parts(stacked: Logits, parts: Mapping[str, Rows]) -> dict[str, Logits]:
-    """Rows that were stacked in the order of ``parts``, apart again."""
+    """Rows that were stacked in the order of ``parts``, apart again: views."""
     ends = np.cumsum([len(rows) for rows in parts.values()])
     return dict(zip(parts, np.split(stacked, ends[:-1]), strict=True))
 
 
-def mean_of_probabilities(members: Sequence[Logits], weights: NDArray[np.float64] | None = None) -> Logits:
+def ids_at(places: NDArray[np.int64], parts: Mapping[str, Rows]) -> list[str]:
+    """The ids of some of the rows that were stacked in the order of ``parts``."""
+    ids = [(rows.ids, start) for rows, start in zip(parts.values(), _starts(parts), strict=True)]
+    return [
+        next(str(of_part[place - start]) for of_part, start in reversed(ids) if place >= start)
+        for place in places.tolist()
+    ]
+
+
+def _starts(parts: Mapping[str, Rows]) -> list[int]:
+    return [0, *np.cumsum([len(rows) for rows in parts.values()])[:-1].tolist()]
+
+
+def mean_of_probabilities(
+    members: Sequence[Logits], weights: NDArray[np.float64] | None = None, scratch: Scratch | None = None
+) -> Logits:
     """``log sum_m w_m softmax(z_m)``, float32 ``[N, C]``, of M logits; ``weights`` sum to 1, by default equal."""
-    logits = np.stack(members).astype(np.float64)
+    room = Scratch() if scratch is None else scratch
     shares = np.full(len(members), 1 / len(members)) if weights is None else weights
-    with np.errstate(divide="ignore"):
-        logarithms = log_softmax(logits) + np.log(shares)[:, None, None]
-    found: Logits = np.logaddexp.reduce(logarithms, axis=0).astype(np.float32)
+    n_rows, n_classes = members[0].shape
+    found: Logits = room.empty((n_rows, n_classes), np.float32)
+    for rows in room.slabs(n_rows, 5 * 8 * n_classes * len(members)):
+        logits = np.stack([member[rows] for member in members]).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            logarithms = log_softmax(logits) + np.log(shares)[:, None, None]
+        found[rows] = np.logaddexp.reduce(logarithms, axis=0)
     return found
 
 

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.records.teachers import PlantedNoise
+from kdaif.scratch import Scratch
 
 
 def plant_noise(
-    logits: NDArray[np.float32], noise: PlantedNoise, seed: int
+    logits: NDArray[np.float32], noise: PlantedNoise, seed: int, scratch: Scratch | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Swaps the winning logit with another class's in a share of the rows, so that confidence stays what it was.
 
@@ -20,6 +21,7 @@ def plant_noise(
         logits: float32 `[N, C]`.
         noise: kind, and the share of rows, rounded to whole rows.
         seed: chooses the rows.
+        scratch: for the new logits; None keeps them in memory.
 
     Returns:
         The new logits `[N, C]`, and which rows were touched, bool `[N]`.
@@ -27,13 +29,24 @@ def plant_noise(
     n_rows, n_classes = logits.shape
     generator = np.random.default_rng((seed, 4))
     rows = generator.permutation(n_rows)[: round(noise.share * n_rows)]
-    winner = logits[rows].argmax(axis=1)
     offset = np.ones(len(rows), dtype=np.int64)
     if noise.kind == "symmetric":
         offset = generator.integers(1, n_classes, size=len(rows))
-    other = (winner + offset) % n_classes
-    swapped = logits.copy()
-    swapped[rows, winner], swapped[rows, other] = logits[rows, other], logits[rows, winner]
     planted = np.zeros(n_rows, dtype=np.bool_)
     planted[rows] = True
+    # In the order of the rows, so that slabs can be worked on one after the other.
+    offsets = np.zeros(n_rows, dtype=np.int32)
+    offsets[rows] = offset
+    room = Scratch() if scratch is None else scratch
+    swapped: NDArray[np.float32] = room.empty(logits.shape, np.float32)
+    for slab in room.slabs(n_rows, 3 * 4 * n_classes + 32):
+        swapped[slab] = logits[slab]
+        _swap(swapped[slab], np.flatnonzero(planted[slab]), offsets[slab])
     return swapped, planted
+
+
+def _swap(logits: NDArray[np.float32], rows: NDArray[np.int64], offsets: NDArray[np.int32]) -> None:
+    """The winner of each of these rows changes places with the class so many further on."""
+    winner = logits[rows].argmax(axis=1)
+    other = (winner + offsets[rows]) % logits.shape[1]
+    logits[rows, winner], logits[rows, other] = logits[rows, other], logits[rows, winner]

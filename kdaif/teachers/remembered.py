@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdaif.datasets import Strings
+from kdaif.scratch import Scratch
+
 Remember = Callable[[str, Callable[[], NDArray[np.float32]]], NDArray[np.float32]]
 """Gives what is kept under a key, or else makes it, keeps it and gives it."""
 
@@ -20,21 +23,29 @@ def always_make(key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np
     return make()
 
 
-def output_key(model: Path, rows: Iterable[NDArray[Any]], options: Mapping[str, Any]) -> str:
+def output_key(
+    model: Path, rows: Iterable[NDArray[Any] | Strings], options: Mapping[str, Any], scratch: Scratch | None = None
+) -> str:
     """SHA-256, in hexadecimal, of all that decides what a model says.
 
     Args:
         model: its file.
-        rows: the inputs, part by part; arrays of numbers, or of str.
+        rows: the inputs, part by part; arrays of numbers, or texts.
         options: how it is asked; JSON values.
+        scratch: of the rows; None where they are in memory.
     """
+    room = Scratch() if scratch is None else scratch
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
     with model.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     for part in rows:
-        if part.dtype == object:
-            digest.update(json.dumps(part.tolist()).encode())
+        if isinstance(part, Strings) or part.dtype == object:
+            digest.update(b"[")
+            for place, text in enumerate(part):
+                digest.update(f"{', ' if place else ''}{json.dumps(text)}".encode())
+            digest.update(b"]")
         else:
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).data)
+            for some in room.slabs(len(part), part[:1].nbytes):
+                digest.update(np.ascontiguousarray(part[some]).data)
     return digest.hexdigest()

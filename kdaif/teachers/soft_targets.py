@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData
+from kdaif.datasets import DistillationData, Strings
 from kdaif.errors import InvalidDataError, NonFiniteError
+from kdaif.records import Finding
 from kdaif.records.spec import DistillationSpec
 from kdaif.records.teachers import ColumnTeacher, EnsembleTeacher, OnnxTeacher, TrainedTeacher, TransformerTeacher
+from kdaif.scratch import Scratch
 from kdaif.students import Student
+from kdaif.teachers.agreement import doubts
 from kdaif.teachers.ensemble import combined
 from kdaif.teachers.onnx_teacher import onnx_outputs
 from kdaif.teachers.outputs import TeacherOutputs
@@ -23,6 +26,8 @@ from kdaif.teachers.planted_noise import plant_noise
 from kdaif.teachers.remembered import Remember, always_make
 from kdaif.teachers.trained import trained_outputs
 from kdaif.teachers.transformer_teacher import transformer_outputs
+
+_NAMED_ROWS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,8 @@ class SoftTargets:
         external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
         labeled_logits: float32 `[N_l, C]`, each row of L as heard from a teacher that was trained without it; None
             where the teacher has no folds.
+        validation_logits: float32 `[N_v, C]`; None where the teacher cannot be asked about V.
+        findings: what should be read before the targets are trusted.
     """
 
     logits: NDArray[np.float32]
@@ -45,6 +52,16 @@ class SoftTargets:
     network: Student | None
     external_logits: NDArray[np.float32] | None = None
     labeled_logits: NDArray[np.float32] | None = None
+    validation_logits: NDArray[np.float32] | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def pseudo_labels(self, scratch: Scratch | None = None) -> NDArray[np.int64]:
+        """The most likely class of each row of U, int64 `[N_u]`, in scratch where that is large."""
+        room = Scratch() if scratch is None else scratch
+        found: NDArray[np.int64] = room.empty((len(self.logits),), np.int64)
+        for rows in room.slabs(len(self.logits), self.logits[:1].nbytes + 8):
+            found[rows] = self.logits[rows].argmax(axis=1)
+        return found
 
 
 def soft_targets(
@@ -54,6 +71,7 @@ def soft_targets(
     *,
     models: Mapping[str, Path] | None = None,
     remember: Remember = always_make,
+    scratch: Scratch | None = None,
 ) -> SoftTargets:
     """Asks the teacher, or each member of an ensemble; then plants the noise of a rehearsal.
 
@@ -63,6 +81,7 @@ def soft_targets(
         device: where networks train and encoders run; a model file of the user's own runs on the CPU.
         models: local model file by role of ``spec.dataset_ids()``.
         remember: keeps what model files said about rows.
+        scratch: of the rows and of what is said of them; None keeps it in memory.
 
     Raises:
         NonFiniteError: a soft target is NaN or infinite, or a teacher's loss became so.
@@ -71,19 +90,30 @@ def soft_targets(
         InvalidInputError: the teacher does not fit the data, or its model file cannot be used.
         OutOfMemoryError: a model file needs more memory than it may have.
     """
+    room = Scratch() if scratch is None else scratch
     outputs = [
-        _ask(spec, position, data, device, models or {}, remember) for position in range(len(spec.teacher.members))
+        _ask(spec, position, data, device, models or {}, remember, room)
+        for position in range(len(spec.teacher.members))
     ]
     said = outputs[0]
     if isinstance(spec.teacher.source, EnsembleTeacher):
         fields = [spec.teacher.member_field(position) for position in range(len(outputs))]
-        said = combined(spec.teacher.source, outputs, data.validation.labels, fields)
+        said = combined(spec.teacher.source, outputs, data.validation.labels, fields, room)
     logits = said.unlabeled
-    _check_finite(logits, data.unlabeled.ids)
+    _check_finite(logits, data.unlabeled.ids, room)
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
-        logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed)
-    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled)
+        logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed, room)
+    return SoftTargets(
+        logits=logits,
+        test_logits=said.test,
+        planted=planted,
+        network=said.network,
+        external_logits=said.external,
+        labeled_logits=said.labeled,
+        validation_logits=said.validation,
+        findings=doubts(spec.teacher, outputs, data),
+    )
 
 
 def _ask(
@@ -93,6 +123,7 @@ def _ask(
     device: torch.device,
     models: Mapping[str, Path],
     remember: Remember,
+    scratch: Scratch,
 ) -> TeacherOutputs:
     """What one member says."""
     single = not isinstance(spec.teacher.source, EnsembleTeacher)
@@ -102,20 +133,25 @@ def _ask(
             logits = data.unlabeled.teacher_logits if single else data.unlabeled.member_logits.get(position)
             if logits is None:
                 raise InvalidDataError(f"{field} is a column, but the unlabelled rows hold no teacher logits")
-            return TeacherOutputs(logits.astype(np.float32), data.validation.member_logits.get(position))
+            return TeacherOutputs(logits.astype(np.float32, copy=False), data.validation.member_logits.get(position))
         case TrainedTeacher() as source:
-            return trained_outputs(source, spec.training, data, device, field)
+            return trained_outputs(source, spec.training, data, device, field, scratch)
         case OnnxTeacher() as source:
-            return onnx_outputs(source, data, models[role], field, remember)
+            return onnx_outputs(source, data, models[role], field, remember, scratch)
         case TransformerTeacher() as source:
-            return transformer_outputs(source, data, models[role], spec.training.seed, device, field, remember)
+            seed = spec.training.seed
+            return transformer_outputs(source, data, models[role], seed, device, field, remember, scratch)
 
 
-def _check_finite(logits: NDArray[np.float32], ids: NDArray[Any]) -> None:
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(bad):
-        named = ", ".join(str(ids[row]) for row in bad[:10])
+def _check_finite(logits: NDArray[np.float32], ids: NDArray[Any] | Strings, scratch: Scratch) -> None:
+    bad: list[int] = []
+    count = 0
+    for rows in scratch.slabs(len(logits), 2 * logits[:1].nbytes):
+        found = rows.start + np.flatnonzero(~np.isfinite(logits[rows]).all(axis=1))
+        bad, count = [*bad, *found[:_NAMED_ROWS].tolist()][:_NAMED_ROWS], count + len(found)
+    if count:
+        named = ", ".join(str(ids[row]) for row in bad)
         raise NonFiniteError(
-            f"The teacher's soft targets are NaN or infinite at {len(bad)} of {len(logits)} rows (ids {named}). "
+            f"The teacher's soft targets are NaN or infinite at {count} of {len(logits)} rows (ids {named}). "
             "Drop or recompute these rows."
         )

@@ -16,9 +16,11 @@ from kdaif.datasets import DistillationData
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
 from kdaif.records.teachers import TrainedTeacher, teacher_network_of
-from kdaif.students import Student, build_student
+from kdaif.scratch import Scratch
+from kdaif.students import Student, build_student, standardisation
 from kdaif.teachers.folds import stratified_folds, taken
 from kdaif.teachers.outputs import TeacherOutputs, asked_parts, mean_of_probabilities
+from kdaif.workspace import Workspace
 
 # Epochs without a lower validation loss after which training ends.
 _PATIENCE = 20
@@ -32,19 +34,24 @@ class TeacherNetwork:
     network: Student
     device: torch.device
 
-    def logits(self, features: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 `[N, C]` for raw rows."""
+    def logits(self, features: NDArray[np.generic], scratch: Scratch | None = None) -> NDArray[np.float32]:
+        """float32 `[N, C]` for raw rows, in scratch where that is large."""
+        workspace = Workspace(torch.device("cpu"), scratch)
+        given = torch.from_numpy(features)
+        logits = workspace.empty((len(given), self.network.head.out_features))
         with torch.no_grad():
-            parts = [
-                self.network(rows.to(self.device)).float().cpu()
-                for rows in torch.split(torch.from_numpy(features), _ROWS_PER_PASS)
-            ]
-        logits: NDArray[np.float32] = torch.cat(parts).numpy()
-        return logits
+            for rows in workspace.passes(len(given), _ROWS_PER_PASS):
+                logits[rows] = self.network(given[rows].to(self.device)).float().cpu()
+        return workspace.on_cpu(logits)
 
 
 def trained_outputs(
-    source: TrainedTeacher, training: Training, data: DistillationData, device: torch.device, field: str
+    source: TrainedTeacher,
+    training: Training,
+    data: DistillationData,
+    device: torch.device,
+    field: str,
+    scratch: Scratch | None = None,
 ) -> TeacherOutputs:
     """Trains the network, or the several whose probabilities are averaged, and asks about every part.
 
@@ -57,8 +64,8 @@ def trained_outputs(
     """
     parts = asked_parts(data)
     if source.networks == source.folds == 1:
-        teacher = train_teacher(source, training, data, device, field=field)
-        said = {name: teacher.logits(rows.features) for name, rows in parts.items()}
+        teacher = train_teacher(source, training, data, device, field=field, scratch=scratch)
+        said = {name: teacher.logits(rows.features, scratch) for name, rows in parts.items()}
         return TeacherOutputs.of_parts(said, network=copy.deepcopy(teacher.network).to("cpu"))
     labels = data.labeled.labels
     folds = np.full(len(labels), -1)
@@ -70,12 +77,12 @@ def trained_outputs(
         unseen = folds == position
         seeded = training.model_copy(update={"seed": training.seed + position})
         seen = dataclasses.replace(data, labeled=taken(data.labeled, ~unseen))
-        teacher = train_teacher(source, seeded, seen, device, field=field)
+        teacher = train_teacher(source, seeded, seen, device, field=field, scratch=scratch)
         for name, rows in parts.items():
-            answers[name].append(teacher.logits(rows.features))
+            answers[name].append(teacher.logits(rows.features, scratch))
         if unseen.any():
             labeled[unseen] = teacher.logits(data.labeled.features[unseen])
-    said = {name: mean_of_probabilities(answer) for name, answer in answers.items()}
+    said = {name: mean_of_probabilities(answer, scratch=scratch) for name, answer in answers.items()}
     return TeacherOutputs.of_parts(said, labeled=labeled if source.folds > 1 else None)
 
 
@@ -86,6 +93,7 @@ def train_teacher(
     device: torch.device,
     *,
     field: str = "spec.teacher.train",
+    scratch: Scratch | None = None,
 ) -> TeacherNetwork:
     """Cross-entropy on L with AdamW; keeps the parameters of the lowest loss on V. The test rows have no say.
 
@@ -95,17 +103,18 @@ def train_teacher(
         data: L trains and V stops; the inputs are standardised by U and L.
         device: where to train.
         field: where ``source`` stands in the request.
+        scratch: of the rows; None where they are in memory.
 
     Raises:
         NonFiniteError: the loss became NaN or infinite.
         InvalidInputError: an architecture that is not for such rows.
     """
-    reference = data.training_features
+    inputs = standardisation([data.labeled.features, data.unlabeled.features], data.signature, scratch)
     network = build_student(
         teacher_network_of(source, data.signature.kind),
         data.signature,
         len(data.class_names),
-        reference,
+        inputs,
         training.seed,
         field=f"{field}.architecture",
     ).to(device)

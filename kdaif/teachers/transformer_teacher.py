@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets import DistillationData, Rows, Strings
+from kdaif.datasets.transformer_input import check_transformer
 from kdaif.errors import InvalidDataError, InvalidInputError
-from kdaif.model_files import TransformerSignature, inspect_transformer, unpack_transformer
-from kdaif.records.teachers import TransformerTeacher
+from kdaif.model_files import inspect_transformer, unpack_transformer
+from kdaif.records import TransformerTeacher
+from kdaif.scratch import Scratch
 from kdaif.teachers.folds import stratified_folds
 from kdaif.teachers.outputs import Logits, TeacherOutputs, asked_parts, log_softmax, mean_of_probabilities, split_parts
 from kdaif.teachers.remembered import Remember, output_key
@@ -27,8 +29,6 @@ _TEXTS_PER_PASS = 32
 # Inverse strengths of the head's L2 penalty; V chooses.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _SMALLEST_PROBABILITY = 1e-12
-# These count positions from the padding piece on, so so many of the positions are never used.
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 
 def transformer_outputs(
@@ -39,6 +39,7 @@ def transformer_outputs(
     device: torch.device,
     field: str,
     remember: Remember,
+    scratch: Scratch | None = None,
 ) -> TeacherOutputs:
     """Encodes all texts once, then fits logistic regressions on the standardised vectors of L.
 
@@ -53,6 +54,7 @@ def transformer_outputs(
         device: where the encoder runs.
         field: where ``source`` stands in the request.
         remember: keeps the vectors by model, texts and options.
+        scratch: for the vectors and what is said of them; None keeps them in memory.
 
     Raises:
         InvalidInputError: no texts; the archive is refused by `inspect_transformer`, or is no encoder; or L is too
@@ -66,11 +68,12 @@ def transformer_outputs(
         signature = inspect_transformer(model)
     except InvalidInputError as error:
         raise InvalidInputError.of(f"{field}.model", error.violations[0].description) from error
-    _check_length(source, signature, field)
+    check_transformer(source, signature, data.signature, field)
     options = {"kind": "transformer", "pooling": source.pooling, "max_tokens": source.max_tokens}
-    stacked = remember(output_key(model, texts, options), lambda: _encoded(source, texts, model, device, field))
-    mean, scale = stacked.mean(axis=0), stacked.std(axis=0)
-    vectors = split_parts((stacked - mean) / np.where(scale > 0, scale, 1), parts)
+    room = Scratch() if scratch is None else scratch
+    key = output_key(model, texts, options)
+    stacked = remember(key, lambda: _encoded(source, texts, model, device, field, room))
+    vectors = split_parts(_standardised(stacked, room), parts)
     labels, classes = data.labeled.labels, len(data.class_names)
     strength = min(
         _STRENGTHS,
@@ -78,17 +81,17 @@ def transformer_outputs(
     )
     if source.folds == 1:
         head = _Head(vectors["labeled"], labels, classes, strength)
-        return TeacherOutputs.of_parts({name: head.logits(vectors[name]) for name in asked})
+        return TeacherOutputs.of_parts({name: head.logits(vectors[name], room) for name in asked})
     folds = stratified_folds(labels, source.folds, seed, f"{field}.folds")
     labeled = np.empty((len(labels), classes), dtype=np.float32)
     answers: dict[str, list[Logits]] = {name: [] for name in asked}
     for fold in range(source.folds):
         unseen = folds == fold
         head = _Head(vectors["labeled"][~unseen], labels[~unseen], classes, strength)
-        labeled[unseen] = head.logits(vectors["labeled"][unseen])
+        labeled[unseen] = head.logits(vectors["labeled"][unseen], room)
         for name in asked:
-            answers[name].append(head.logits(vectors[name]))
-    said = {name: mean_of_probabilities(answer) for name, answer in answers.items()}
+            answers[name].append(head.logits(vectors[name], room))
+    said = {name: mean_of_probabilities(answer, scratch=room) for name, answer in answers.items()}
     return TeacherOutputs.of_parts(said, labeled=labeled)
 
 
@@ -104,37 +107,44 @@ class _Head:
                 warnings.simplefilter("ignore", ConvergenceWarning)  # near enough is a teacher too
                 self._model = LogisticRegression(C=strength, max_iter=500).fit(vectors, labels)
 
-    def logits(self, vectors: NDArray[np.float32]) -> Logits:
+    def logits(self, vectors: NDArray[np.float32], scratch: Scratch) -> Logits:
         """float32 ``[N, C]``: logarithms of probabilities."""
-        probabilities = np.full((len(vectors), self._classes), _SMALLEST_PROBABILITY)
-        probabilities[:, self._known] = 1.0 if self._model is None else self._model.predict_proba(vectors)
-        logits: Logits = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY)).astype(np.float32)
+        logits: Logits = scratch.empty((len(vectors), self._classes), np.float32)
+        for rows in scratch.slabs(len(vectors), vectors[:1].nbytes + 4 * 8 * self._classes):
+            probabilities = np.full((rows.stop - rows.start, self._classes), _SMALLEST_PROBABILITY)
+            probabilities[:, self._known] = 1.0 if self._model is None else self._model.predict_proba(vectors[rows])
+            logits[rows] = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
         return logits
 
 
+def _standardised(vectors: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
+    """Each column with mean 0 and spread 1 over all rows."""
+    sums = np.zeros((2, vectors.shape[1]))
+    for rows in scratch.slabs(len(vectors), 3 * 8 * vectors.shape[1]):
+        sums[0] += vectors[rows].sum(axis=0, dtype=np.float64)
+    mean = sums[0] / len(vectors)
+    for rows in scratch.slabs(len(vectors), 3 * 8 * vectors.shape[1]):
+        sums[1] += ((vectors[rows] - mean) ** 2).sum(axis=0)
+    scale = np.sqrt(sums[1] / len(vectors))
+    found: NDArray[np.float32] = scratch.empty(vectors.shape, np.float32)
+    for rows in scratch.slabs(len(vectors), 3 * 8 * vectors.shape[1]):
+        found[rows] = (vectors[rows] - mean) / np.where(scale > 0, scale, 1)
+    return found
+
+
 def _loss(head: _Head, vectors: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> float:
-    said = log_softmax(head.logits(vectors["validation"]))
+    said = log_softmax(head.logits(vectors["validation"], Scratch()))
     return float(-said[np.arange(len(labels)), labels].mean())
 
 
-def _texts(rows: Rows, field: str) -> NDArray[Any]:
+def _texts(rows: Rows, field: str) -> Strings:
     if rows.texts is None:
         raise InvalidInputError.of(field, "the rows hold no text; a transformer reads a 'text' column")
     return rows.texts
 
 
-def _check_length(source: TransformerTeacher, signature: TransformerSignature, field: str) -> None:
-    longest = signature.max_tokens
-    if longest and signature.family in _OFFSET_FAMILIES:
-        longest -= 2
-    if longest and source.max_tokens > longest:
-        raise InvalidInputError.of(
-            f"{field}.max_tokens", f"is {source.max_tokens}, and the model reads at most {longest} word pieces"
-        )
-
-
 def _encoded(
-    source: TransformerTeacher, texts: list[NDArray[Any]], model: Path, device: torch.device, field: str
+    source: TransformerTeacher, texts: list[Strings], model: Path, device: torch.device, field: str, scratch: Scratch
 ) -> NDArray[np.float32]:
     """float32 ``[N, H]``: the pooled last layer of every text."""
     transformers = _library()
@@ -152,7 +162,7 @@ def _encoded(
         if getattr(encoder.config, "is_encoder_decoder", False):
             raise InvalidInputError.of(f"{field}.model", "the model is an encoder with a decoder; pack an encoder")
         encoder = encoder.float().to(device).eval()
-        return _pooled(source, encoder, tokenizer, [str(text) for part in texts for text in part], device)
+        return _pooled(source, encoder, tokenizer, texts, device, scratch)
 
 
 def _library() -> Any:
@@ -176,14 +186,24 @@ def _tokenizer(file: Path, max_tokens: int) -> Any:
 
 
 def _pooled(
-    source: TransformerTeacher, encoder: Any, tokenizer: Any, texts: list[str], device: torch.device
+    source: TransformerTeacher,
+    encoder: Any,
+    tokenizer: Any,
+    texts: list[Strings],
+    device: torch.device,
+    scratch: Scratch,
 ) -> NDArray[np.float32]:
     # Texts of like length together: a batch costs as much as its longest.
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    found: list[Any] = [None] * len(texts)
-    for start in range(0, len(texts), _TEXTS_PER_PASS):
+    lengths = np.fromiter((len(text) for part in texts for text in part), np.int32)
+    order = np.argsort(lengths, kind="stable")
+    ends = np.cumsum([len(part) for part in texts])
+    found: NDArray[np.float32] | None = None
+    for start in range(0, len(lengths), _TEXTS_PER_PASS):
         chosen = order[start : start + _TEXTS_PER_PASS]
-        encodings = tokenizer.encode_batch([texts[row] for row in chosen])
+        of_part = np.searchsorted(ends, chosen, side="right")
+        places = chosen - ends[of_part]  # from the end of each part
+        batch = [str(texts[part][len(texts[part]) + place]) for part, place in zip(of_part, places, strict=True)]
+        encodings = tokenizer.encode_batch(batch)
         ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
         mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=device)
         with torch.inference_mode():
@@ -192,7 +212,7 @@ def _pooled(
             pooled = hidden[:, 0]
         else:  # a text without any piece gives zeros
             pooled = (hidden * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        for row, vector in zip(chosen, pooled.cpu().numpy(), strict=True):
-            found[row] = vector
-    stacked: NDArray[np.float32] = np.stack(found)
-    return stacked
+        if found is None:
+            found = scratch.empty((len(lengths), pooled.shape[1]), np.float32)
+        scratch.put(found, chosen, pooled.cpu().numpy())
+    return np.empty((0, 0), np.float32) if found is None else found

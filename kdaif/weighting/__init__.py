@@ -8,6 +8,7 @@ from kdaif.weighting.weights import (
     loss_weights,
     normalise,
     parts_of,
+    shares_of_weight,
     with_overrides,
 )
 
@@ -20,5 +21,6 @@ __all__ = [
     "loss_weights",
     "normalise",
     "parts_of",
+    "shares_of_weight",
     "with_overrides",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import time
@@ -12,18 +11,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData, InputSignature
+from kdaif.datasets import DistillationData, InputSignature, Strings
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
+from kdaif.evaluation.scorecard import scorecard
 from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
-from kdaif.report import ClassRow, Report, most_harmful, write_report
+from kdaif.records.monitoring import Scorecard
+from kdaif.report import ClassRow, Report, Weighed, weighed, write_report
 from kdaif.rounds import student_of
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
+from kdaif_worker.arms import accuracies_of_groups
 from kdaif_worker.canary import shipped_arm, told
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.external import external_results, shifts
@@ -36,7 +43,11 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Trained:
-    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage."""
+    """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage.
+
+    What is large lies in ``scratch``; ``resources`` are what this attempt took so far: ``cpu_s``, and ``energy_j``
+    where the machine tells.
+    """
 
     assignment: Assignment
     data: DistillationData
@@ -45,6 +56,8 @@ class Trained:
     point: Checkpoint
     dataset_sha256: Mapping[str, str]
     stage_seconds: Mapping[str, float]
+    scratch: Scratch
+    resources: Mapping[str, float]
 
     @property
     def shipped_arm(self) -> str:
@@ -88,8 +101,13 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         external_verdict=external_verdict(external) if external else "",
         shipped_arm=trained.shipped_arm,
         canary=canary,
-        **({} if check is None else check.metrics()),
+        alarms=trained.point.alarms,
+        groups=accuracies_of_groups(assignment.spec, data, trained.point),
+        group_weights=trained.point.groups,
+        canary_auroc=None if check is None else check.auroc,
+        canary_stderr=None if check is None else check.stderr,
     )
+    result = replace(result, scorecard=_scorecard(trained, result))
     write_report(folder, replace(_report(trained, result, certificate, blobs), calibration=calibration))
     write_tokenizer(folder, data.signature)
     write_manifest(
@@ -102,6 +120,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
         temperature=calibration.temperature,
         shipped_arm=trained.shipped_arm,
+        scaled=assignment.spec.inputs.image_height is not None,
     )
     return result
 
@@ -147,14 +166,36 @@ def _results(trained: Trained, certificate: Certificate) -> tuple[ArmResult, ...
     )
 
 
+def _scorecard(trained: Trained, result: JobResult) -> Scorecard:
+    spec, point = trained.assignment.spec, trained.point
+    arm = next(arm for arm in result.arms if arm.arm == result.shipped_arm)
+    curve = point.finished[trained.arms[0], spec.training.seed].curve
+    figures = {
+        "size_kb": arm.size_kb,
+        "ms_per_row": arm.ms_per_row,
+        "macro_f1": arm.macro_f1,
+        "ece": arm.ece,
+        "accuracy_minus_uniform": arm.accuracy_minus_uniform,
+        "reliability": _last(curve, "reliability"),
+        "stability": _last(curve, "stability"),
+        "canary_auroc": result.canary_auroc,
+        **trained.resources,
+    }
+    return scorecard(figures, result.groups, fewest_group_rows=spec.monitoring.fewest_group_rows)
+
+
+def _last(curve: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The figure of the last round that has it."""
+    return next((metrics[name] for metrics in reversed(curve) if name in metrics), None)
+
+
 def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs: BlobStore) -> Report:
     assignment, data, point = trained.assignment, trained.data, trained.point
     spec = assignment.spec
     curves = {arm: _curve(point.finished[arm, spec.training.seed].curve) for arm in trained.arms}
     shards = point.shards
-    weights = pq.read_table(io.BytesIO(blobs.get_bytes(shards[-1].path))) if shards else None
-    harmful = set() if weights is None else {row["id"] for row in most_harmful(weights)}
-    shown = {row_id: place for place, row_id in enumerate(data.unlabeled.ids.tolist()) if row_id in harmful}
+    weights = _weighed(blobs, shards[-1].path, trained.scratch) if shards else None
+    shown = _places(data.unlabeled.ids, [] if weights is None else [row["id"] for row in weights.harmful])
     is_image = data.signature.kind == "image"
     features = data.unlabeled.features
     return Report(
@@ -168,7 +209,11 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         canary=result.canary,
         canary_auroc=result.canary_auroc,
         canary_stderr=result.canary_stderr,
-        shifts=shifts(data, trained.targets),
+        alarms=result.alarms,
+        groups=result.groups,
+        group_weights=result.group_weights,
+        scorecard=result.scorecard,
+        shifts=shifts(data, trained.targets, trained.scratch),
         dataset={
             "classes": len(data.class_names),
             "labelled rows": len(data.labeled),
@@ -180,7 +225,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
             **_out_of_fold(trained),
         },
         spec=spec.model_dump(mode="json"),
-        findings=data.report.findings,
+        findings=(*data.report.findings, *trained.targets.findings),
         influence_rounds=curves.get("influence", ()),
         uniform_rounds=curves.get("uniform", ()),
         weights=weights,
@@ -191,6 +236,24 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         seconds=trained.stage_seconds,
         influence_overhead=_overhead(curves.get("influence", ())),
     )
+
+
+def _weighed(blobs: BlobStore, path: str, scratch: Scratch) -> Weighed | None:
+    """Of the shard there, row group by row group."""
+    with scratch.spooled() as file:
+        for chunk in blobs.iter_range(path):
+            file.write(chunk)
+        file.seek(0)
+        with pq.ParquetFile(file) as parquet:
+            groups = (parquet.read_row_group(group) for group in range(parquet.num_row_groups))
+            return weighed(groups, parquet.metadata.num_rows)
+
+
+def _places(ids: NDArray[Any] | Strings, wanted: Sequence[Any]) -> dict[Any, int]:
+    """Where each wanted id stands."""
+    values = ids.array if isinstance(ids, Strings) else pa.array(ids)
+    found = pc.indices_nonzero(pc.is_in(values, pa.array(wanted, values.type)))
+    return {values[place].as_py(): place for place in found.to_pylist()}
 
 
 def _out_of_fold(trained: Trained) -> dict[str, str]:

@@ -12,6 +12,7 @@ from kdaif.datasets import DistillationData
 from kdaif.evaluation import canary_sentence
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
 from kdaif.rounds import FEWEST_PER_KIND, judge_canaries, plant_canaries, side_arm_spec, train_arm
+from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
 from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.checkpoint import Checkpoint
@@ -44,6 +45,7 @@ def checked(
     point: Checkpoint,
     *,
     fraction: float,
+    scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """The checkpoint with the check's outcome, going on from where a former attempt left it.
@@ -59,13 +61,14 @@ def checked(
         emit: takes the progress.
         point: the furthest checkpoint.
         fraction: of the job that is done before the check.
+        scratch: where the rows are, and U with its canaries goes.
         initial_weights: that the side arm starts from, as every arm.
     """
     spec = assignment.spec
     if spec.weighting.method != "influence" or spec.weighting.canary_bar == 0 or point.canary is not None:
         return point
     bar, seed = spec.weighting.canary_bar, spec.training.seed
-    canaries, side_spec = plant_canaries(data, targets, seed), side_arm_spec(spec)
+    canaries, side_spec = plant_canaries(data, targets, seed, scratch), side_arm_spec(spec)
     flipped, kept = canaries.counts()
     skipped = ""
     if side_spec is None:
@@ -87,6 +90,7 @@ def checked(
         canaries.targets,
         seed=seed,
         device=device,
+        scratch=scratch,
         resume=point.current,
         initial_weights=initial_weights,
     )

@@ -6,8 +6,8 @@ both are in the arm's state. So a resumed job takes the very steps that an unint
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,21 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from safetensors.torch import load, save
 
 from kdaif.errors import NotFoundError
 from kdaif.records import CanaryCheck, WeightsShard
+from kdaif.records.monitoring import Alarm, GroupWeight
 from kdaif.rounds import ArmState
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, attempts_with_blobs, layout
+from kdaif_worker.tensor_files import read_tensors, write_tensors
 
 ArmKey = tuple[str, int]
 _CANARY = TypeAdapter(CanaryCheck | None)
 _SHARDS = TypeAdapter(tuple[WeightsShard, ...])
+_ALARMS = TypeAdapter(tuple[Alarm, ...])
+_GROUPS = TypeAdapter(tuple[GroupWeight, ...])
 _KEPT = 2
-_FORMAT = 3  # 2 had no hash; 1 knew no canary check, so its states could be taken for the side arm's
-# The file's hash stands in its own header, and is taken with zeros in its place. So the file stays plain safetensors.
-_HASH_FIELD = b'"sha256":"'
-_NO_HASH = "0" * 64
+_FORMAT = 4  # 3 had no alarms; 2 had no hash; 1 knew no canary check, so its states could be taken for the side arm's
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Checkpoint:
     """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts the rounds that were trained.
 
     ``canary`` is what the canary check found; None while it is not over, and ``current`` then is its side arm's.
+    ``alarms`` are those so far, the last round's of each kind and subject; ``reviewed`` holds the keys of those that a
+    person was asked about. ``groups`` are those of the last scoring.
     """
 
     step: int = 0
@@ -55,17 +58,35 @@ class Checkpoint:
     student: ArmState | None = None
     shards: tuple[WeightsShard, ...] = ()
     canary: CanaryCheck | None = None
+    alarms: tuple[Alarm, ...] = ()
+    reviewed: frozenset[str] = frozenset()
+    groups: tuple[GroupWeight, ...] = ()
 
 
-def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: Checkpoint) -> None:
+def write(
+    blobs: BlobStore,
+    tenant: str,
+    job_id: str,
+    attempt: int,
+    checkpoint: Checkpoint,
+    scratch: Scratch | None = None,
+) -> None:
     """Publishes the checkpoint, then drops all that came before it but for one, in case this one gets damaged.
 
-    Checkpoints of former attempts count too, except those that are further on: their worker may still be alive.
+    Checkpoints of former attempts count too, except those that are further on: their worker may still be alive. What
+    is as large as the rows lies in ``scratch``, and so does the file until it is published.
 
     Raises:
         UnavailableError: the store is full or does not answer. Those of before are still there.
+        OSError: scratch is full, likewise.
     """
-    blobs.replace_bytes(layout.checkpoint(tenant, job_id, attempt, checkpoint.step), _encode(checkpoint))
+    room = Scratch() if scratch is None else scratch
+    with room.spooled() as file:
+        arrays, head = _parts(checkpoint)
+        write_tensors(file, arrays, {"kdaif": json.dumps(head)}, room)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        blobs.replace_stream(layout.checkpoint(tenant, job_id, attempt, checkpoint.step), file, size)
     passed = [
         (step, former, path)
         for former in attempts_with_blobs(blobs, tenant, job_id, attempt)
@@ -79,7 +100,7 @@ def write(blobs: BlobStore, tenant: str, job_id: str, attempt: int, checkpoint: 
             blobs.delete(path)
 
 
-def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> Checkpoint:
+def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int, scratch: Scratch | None = None) -> Checkpoint:
     """The furthest whole checkpoint of this and earlier attempts; an empty one where there is none.
 
     Raises:
@@ -89,7 +110,7 @@ def read_latest(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> Che
     found = [(step, path) for former in formers for step, path in _steps(blobs, tenant, job_id, former)]
     for _, path in sorted(found, reverse=True):
         try:
-            return _decode(blobs.get_bytes(path))
+            return _read(blobs, path, Scratch() if scratch is None else scratch)
         except (ValueError, NotFoundError):
             continue  # damaged, foreign or just dropped: the one before it will do
     return Checkpoint()
@@ -100,13 +121,14 @@ def _steps(blobs: BlobStore, tenant: str, job_id: str, attempt: int) -> list[tup
     return [(layout.checkpoint_step(path), path) for path in paths]
 
 
-def _encode(checkpoint: Checkpoint) -> bytes:
-    tensors: dict[str, torch.Tensor] = {}
+def _parts(checkpoint: Checkpoint) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays by name, and all else."""
+    arrays: dict[str, NDArray[Any]] = {}
     finished = []
     for (arm, seed), done in checkpoint.finished.items():
-        tensors[f"finished/{arm}/{seed}"] = torch.from_numpy(done.test_logits)
+        arrays[f"finished/{arm}/{seed}"] = done.test_logits
         if done.external_logits is not None:
-            tensors[f"external/{arm}/{seed}"] = torch.from_numpy(done.external_logits)
+            arrays[f"external/{arm}/{seed}"] = done.external_logits
         finished.append({"arm": arm, "seed": seed, "curve": list(done.curve)})
     head: dict[str, Any] = {
         "format": _FORMAT,
@@ -115,72 +137,51 @@ def _encode(checkpoint: Checkpoint) -> bytes:
         "current_curve": list(checkpoint.current_curve),
         "shards": _SHARDS.dump_python(checkpoint.shards, mode="json"),
         "canary": _CANARY.dump_python(checkpoint.canary, mode="json"),
+        "alarms": _ALARMS.dump_python(checkpoint.alarms, mode="json"),
+        "reviewed": sorted(checkpoint.reviewed),
+        "groups": _GROUPS.dump_python(checkpoint.groups, mode="json"),
     }
     for name, state in (("current", checkpoint.current), ("student", checkpoint.student)):
         if state is not None:
-            tensors |= {f"{name}/{key}": tensor.contiguous() for key, tensor in state.tensors.items()}
+            arrays |= {f"{name}/{key}": tensor.contiguous().numpy() for key, tensor in state.tensors.items()}
             head[name] = state.numbers
-    return _with_hash(save(tensors, metadata={"kdaif": json.dumps(head), "sha256": _NO_HASH}))
+    return arrays, head
 
 
-def _with_hash(unhashed: bytes) -> bytes:
-    start = _hash_place(unhashed)
-    return unhashed[:start] + hashlib.sha256(unhashed).hexdigest().encode() + unhashed[start + len(_NO_HASH) :]
-
-
-def _check_hash(data: bytes) -> None:
-    start = _hash_place(data)
-    end = start + len(_NO_HASH)
-    digest = hashlib.sha256(data[:start])
-    digest.update(_NO_HASH.encode())
-    digest.update(memoryview(data)[end:])
-    if data[start:end] != digest.hexdigest().encode():
-        raise ValueError("a checkpoint's bytes do not match its hash")
-
-
-def _hash_place(data: bytes) -> int:
-    """Where the hash stands. Quotes within the other texts of the header are escaped, so nothing else looks like it."""
-    place = data.find(_HASH_FIELD)
-    if place < 0:
-        raise ValueError("not a checkpoint: there is no hash in it")
-    return place + len(_HASH_FIELD)
-
-
-def _decode(data: bytes) -> Checkpoint:
-    """Raises ValueError when ``data`` is no whole checkpoint of this format."""
-    _check_hash(data)
-    try:
-        tensors = load(data)
-        header_bytes = int.from_bytes(data[:8], "little")
-        head = json.loads(json.loads(data[8 : 8 + header_bytes])["__metadata__"]["kdaif"])
-    except Exception as error:
-        raise ValueError(f"not a checkpoint: {error}") from error
+def _read(blobs: BlobStore, path: str, scratch: Scratch) -> Checkpoint:
+    """Raises ValueError when there is no whole checkpoint of this format."""
+    arrays, metadata = read_tensors(blobs.iter_range(path), blobs.size(path), scratch)
+    if "kdaif" not in metadata:
+        raise ValueError("not a checkpoint")
+    head = json.loads(metadata["kdaif"])
     if head["format"] != _FORMAT:
         raise ValueError(f"checkpoint format {head['format']} is unknown")
     return Checkpoint(
         step=head["step"],
         finished={
-            (done["arm"], done["seed"]): _finished(tensors, done["arm"], done["seed"], done["curve"])
+            (done["arm"], done["seed"]): FinishedArm(
+                arrays[f"finished/{done['arm']}/{done['seed']}"],
+                tuple(done["curve"]),
+                arrays.get(f"external/{done['arm']}/{done['seed']}"),
+            )
             for done in head["finished"]
         },
-        current=_state(head, tensors, "current"),
+        current=_state(head, arrays, "current"),
         current_curve=tuple(head["current_curve"]),
-        student=_state(head, tensors, "student"),
+        student=_state(head, arrays, "student"),
         shards=_SHARDS.validate_python(head["shards"]),
         canary=_CANARY.validate_python(head["canary"]),
+        alarms=_ALARMS.validate_python(head["alarms"]),
+        reviewed=frozenset(head["reviewed"]),
+        groups=_GROUPS.validate_python(head["groups"]),
     )
 
 
-def _finished(tensors: dict[str, torch.Tensor], arm: str, seed: int, curve: list[dict[str, float]]) -> FinishedArm:
-    external = tensors.get(f"external/{arm}/{seed}")
-    return FinishedArm(
-        tensors[f"finished/{arm}/{seed}"].numpy(), tuple(curve), None if external is None else external.numpy()
-    )
-
-
-def _state(head: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> ArmState | None:
+def _state(head: dict[str, Any], arrays: dict[str, NDArray[Any]], name: str) -> ArmState | None:
     if name not in head:
         return None
     prefix = f"{name}/"
-    mine = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    mine = {
+        key.removeprefix(prefix): torch.from_numpy(array) for key, array in arrays.items() if key.startswith(prefix)
+    }
     return ArmState(tensors=mine, numbers=head[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import Sample, compare_arms, distribution_shifts
 from kdaif.records import ArmResult, Shift
+from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
 from kdaif_worker.checkpoint import Checkpoint
 
@@ -27,13 +28,13 @@ def external_results(
     return compare_arms(data.external.labels, {**by_arm, "teacher": teacher}, data.class_names, seed=seed)
 
 
-def shifts(data: DistillationData, targets: SoftTargets) -> tuple[Shift, ...]:
+def shifts(data: DistillationData, targets: SoftTargets, scratch: Scratch) -> tuple[Shift, ...]:
     """Between the labelled, unlabelled, validation and external rows; the unlabelled have their pseudo-labels."""
     parts = {
         "labelled": Sample(data.labeled.features, data.labeled.labels),
-        "unlabelled": Sample(data.unlabeled.features, targets.logits.argmax(axis=1)),
+        "unlabelled": Sample(data.unlabeled.features, targets.pseudo_labels(scratch)),
         "validation": Sample(data.validation.features, data.validation.labels),
     }
     if data.external is not None:
         parts["external"] = Sample(data.external.features, data.external.labels)
-    return distribution_shifts(parts, len(data.class_names))
+    return distribution_shifts(parts, len(data.class_names), scratch)

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load, save
+from pydantic import TypeAdapter
 
 from kdaif import teachers
 from kdaif.datasets import DistillationData
-from kdaif.errors import AlreadyExistsError
+from kdaif.errors import AlreadyExistsError, DataCorruptedError
 from kdaif.export import certify, export_onnx
+from kdaif.records import Finding
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif.students import Student
 from kdaif.teachers import SoftTargets
 from kdaif_worker.messages import Assignment
+from kdaif_worker.tensor_files import read_tensors, write_tensors
 
-_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "planted")
+_FINDINGS = TypeAdapter(tuple[Finding, ...])
+_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "validation_logits", "planted")
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ def soft_targets(
     device: torch.device,
     blobs: BlobStore,
     models: Mapping[str, Path] | None = None,
+    scratch: Scratch | None = None,
 ) -> tuple[SoftTargets, TeacherCost | None]:
     """Those of the first attempt that got this far, else new ones, made durable before anything trains on them.
 
@@ -52,30 +59,55 @@ def soft_targets(
         device: where the teacher trains.
         blobs: where targets and outputs are kept.
         models: local model file by role.
+        scratch: of the rows and of the targets; None keeps them in memory.
     """
+    room = Scratch() if scratch is None else scratch
     job = (assignment.tenant, assignment.job_id)
     for attempt in attempts_with_blobs(blobs, *job, assignment.attempt - 1):
         path = layout.soft_targets(*job, attempt)
         if blobs.exists(path):
-            return _decode(blobs.get_bytes(path))
-    remember = partial(_remembered, blobs, assignment.tenant)
-    targets = teachers.soft_targets(assignment.spec, data, device, models=models, remember=remember)
+            return _targets(_read(blobs, path, room))
+    remember = partial(_remembered, blobs, assignment.tenant, room)
+    targets = teachers.soft_targets(assignment.spec, data, device, models=models, remember=remember, scratch=room)
     cost = None if targets.network is None else _cost(targets.network, data)
-    blobs.put_bytes(layout.soft_targets(*job, assignment.attempt), _encode(targets, cost))
+    _put(blobs, layout.soft_targets(*job, assignment.attempt), _arrays(targets, cost), room)
     return targets, cost
 
 
 def _remembered(
-    blobs: BlobStore, tenant: str, key: str, make: Callable[[], NDArray[np.float32]]
+    blobs: BlobStore, tenant: str, scratch: Scratch, key: str, make: Callable[[], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     path = layout.model_outputs(tenant, key)
+    damaged = False
     if blobs.exists(path):
-        kept: NDArray[np.float32] = load(blobs.get_bytes(path))["outputs"].numpy()
-        return kept
+        try:
+            return _read(blobs, path, scratch)["outputs"]
+        except DataCorruptedError:
+            damaged = True
     made = make()
     with contextlib.suppress(AlreadyExistsError):  # another job was faster, with the same outputs
-        blobs.put_bytes(path, save({"outputs": torch.from_numpy(made).contiguous()}))
+        _put(blobs, path, {"outputs": made}, scratch, replace=damaged)
     return made
+
+
+def _put(
+    blobs: BlobStore, path: str, arrays: Mapping[str, NDArray[Any]], scratch: Scratch, *, replace: bool = False
+) -> None:
+    with scratch.spooled() as file:
+        write_tensors(file, arrays, {}, scratch)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if replace:
+            blobs.replace_stream(path, file, size)
+        else:
+            blobs.put_stream(path, file, size)
+
+
+def _read(blobs: BlobStore, path: str, scratch: Scratch) -> dict[str, NDArray[Any]]:
+    try:
+        return read_tensors(blobs.iter_range(path), blobs.size(path), scratch, hashed=False)[0]
+    except ValueError as error:
+        raise DataCorruptedError(f"{path} is damaged: {error}; submit the job again") from error
 
 
 def _cost(teacher: Student, data: DistillationData) -> TeacherCost:
@@ -87,22 +119,22 @@ def _cost(teacher: Student, data: DistillationData) -> TeacherCost:
     return TeacherCost(certificate.size_bytes / 1000, certificate.onnx_ms_per_row)
 
 
-def _encode(targets: SoftTargets, cost: TeacherCost | None) -> bytes:
-    arrays = {name: getattr(targets, name) for name in _ARRAYS}
-    tensors = {name: torch.from_numpy(array).contiguous() for name, array in arrays.items() if array is not None}
-    if cost is not None:
-        tensors["cost"] = torch.tensor([cost.size_kb, cost.ms_per_row], dtype=torch.float64)
-    return save(tensors)
+def _arrays(targets: SoftTargets, cost: TeacherCost | None) -> dict[str, NDArray[Any]]:
+    arrays = {name: getattr(targets, name) for name in _ARRAYS if getattr(targets, name) is not None}
+    # Beside the arrays, so that a later attempt's report tells what the first one found.
+    arrays["findings"] = np.frombuffer(_FINDINGS.dump_json(targets.findings), np.uint8)
+    return arrays if cost is None else {**arrays, "cost": np.array([cost.size_kb, cost.ms_per_row])}
 
 
-def _decode(data: bytes) -> tuple[SoftTargets, TeacherCost | None]:
-    arrays = {name: tensor.numpy() for name, tensor in load(data).items()}
+def _targets(arrays: Mapping[str, NDArray[Any]]) -> tuple[SoftTargets, TeacherCost | None]:
     targets = SoftTargets(
         logits=arrays["logits"],
         test_logits=arrays.get("test_logits"),
         external_logits=arrays.get("external_logits"),
         labeled_logits=arrays.get("labeled_logits"),
+        validation_logits=arrays.get("validation_logits"),
         planted=arrays.get("planted"),
         network=None,
+        findings=_FINDINGS.validate_json(arrays["findings"].tobytes()) if "findings" in arrays else (),
     )
     return targets, TeacherCost(*arrays["cost"].tolist()) if "cost" in arrays else None

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kdaif.datasets import teacher
+from kdaif.datasets import table_file
 from kdaif.errors import InvalidInputError
 from kdaif.records import Severity
 from tests.kdaif.datasets.conftest import MakeJob, column_teacher, numbers, pair
@@ -276,7 +276,7 @@ def test_d19_teacher_rows_are_the_same_however_few_are_checked_at_a_time(
     rows[41] = [float("nan"), 0.0, 0.0]
     made = job(pair(**{f"teacher_{outputs}": rows}), teacher=column_teacher(outputs, names=("c2", "c0", "c1")))
     whole = made.prepare()
-    monkeypatch.setattr(teacher, "_CHUNK_NUMBERS", 3 * 7)
+    monkeypatch.setattr(table_file, "_MOST_BATCH_ROWS", 7)
     chunked = made.prepare()
     assert chunked.report == whole.report
     assert len(chunked.unlabeled) == ROWS - 1

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdaif.datasets import inspect, parquet
-from kdaif.datasets.parquet import read_table
+from kdaif.datasets.table_file import TableFile
 from kdaif.errors import InvalidInputError
 
 # Looked at in a process of its own, whose memory is bounded and measured.
@@ -24,9 +24,8 @@ import sys
 from pathlib import Path
 from kdaif.datasets import inspect, parquet
 from kdaif.errors import InvalidInputError
-parquet.MOST_BYTES = int(sys.argv[2])
 try:
-    inspect(Path(sys.argv[1]))
+    inspect(Path(sys.argv[1]), most_bytes=int(sys.argv[2]))
 except InvalidInputError as error:
     print(error.violations[0].description)
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
@@ -41,6 +40,12 @@ def look(file: Path, most_bytes: int = parquet.MOST_BYTES) -> tuple[str, int, fl
     )
     *refusal, memory = done.stdout.strip().split("\n")
     return " ".join(refusal), int(memory) // 1024, time.monotonic() - start
+
+
+def whole(file: Path) -> pa.Table:
+    """Every column as a job reads it."""
+    table = TableFile.of(file, "spec.test")
+    return pa.Table.from_batches([batch for _, batch in table.batches(table.schema.names)], table.schema)
 
 
 def wide_footer(columns: int) -> bytes:
@@ -114,7 +119,7 @@ def test_a_small_file_of_many_bytes_is_refused_unread(
     write(file)
     assert file.stat().st_size < 2**22
     refusal, memory_mib, _ = look(file, most_bytes)
-    assert "of memory, however small the file" in refusal
+    assert "however small the file" in refusal
     assert memory_mib < 512
 
 
@@ -129,31 +134,32 @@ def test_texts_that_repeat_are_read_where_they_fit(tmp_path: Path, monkeypatch: 
     file = tmp_path / "texts.parquet"
     table = pa.table({"id": np.arange(2000), "text": ["some text", "some other text"] * 1000, "n": [[1, 2]] * 2000})
     pq.write_table(table, file)
-    size = 2000 * (8 + 4 + 16) + 2000 * (9 + 15) // 2
-    monkeypatch.setattr(parquet, "MOST_BYTES", 3 * size)  # less than 2000 times the pages of the text
-    assert read_table(file).equals(table)
-    monkeypatch.setattr(parquet, "MOST_BYTES", size)
+    size = 2000 * 4 + 2000 * (9 + 15) // 2
+    monkeypatch.setattr(parquet, "_COUNTED_ABOVE_BYTES", 0)
+    monkeypatch.setattr(parquet, "MOST_TEXT_BYTES", size)  # less than 2000 times the pages of the text
+    assert whole(file).equals(table)
+    monkeypatch.setattr(parquet, "MOST_TEXT_BYTES", size - 1)
     with pytest.raises(InvalidInputError, match="of memory"):
-        read_table(file)
+        whole(file)
 
 
 @pytest.mark.parametrize("left", [0, 3, 7, 100, -1, -9])
 def test_a_file_cut_short_is_refused(tmp_path: Path, left: int) -> None:
     file = tmp_path / "cut.parquet"
     pq.write_table(pa.table({"id": np.arange(100), "x": np.arange(100.0)}), file)
-    whole = file.read_bytes()
-    file.write_bytes(whole[:left])
+    written = file.read_bytes()
+    file.write_bytes(written[:left])
     with pytest.raises(InvalidInputError, match="no readable Parquet file"):
         inspect(file)
-    with pytest.raises(InvalidInputError, match="no readable Parquet file"):
-        read_table(file)
+    with pytest.raises(InvalidInputError, match=r"spec\.test: no readable Parquet file"):
+        whole(file)
 
 
 def test_a_footer_that_lies_about_its_length_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "lie.parquet"
     pq.write_table(pa.table({"id": np.arange(100)}), file)
-    whole: Any = bytearray(file.read_bytes())
-    whole[-8:-4] = (2**31 - 1).to_bytes(4, "little")
-    file.write_bytes(whole)
+    written: Any = bytearray(file.read_bytes())
+    written[-8:-4] = (2**31 - 1).to_bytes(4, "little")
+    file.write_bytes(written)
     with pytest.raises(InvalidInputError, match="no readable Parquet file"):
         inspect(file)

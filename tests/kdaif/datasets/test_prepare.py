@@ -106,7 +106,7 @@ def test_images(job: MakeJob) -> None:
     assert data.signature == InputSignature("image", (5, 4, 1), ("image",))
     assert data.unlabeled.features.shape == (9, 5, 4, 1)
     assert data.unlabeled.features.dtype == np.uint8
-    assert data.unlabeled.ids.dtype == np.int64
+    assert np.asarray(data.unlabeled.ids).dtype == np.int64
     colour = job(
         {"labeled": images(40, 0, (5, 4, 3), label=labels), "unlabeled": images(9, 1, (5, 4, 3))},
         student={"kind": "cnn"},
@@ -133,8 +133,9 @@ def test_a_null_image_is_rejected_alone(job: MakeJob) -> None:
     made = job({"labeled": labeled, "unlabeled": unlabeled})
     assert made.finding("NULL_FEATURE").ids == ("7",)
     data = made.prepare()
-    row = data.labeled.ids.tolist().index(next(i for i in data.labeled.ids if i > 7))
-    assert np.array_equal(data.labeled.features[row].reshape(-1), pixels[data.labeled.ids[row]])
+    ids = np.asarray(data.labeled.ids)
+    row = int(np.flatnonzero(ids > 7)[0])
+    assert np.array_equal(data.labeled.features[row].reshape(-1), pixels[ids[row]])
 
 
 def test_untyped_images_are_refused_with_the_fix(job: MakeJob) -> None:

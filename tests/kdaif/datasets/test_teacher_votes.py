@@ -141,7 +141,7 @@ def test_votes_of_real_rules(job: MakeJob) -> None:
     assert len(data.unlabeled) == len(rows) - len(silent)
     assert "TEACHER_AT_CHANCE" not in made.codes()
     assert data.unlabeled.truth is not None
-    majority = np.asarray(table["weak_majority"])[data.unlabeled.ids.astype(int)]
+    majority = np.asarray(table["weak_majority"])[np.asarray(data.unlabeled.ids)]
     said = spoken(data)
     clear = ~np.isclose(said[:, 0], said[:, 1])
     assert np.array_equal(said.argmax(axis=1)[clear], majority[clear])

@@ -67,7 +67,7 @@ def shown(*, augment: bool, seed: int) -> tuple[Tensor, Tensor]:
     pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), dtype=np.uint8))
     labeled = LabeledRows(pictures[:8], torch.arange(8) % 3, np.arange(8))
     soft = SoftRows(pictures[8:], log_probabilities(torch.randn(16, 3), 2.0), torch.ones(16), np.arange(16))
-    steps = round_schedule(8, 16, batch_size=16, epochs=1, seed=0, round_number=1)
+    steps = list(round_schedule(8, 16, batch_size=16, epochs=1, seed=0, round_number=1))
     spy = _Spy()
     torch.manual_seed(seed)
     train_steps(spy, torch.optim.SGD(spy.parameters(), lr=0.1), labeled, soft, steps, Training(augment=augment))

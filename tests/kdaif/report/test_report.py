@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from kdaif.presentation.pictures import data_uri
 from kdaif.records import ArmResult, Calibration, DistillationSpec, Finding, Severity, Shift
 from kdaif.records.weights_table import weights_schema
-from kdaif.report import ClassRow, Report, most_harmful, write_report
-from kdaif.report.pictures import data_uri
+from kdaif.report import ClassRow, Report, Weighed, most_harmful, weighed, write_report
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -72,6 +72,10 @@ def weights_table(rows: int = 60, *, truth: bool = True, word: str = "cat") -> p
     return pa.table({field.name: pa.array(columns.get(field.name, [None] * rows)).cast(field.type) for field in schema})
 
 
+def of(table: pa.Table) -> Weighed | None:
+    return weighed([table], table.num_rows)
+
+
 def full_report(word: str = "cat") -> Report:
     weights = weights_table(word=word)
     rng = np.random.default_rng(1)
@@ -102,7 +106,7 @@ def full_report(word: str = "cat") -> Report:
         ),
         influence_rounds=rounds,
         uniform_rounds=[{key: metrics[key] for key in ("round", "validation_loss")} for metrics in rounds],
-        weights=weights,
+        weights=of(weights),
         images={row["id"]: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for row in most_harmful(weights, 5)},
         features={row["id"]: {f"{word} {index}": index / 7 for index in range(9)} for row in most_harmful(weights)[5:]},
         classes=(
@@ -280,7 +284,7 @@ def test_a_report_of_nothing_still_says_so(tmp_path: Path) -> None:
 
 
 def test_rows_of_unknown_truth(tmp_path: Path) -> None:
-    html, figures = written(tmp_path, replace(full_report(), weights=weights_table(truth=False)))
+    html, figures = written(tmp_path, replace(full_report(), weights=of(weights_table(truth=False))))
 
     assert "wrong pseudo-label" not in Page(html).text
     assert (figures["weights"]["known"], figures["weights"]["auroc"]) == (0, None)
@@ -288,7 +292,7 @@ def test_rows_of_unknown_truth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 5000])
 def test_any_number_of_rows(tmp_path: Path, rows: int) -> None:
-    html, _ = written(tmp_path, replace(full_report(), weights=weights_table(rows), images={}, features={}))
+    html, _ = written(tmp_path, replace(full_report(), weights=of(weights_table(rows)), images={}, features={}))
 
     assert Page(html).balanced
     assert len(html) < 600_000

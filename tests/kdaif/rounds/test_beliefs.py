@@ -1,6 +1,7 @@
 import torch
 
 from kdaif.rounds.beliefs import Beliefs, smoothed
+from kdaif.workspace import Workspace
 
 
 def test_beliefs_are_smoothed_over_rounds() -> None:
@@ -15,5 +16,5 @@ def test_beliefs_are_smoothed_over_rounds() -> None:
 
 def test_beliefs_come_back_from_their_tensors() -> None:
     beliefs = Beliefs(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([[0.2, 0.8]]))
-    back = Beliefs.from_tensors(beliefs.tensors(), torch.device("cpu"))
+    back = Beliefs.from_tensors(beliefs.tensors(), Workspace(torch.device("cpu")))
     assert all(torch.equal(tensor, back.tensors()[name]) for name, tensor in beliefs.tensors().items())

@@ -52,7 +52,7 @@ def test_the_head_solver_weighs_with_every_network(name: str) -> None:
     last = outcomes[1]
     assert last.metrics["solves_stopped"] == 0
     assert 0 <= last.metrics["residual"] < 1
-    weights = next(outcome.weights for outcome in outcomes if outcome.weights is not None)
+    weights = next(outcome.weights.table() for outcome in outcomes if outcome.weights is not None)
     assert np.ptp(weights["weight"].to_numpy()) > 0.1
     assert outcomes[-1].metrics["train_loss"] < outcomes[0].metrics["train_loss"]
     assert student_of(outcomes[-1].state, chosen, given).signature is signature

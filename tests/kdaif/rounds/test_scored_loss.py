@@ -30,15 +30,16 @@ def test_losses_in_the_table_and_blended_targets_are_of_the_chosen_loss(settings
     given, chosen = data(60), with_training(spec(), **settings)
     targets, (first, second, _) = wrong_targets(given, 0.4), run("influence", given, chosen)
     assert second.weights is not None
+    table = second.weights.table()
     at = {row_id: place for place, row_id in enumerate(given.unlabeled.ids.tolist())}
-    order = [at[row_id] for row_id in second.weights.column("id").to_pylist()]
+    order = [at[row_id] for row_id in table.column("id").to_pylist()]
     of_teacher = soft_log_targets(torch.from_numpy(targets.logits), chosen.training)
     with torch.no_grad():
         logits = student_of(first.state, chosen, given)(torch.from_numpy(given.unlabeled.features))
     expected = soft_losses(logits, of_teacher, chosen.training).numpy()[order]
-    np.testing.assert_allclose(second.weights.column("distillation_loss").to_numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(table.column("distillation_loss").to_numpy(), expected, rtol=1e-4, atol=1e-5)
 
-    share = torch.from_numpy(1 / (1 + np.exp(-2 * second.weights.column("z_agreement").to_numpy().astype(np.float64))))
+    share = torch.from_numpy(1 / (1 + np.exp(-2 * table.column("z_agreement").to_numpy().astype(np.float64))))
     believed = soft_log_targets(first.state.tensors["beliefs/probabilities"].clamp_min(1e-8).log(), chosen.training)
     blended = blended_log_targets(of_teacher[order], believed[order], share.float())
     found = second.state.tensors["weighting/log_targets"][order]

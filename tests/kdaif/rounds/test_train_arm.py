@@ -76,7 +76,7 @@ def run(arm: str, given: DistillationData, chosen: DistillationSpec, **options: 
 
 
 def last_weights(outcomes: list[RoundOutcome]) -> pa.Table:
-    return [outcome.weights for outcome in outcomes if outcome.weights is not None][-1]
+    return [outcome.weights.table() for outcome in outcomes if outcome.weights is not None][-1]
 
 
 def assert_close(first: ArmState, second: ArmState) -> None:
@@ -99,7 +99,7 @@ def test_a_resumed_arm_equals_the_uninterrupted_one(arm: str, student: Architect
     if arm == "influence":
         assert whole[1].weights is not None
         assert rest[0].weights is not None
-        assert rest[0].weights.equals(whole[1].weights)
+        assert rest[0].weights.table().equals(whole[1].weights.table())
 
 
 def test_nothing_is_left_to_do_after_the_last_round() -> None:
@@ -187,9 +187,9 @@ def test_weights_are_renewed_before_the_rounds_of_a_scoring(weighting: dict[str,
 def test_the_scout_has_seen_no_pseudo_label() -> None:
     given = data(60)
     first = [run("influence", given, spec(), targets=wrong_targets(given, share))[0].weights for share in (0.0, 0.4)]
-    student_labels = [table.column("student_label").to_pylist() for table in first if table is not None]
+    student_labels = [rows.table().column("student_label").to_pylist() for rows in first if rows is not None]
     assert student_labels[0] == student_labels[1]
-    pseudo_labels = [table.column("pseudo_label").to_pylist() for table in first if table is not None]
+    pseudo_labels = [rows.table().column("pseudo_label").to_pylist() for rows in first if rows is not None]
     assert pseudo_labels[0] != pseudo_labels[1]
 
 
@@ -230,8 +230,8 @@ def test_blended_weights_keep_half_of_a_row_that_is_not_believed() -> None:
 def test_the_weights_table_holds_the_schema_sorted_by_id() -> None:
     given = data(50)
     outcomes = run("influence", given, spec())
-    table = outcomes[1].weights
-    assert table is not None
+    assert outcomes[1].weights is not None
+    table = outcomes[1].weights.table()
     assert table.schema.equals(weights_schema(pa.string()))
     rows = table.to_pylist()
     assert [row["id"] for row in rows] == sorted(given.unlabeled.ids.tolist())

@@ -145,7 +145,7 @@ def test_influence_is_scored_on_the_average() -> None:
     with torch.no_grad():
         logits = student_of(outcomes[0].state, chosen, given)(torch.from_numpy(given.unlabeled.features))
     confidence = dict(zip(given.unlabeled.ids.tolist(), logits.softmax(1).amax(1).tolist(), strict=True))
-    for row in outcomes[1].weights.to_pylist():
+    for row in outcomes[1].weights.table().to_pylist():
         assert row["student_confidence"] == pytest.approx(confidence[row["id"]], rel=1e-5)
 
 
