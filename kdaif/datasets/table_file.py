@@ -52,7 +52,7 @@ class TableFile:
         return cls(path, field, schema, rows, by_column)
 
     def batches(self, names: Sequence[str], *, made_bytes: int = 0) -> Iterator[tuple[slice, pa.RecordBatch]]:
-        """Runs of rows of some 32 MB with their columns ``names``, in order, and the places of their rows.
+        """Runs of rows of some 16 MB with their columns ``names``, in order, and the places of their rows.
 
         Args:
             names: of the columns.

@@ -75,7 +75,10 @@ def _moments(part: Sample, n_classes: int, scratch: Scratch) -> _Moments:
 
     mean = sum((batch.sum(axis=0, dtype=np.float64) for batch in batches()), np.zeros(rows.shape[1])) / len(rows)
     squares = sum(((batch - mean) ** 2).sum(axis=0) for batch in batches())
-    shares = np.bincount(part.codes, minlength=n_classes) / len(rows)
+    counts = np.zeros(n_classes)
+    for some in scratch.slabs(len(part.codes), part.codes.itemsize):
+        counts += np.bincount(part.codes[some], minlength=n_classes)
+    shares = counts / len(rows)
     return _Moments(len(rows), mean, np.asarray(squares / len(rows)), shares)
 
 

@@ -195,7 +195,8 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
     curves = {arm: _curve(point.finished[arm, spec.training.seed].curve) for arm in trained.arms}
     shards = point.shards
     weights = _weighed(blobs, shards[-1].path, trained.scratch) if shards else None
-    shown = _places(data.unlabeled.ids, [] if weights is None else [row["id"] for row in weights.harmful])
+    harmful = [] if weights is None else [row["id"] for row in weights.harmful]
+    shown = _places(data.unlabeled.ids, harmful, trained.scratch)
     is_image = data.signature.kind == "image"
     features = data.unlabeled.features
     return Report(
@@ -249,11 +250,14 @@ def _weighed(blobs: BlobStore, path: str, scratch: Scratch) -> Weighed | None:
             return weighed(groups, parquet.metadata.num_rows)
 
 
-def _places(ids: NDArray[Any] | Strings, wanted: Sequence[Any]) -> dict[Any, int]:
+def _places(ids: NDArray[Any] | Strings, wanted: Sequence[Any], scratch: Scratch) -> dict[Any, int]:
     """Where each wanted id stands."""
-    values = ids.array if isinstance(ids, Strings) else pa.array(ids)
-    found = pc.indices_nonzero(pc.is_in(values, pa.array(wanted, values.type)))
-    return {values[place].as_py(): place for place in found.to_pylist()}
+    found: dict[Any, int] = {}
+    for rows in scratch.slabs(len(ids), 16):
+        some = pa.array(ids[rows])
+        places = pc.indices_nonzero(pc.is_in(some, pa.array(wanted, some.type)))
+        found |= {some[place].as_py(): rows.start + place for place in places.to_pylist()}
+    return found
 
 
 def _out_of_fold(trained: Trained) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.kdaif.datasets.conftest import ROLE_IDS
 
 _ROWS, _WIDTH, _CLASSES = 300_000, 64, 200
 
-# Runs of 4 MB in place of 32 MB, so that a case of seconds tells reading in runs from reading whole.
+# Runs of 4 MB in place of 16 MB, so that a case of seconds tells reading in runs from reading whole.
 _PROGRAM = """
 import json, sys
 from pathlib import Path

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from kdaif.evaluation import auroc, auroc_stderr
+from kdaif.evaluation import auroc, auroc_stderr, chance_of_more
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2))
@@ -28,3 +28,12 @@ def test_the_standard_error_is_about_the_spread_of_a_coin_s_area() -> None:
     sought = np.arange(40) < 20
     areas = [auroc(generator.normal(size=40), sought) for _ in range(2000)]
     assert auroc_stderr(0.5, 20, 20) == pytest.approx(np.std(areas), rel=0.1)
+
+
+@given(st.lists(st.integers(0, 4), max_size=30), st.lists(st.integers(0, 4), max_size=30))
+def test_the_chance_of_more_is_counted_over_all_pairs(first: list[int], second: list[int]) -> None:
+    found = chance_of_more(np.array(first, float), np.array(second, float))
+    if not first or not second:
+        assert found is None
+    else:
+        assert found == np.mean([(a > b) + (a == b) / 2 for a in first for b in second])
