@@ -65,11 +65,13 @@ from kdaif_client.types import (
 )
 from kdaif_client.weight_types import (
     ColumnSummary,
+    Difference,
     NameSummary,
     Override,
     OverrideRevision,
     Provenance,
     SampleWeight,
+    WeightChange,
     WeightSummary,
 )
 
@@ -93,6 +95,7 @@ __all__ = [
     "Dataset",
     "DatasetKind",
     "DatasetState",
+    "Difference",
     "Dropout",
     "EnsembleTeacher",
     "Estimate",
@@ -142,6 +145,7 @@ __all__ = [
     "TrainedTeacher",
     "Training",
     "TransformerTeacher",
+    "WeightChange",
     "WeightSummary",
     "Weighting",
     "errors",

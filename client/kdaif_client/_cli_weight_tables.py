@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from kdaif_client._cli_tables import show_table, when
-from kdaif_client.weight_types import NameSummary, OverrideRevision, SampleWeight, WeightSummary
+from kdaif_client.weight_types import Difference, NameSummary, OverrideRevision, SampleWeight, WeightSummary
 
 
 def show_weights(weights: Iterable[SampleWeight]) -> None:
@@ -84,6 +84,19 @@ def show_overrides(revisions: Iterable[OverrideRevision]) -> None:
             rows.append((str(revision.revision), each.id, each.decision, value, who, when(revision.time), why))
     headers = (">REVISION", "ID", "DECISION", "VALUE", "AUTHOR", "TIME", "REASON")
     show_table(headers, rows, empty="Nobody overruled a sample of this job. `kdaif override` does.")
+
+
+def show_difference(found: Difference, limit: int | None) -> None:
+    """Accuracy by arm, then the samples that changed most."""
+    rows: list[tuple[str | Text, ...]] = [(arm, f"{100 * gain:+.1f} points") for arm, gain in found.accuracy.items()]
+    show_table(("ARM", ">ACCURACY, SECOND LESS FIRST"), rows, empty="The two jobs have no arm in common.")
+    typer.echo(f"{len(found.changes):,} of {found.shared:,} samples in both jobs changed")
+    changes = [
+        (each.id, f"{each.first:.4f}", f"{each.second:.4f}", each.first_label, each.second_label)
+        for each in found.changes[:limit]
+    ]
+    headers = ("ID", ">WEIGHT", ">SECOND", "PSEUDO-LABEL", "SECOND")
+    show_table(headers, changes, empty="No sample weighs anything else.")
 
 
 def _name(found: NameSummary) -> tuple[str | Text, ...]:

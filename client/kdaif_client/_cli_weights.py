@@ -29,6 +29,8 @@ def weights_commands(app: typer.Typer) -> None:
         "row-19=2 --reason 'seen by hand'[/]"
     )(override)
     app.command(epilog="Example: [bold]kdaif overrides 01m886kexk140fydjmht61s2se[/]")(overrides)
+    app.command(epilog="Example: [bold]kdaif rerun 01m886kexk140fydjmht61s2se --with-overrides[/]")(rerun)
+    app.command(epilog="Example: [bold]kdaif diff 01m886kexk140fydjmht61s2se 01m8a2r7c0e9yqk1fpnx5d3b4z[/]")(diff)
 
 
 def weights(
@@ -136,6 +138,45 @@ def overrides(
                 print_json(revision)
         else:
             tables.show_overrides(revisions)
+
+
+def rerun(
+    job: JobArgument,
+    with_overrides: Annotated[
+        bool, typer.Option("--with-overrides/--without-overrides", help="Apply what people decided on its samples.")
+    ] = True,
+    name: Annotated[str, typer.Option(help="What people call the new job.")] = "",
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Queue a job again as a new one, with the decisions that were recorded on its samples."""
+    with connection(target, tenant) as client:
+        made = client.rerun(job, with_overrides=with_overrides, display_name=name)
+        if as_json:
+            print_json(made.info)
+        else:
+            typer.echo(made.name)
+            note(
+                f"See what changed when it is done: kdaif diff {job.rsplit('/', 1)[-1]} {made.name.rsplit('/', 1)[-1]}"
+            )
+
+
+def diff(
+    job: JobArgument,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The second job, such as a re-run of the first.")],
+    limit: Annotated[int, typer.Option(min=0, help="How many samples at most; 0 for all.")] = 20,
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Show what a second job has that a first one has not: accuracy by arm, and the samples that weigh other."""
+    with connection(target, tenant) as client:
+        found = client.get_job(job).compare(client.get_job(other))
+        if as_json:
+            print_json(found)
+        else:
+            tables.show_difference(found, limit or None)
 
 
 def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:

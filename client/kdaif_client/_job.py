@@ -23,7 +23,7 @@ from kdaif_client.errors import (
     WaitTimeout,
 )
 from kdaif_client.types import JobEvent, JobInfo, JobResult, JobState, StudentInfo
-from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightSummary
+from kdaif_client.weight_types import Difference, OverrideRevision, SampleWeight, WeightSummary
 
 __all__ = ["Job"]
 
@@ -194,6 +194,12 @@ class Job:
     def summarize_weights(self, round: int | None = None, filter: str = "") -> WeightSummary:
         """A round at a glance: histograms, quantiles, means by class and group, effective sample size, provenance."""
         return _weights.summarize(self._rpc, self.name, filter, round or 0)
+
+    def compare(self, other: Job) -> Difference:
+        """What ``other``, such as a re-run with overrides, has that this job has not: accuracies and weights."""
+        accuracy = {arm.arm: arm.accuracy for arm in self.result.arms}
+        differences = {arm.arm: arm.accuracy - accuracy[arm.arm] for arm in other.result.arms if arm.arm in accuracy}
+        return Difference(differences, *_weights.changes(self.weights_table(), other.weights_table()))
 
     def override(
         self,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from kdaif_proto.v1 import weights_pb2 as pb
 
 from kdaif_client import _convert_weights as convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.errors import KdaifClientError
-from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightSummary
+from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightChange, WeightSummary
 
 _PAGE_ROWS = 10_000
 _IDS_PER_CALL = 1000
@@ -85,6 +86,25 @@ def summarize(rpc: Rpc, job: str, where: str, round_number: int) -> WeightSummar
     """A round at a glance."""
     request = pb.SummarizeWeightsRequest(parent=job, round=round_number, filter=where)
     return convert.summary(rpc.call(rpc.weights.SummarizeWeights, request))
+
+
+def changes(first: pa.Table, second: pa.Table) -> tuple[int, tuple[WeightChange, ...]]:
+    """How many samples are in both tables of weights, and those of them that differ, the largest change first."""
+    one, two = (_compared(table) for table in (first, second))
+    joined = one.join(two, "id", right_suffix="_second", join_type="inner")
+    moved = pc.abs(pc.subtract(joined["weight_second"], joined["weight"]))
+    differs = pc.or_(pc.greater(moved, 0.0), pc.not_equal(joined["pseudo_label"], joined["pseudo_label_second"]))
+    chosen = (
+        joined.append_column("moved", moved).filter(differs).sort_by([("moved", "descending"), ("id", "ascending")])
+    )
+    names = ("id", "weight", "weight_second", "pseudo_label", "pseudo_label_second")
+    rows = zip(*(chosen[name].to_pylist() for name in names), strict=True)
+    return joined.num_rows, tuple(WeightChange(*row) for row in rows)
+
+
+def _compared(table: pa.Table) -> pa.Table:
+    columns = [table["id"].cast(pa.string()), table["weight"], table["pseudo_label"]]
+    return pa.table(columns, names=["id", "weight", "pseudo_label"])
 
 
 def override(

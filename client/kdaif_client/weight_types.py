@@ -7,11 +7,13 @@ from datetime import datetime
 
 __all__ = [
     "ColumnSummary",
+    "Difference",
     "NameSummary",
     "Override",
     "OverrideRevision",
     "Provenance",
     "SampleWeight",
+    "WeightChange",
     "WeightSummary",
 ]
 
@@ -112,6 +114,30 @@ class WeightSummary:
     classes: tuple[NameSummary, ...]
     groups: tuple[NameSummary, ...]
     provenance: Provenance | None
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """A sample that weighs something else, or has another pseudo-label, in a second job."""
+
+    id: str
+    first: float
+    second: float
+    first_label: str
+    second_label: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a second job, such as a re-run with overrides, has that a first one has not.
+
+    ``accuracy`` holds by arm the second job's less the first's, of the arms that both have; ``changes`` the samples that
+    both weigh and that changed, the largest change of weight first. ``shared`` samples are weighed by both.
+    """
+
+    accuracy: dict[str, float]
+    shared: int
+    changes: tuple[WeightChange, ...]
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,19 @@ def test_decisions_are_in_the_weights_of_the_re_run(reviewed: Reviewed, weights_
     assert len(first.overrides) == len(reviewed.corrupted)
 
 
+def test_the_difference_of_both_jobs_names_the_decided_samples(reviewed: Reviewed) -> None:
+    found = reviewed.job.compare(reviewed.again)
+    assert found.shared == reviewed.job.weights_table().num_rows
+    changed = {change.id: change for change in found.changes}
+    assert set(reviewed.corrupted) <= set(changed)
+    one = changed[reviewed.relabelled[0]]
+    assert (one.first_label != one.second_label, one.second) == (True, 1.0)
+    assert [abs(each.second - each.first) for each in found.changes] == sorted(
+        (abs(each.second - each.first) for each in found.changes), reverse=True
+    )
+    assert set(found.accuracy) >= {"influence", "uniform"}
+
+
 def test_an_override_changes_the_student_in_the_expected_direction(reviewed: Reviewed) -> None:
     before, after = (
         next(group for group in job.result.groups if group.name == "Female") for job in (reviewed.job, reviewed.again)

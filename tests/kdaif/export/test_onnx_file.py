@@ -222,6 +222,7 @@ def test_class_names_and_input_travel_in_the_file(cnn_file: Path, mlp_file: Path
         "shape": ["batch", 8, 8, 3],
         "columns": ["image"],
         "layout": "NHWC",
+        "pictures": {"formats": ["PNG", "JPEG"], "mode": "RGB", "resize": None},
     }
     assert metadata(mlp_file)["kdaif.input"] == {
         "name": "input",
