@@ -158,7 +158,8 @@ def rerun(
         else:
             typer.echo(made.name)
             note(
-                f"See what changed when it is done: kdaif diff {job.rsplit('/', 1)[-1]} {made.name.rsplit('/', 1)[-1]}"
+            former, again = (named.rsplit("/", 1)[-1] for named in (job, made.name))
+            note(f"See what changed when it is done: kdaif diff {former} {again}")
             )
 
 
