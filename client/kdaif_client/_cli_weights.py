@@ -157,10 +157,8 @@ def rerun(
             print_json(made.info)
         else:
             typer.echo(made.name)
-            note(
             former, again = (named.rsplit("/", 1)[-1] for named in (job, made.name))
             note(f"See what changed when it is done: kdaif diff {former} {again}")
-            )
 
 
 def diff(

@@ -94,9 +94,8 @@ def changes(first: pa.Table, second: pa.Table) -> tuple[int, tuple[WeightChange,
     joined = one.join(two, "id", right_suffix="_second", join_type="inner")
     moved = pc.abs(pc.subtract(joined["weight_second"], joined["weight"]))
     differs = pc.or_(pc.greater(moved, 0.0), pc.not_equal(joined["pseudo_label"], joined["pseudo_label_second"]))
-    chosen = (
-        joined.append_column("moved", moved).filter(differs).sort_by([("moved", "descending"), ("id", "ascending")])
-    )
+    order = [("moved", "descending"), ("id", "ascending")]
+    chosen = joined.append_column("moved", moved).filter(differs).sort_by(order)
     names = ("id", "weight", "weight_second", "pseudo_label", "pseudo_label_second")
     rows = zip(*(chosen[name].to_pylist() for name in names), strict=True)
     return joined.num_rows, tuple(WeightChange(*row) for row in rows)

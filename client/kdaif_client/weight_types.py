@@ -131,8 +131,8 @@ class WeightChange:
 class Difference:
     """What a second job, such as a re-run with overrides, has that a first one has not.
 
-    ``accuracy`` holds by arm the second job's less the first's, of the arms that both have; ``changes`` the samples that
-    both weigh and that changed, the largest change of weight first. ``shared`` samples are weighed by both.
+    ``accuracy`` holds by arm the second job's less the first's, of the arms that both have; ``changes`` the samples
+    that both weigh and that changed, the largest change of weight first. ``shared`` samples are weighed by both.
     """
 
     accuracy: dict[str, float]

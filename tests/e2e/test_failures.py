@@ -56,6 +56,7 @@ def test_q5_a_job_past_its_deadline_failed_and_was_not_cancelled(client: Client)
     assert job.refresh().state is JobState.FAILED
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # three children start, on a machine that may be busy
 def test_a_killed_child_ends_in_the_same_job_finishing_on_the_next_attempt(
     stack: Stack, client: Client, tmp_path: Path
@@ -100,6 +101,7 @@ def test_q3_a_killed_supervisor_takes_its_child_along_and_the_job_comes_back(own
         assert job.info.attempt == 2
 
 
+@pytest.mark.slow
 def test_a_stack_that_is_stopped_leaves_no_process_and_goes_on_where_it_was(own_stack: Stack) -> None:
     with Client(own_stack.target) as client:
         job = submit(client, LONG)

@@ -17,6 +17,8 @@ from kdaif_client import Client, ColumnTeacher, Inputs, Job, JobState, Mlp, Moni
 from tests.e2e.conftest import Stack
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("over", "under")
 WOMEN_WRONG = 0.6
 RELABELLED = 150

@@ -12,6 +12,7 @@ from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.messages import Assignment, ProgressMessage
 
 from kdaif.records import DistillationSpec, Mlp, Training, Weighting
+from kdaif.records.monitoring import Monitoring
 from kdaif.rounds import round_of_student
 from kdaif.store import BlobStore
 from tests.kdaif.rounds.test_train_arm import data, wrong_targets
@@ -31,6 +32,8 @@ def assignment(folder: Path, **training: Any) -> Assignment:
         ),
         weighting=Weighting(rounds_per_scoring=1, blocks=4, canary_bar=0.0),
         control_arms=("uniform",),
+        # So few rows would raise alarms, each of them a message more.
+        monitoring=Monitoring(group_floor=0.0, class_drift=0.0, effective_share=0.0, reliability=0.0),
     )
     return Assignment("default", "j1", 1, "", spec, "", folder, None)
 

@@ -18,6 +18,7 @@ from kdaif_worker.messages import Assignment, ProgressMessage
 
 from kdaif.errors import UnavailableError
 from kdaif.records import DistillationSpec, Mlp, Training, Weighting
+from kdaif.records.monitoring import Monitoring
 from kdaif.store import BlobStore, layout
 from tests.kdaif.rounds.test_train_arm import data, wrong_targets
 
@@ -35,6 +36,8 @@ def assignment(folder: Path, attempt: int = 1, **training: Any) -> Assignment:
         training=Training(**given),
         weighting=Weighting(rounds_per_scoring=1, blocks=4, solver="cg"),
         control_arms=("uniform",),
+        # So few rows would raise alarms, each of them a message more.
+        monitoring=Monitoring(group_floor=0.0, class_drift=0.0, effective_share=0.0, reliability=0.0),
     )
     return Assignment("default", "j1", attempt, "", spec, f"file://{folder}", folder, 1)
 

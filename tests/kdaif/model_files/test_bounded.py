@@ -31,9 +31,10 @@ def onnx_of_nodes(path: Path, node: bytes, count: int) -> Path:
 
 
 def refusal(path: Path, kind: DatasetKind, bounds: Bounds | None = None) -> str:
+    before = set(psutil.Process().children(recursive=True))
     with pytest.raises(InvalidInputError) as refused:
         inspect_bounded(path, kind, bounds)
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= before
     assert refused.value.violations[0].field == "dataset"
     return refused.value.violations[0].description
 
@@ -53,7 +54,7 @@ def test_what_a_model_says_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("node", [b"", b"\x22\x04Relu"])
 def test_an_onnx_file_of_millions_of_nodes(tmp_path: Path, node: bytes) -> None:
-    """Review of issue C: 16 MB of empty nodes took 1.3 GiB and 65 s of the server."""
+    """Read in the server itself, 16 MB of empty nodes took 1.3 GiB and 65 s of the server."""
     path = onnx_of_nodes(tmp_path / "m.onnx", node, (16 << 20) // (len(node) + 2))
     start = time.monotonic()
     assert "model file" in refusal(path, DatasetKind.ONNX, Bounds(memory_bytes=64 << 20, cpu_seconds=4))
@@ -75,7 +76,7 @@ def test_time_on_the_wall_and_of_the_processor(tmp_path: Path) -> None:
 
 
 def test_json_that_is_large_when_it_is_read(tmp_path: Path) -> None:
-    """Review of issue C: a tokenizer.json of 60 MB took 1.8 GiB, a safetensors header of 15 MB 490 MiB."""
+    """Read in the server itself, a tokenizer.json of 60 MB took 1.8 GiB, a safetensors header of 15 MB 490 MiB."""
     listed = b'{"model": {"vocab": [' + b"[]," * (1 << 20) + b"[]]}}"
     path = packed(tmp_path / "m.tar", {**files(), "tokenizer.json": listed})
     assert "more memory" in refusal(path, DatasetKind.TRANSFORMER, Bounds(memory_bytes=32 << 20))
