@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights chaos clean
+.PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights chaos clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,8 +28,11 @@ demo: install ## The main job on real data, the whole way, in under 3 minutes
 up: install ## The stack in the foreground until Ctrl-C
 	@$(BIN)/kdaif up
 
-test: install ## All tests but those that need a GPU
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadfile
+test: install ## The tests, in under ten minutes on two cores; those that take long are in test-slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n 2 --dist loadfile
+
+test-slow: install ## The tests that take long: every example, whole jobs, the browser, memory
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and slow" -n 2 --dist loadfile
 
 check: lint types imports proto-check buf ## Everything that needs no run: style, types, contracts, stubs
 

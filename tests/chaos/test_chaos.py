@@ -10,7 +10,6 @@ from tests.chaos.report import row as row_of
 from tests.chaos.run import run
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_job_is_lost_or_doubled_and_nothing_stale_is_seen() -> None:
     outcome = run(Plan.cut(seed=1), _tell)

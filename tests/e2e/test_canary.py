@@ -17,6 +17,8 @@ from sklearn.datasets import load_digits
 from tests.e2e.conftest import Stack
 from tests.e2e.digits import images_table
 
+pytestmark = pytest.mark.slow
+
 OVERRIDES = {"u-00003": 0.0, "u-00005": 2.5}
 
 

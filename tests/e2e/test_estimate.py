@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from kdaif_client import Client, Spec, Training
+
+pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(3)
 FACTOR = 5.0

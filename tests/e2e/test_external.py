@@ -10,6 +10,8 @@ from sklearn.datasets import load_digits
 from tests.e2e.conftest import Stack
 from tests.e2e.digits import images_table, upload_digits
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Finished:
