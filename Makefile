@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality bench-large bench-weights clean
+.PHONY: help install demo up test check lint types imports proto proto-check buf format bench-quality bench-large bench-queue bench-weights chaos clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,12 @@ bench-quality: install ## Influence against its rivals; KDAIF_DATA names the dat
 
 bench-large: install ## Memory of a job of 10 million rows, 40 GB of disk; ROWS= fewer, FOLDER= where
 	@$(BIN)/python -m benchmarks.large $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
+
+bench-queue: install ## Jobs per second of the queue at 16 clients, beside a bare redis-benchmark
+	@$(BIN)/python -m benchmarks.queue_rate
+
+chaos: install ## Over 500 faults over 500 jobs, three seeds, minutes each; SEED=7 runs one of them
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED) --no-record,--page docs/results/chaos.md)
 
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
 	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))

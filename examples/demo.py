@@ -87,7 +87,7 @@ def run_job(kdaif: Client, parts: dict[str, dict[str, Any]]) -> Job:
         validation=datasets["validation"],
         unlabeled=datasets["pool"],
         test=datasets["test"],
-        teacher=TrainedTeacher(planted_noise=PlantedNoise("class_swap", SWAPPED_SHARE)),
+        teacher=TrainedTeacher(Mlp(hidden_sizes=(256, 128)), planted_noise=PlantedNoise("class_swap", SWAPPED_SHARE)),
         student=Mlp(hidden_sizes=(64,)),
         training=Training(seeds=3),
         display_name="demo",

@@ -32,6 +32,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
+from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
 from kdaif_client.teachers import (
     ColumnTeacher,
@@ -72,6 +73,7 @@ from kdaif_client.weight_types import (
 
 __all__ = [
     "Activation",
+    "Alarm",
     "Architecture",
     "ArmResult",
     "Auto",
@@ -93,6 +95,8 @@ __all__ = [
     "Estimate",
     "Failure",
     "Finding",
+    "GroupAccuracy",
+    "GroupWeight",
     "Inputs",
     "Job",
     "JobEvent",
@@ -119,6 +123,7 @@ __all__ = [
     "Resnet",
     "SampleWeight",
     "Scheduling",
+    "Scorecard",
     "Spec",
     "Splits",
     "Student",

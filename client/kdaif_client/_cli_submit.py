@@ -11,13 +11,13 @@ from typing import Any
 from kdaif_client._cli_forms import architecture, noise, teacher_of
 from kdaif_client._client import Client
 from kdaif_client._convert_spec import spec_from_json
+from kdaif_client._models import is_model, kind_by_name
 from kdaif_client.errors import InvalidArgument, NotFound
 from kdaif_client.spec import Inputs, Scheduling, Spec, Training
 from kdaif_client.teachers import OnnxTeacher, TrainedTeacher, TransformerTeacher
-from kdaif_client.types import Dataset, DatasetState
+from kdaif_client.types import Dataset, DatasetKind, DatasetState
 
 _ROLES = ("labeled", "unlabeled", "validation", "test", "external")
-_MODEL_SUFFIXES = frozenset({".onnx", ".safetensors"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def spec_of(client: Client, given: Given, note: Callable[[str], None], *, comman
     }
     teacher = changed.teacher
     if given.teacher is not None and isinstance(teacher, OnnxTeacher | TransformerTeacher):
-        model = find_dataset(client, str(teacher.model), note, progress=progress)
+        model = find_dataset(client, str(teacher.model), note, progress=progress, is_here=is_model)
         changed = replace(changed, teacher=replace(teacher, model=model))
     return replace(changed, **found)
 
@@ -115,12 +115,22 @@ def overridden(spec: Spec, given: Given) -> Spec:
     return replace(spec, **changes)
 
 
-def find_dataset(client: Client, given: str, note: Callable[[str], None], *, progress: bool) -> Dataset:
-    """The data set for a resource name, an id, a file or a model's folder (which is uploaded), or a display name."""
+def find_dataset(
+    client: Client,
+    given: str,
+    note: Callable[[str], None],
+    *,
+    progress: bool,
+    is_here: Callable[[Path], bool] = Path.is_file,
+) -> Dataset:
+    """The data set for a resource name, an id, a path of this machine (which is uploaded), or a display name.
+
+    ``is_here`` tells of a path whether it is what is meant: a folder that is called as the data set is, is not.
+    """
     if given.startswith("tenants/"):
         return client.get_dataset(given)
     path = Path(given)
-    if path.exists():
+    if is_here(path):
         return upload_path(client, path, path.stem, progress=progress)
     if len(given) == 32 and all(digit in "0123456789abcdef" for digit in given):
         return client.get_dataset(given)
@@ -137,8 +147,8 @@ def find_dataset(client: Client, given: str, note: Callable[[str], None], *, pro
 
 
 def upload_path(client: Client, path: Path, name: str, *, progress: bool) -> Dataset:
-    """A Parquet file as a table, an ``.onnx`` or ``.safetensors`` file or a folder as a model."""
-    if path.is_dir() or path.suffix.lower() in _MODEL_SUFFIXES:
+    """An ``.onnx``, ``.safetensors`` or ``.tar`` file or a folder as a model, every other file as a table."""
+    if path.is_dir() or kind_by_name(path.name) is not DatasetKind.TABLE:
         return client.upload_model(path, name, progress=progress)
     return client.upload_dataset(path, name=name, progress=progress)
 

@@ -120,8 +120,8 @@ def show_findings(findings: Iterable[Finding]) -> None:
         console.print(Text(f"  {finding}", _SEVERITY_STYLES.get(finding.severity, "dim")))
 
 
-def show_check(found: Preflight, rejected: int, written: Path | None) -> None:
-    """What the check of a job found: the findings as a table, the cost, and how many rows are left out."""
+def show_check(found: Preflight, written: Path | None, rejected: int | None) -> None:
+    """What the check of a job found: the findings as a table, the cost, and where the rows are that are left out."""
     order = {"ERROR": 0, "WARNING": 1, "INFO": 2}
     rows = [
         (
@@ -136,8 +136,10 @@ def show_check(found: Preflight, rejected: int, written: Path | None) -> None:
     ]
     show_table(("SEVERITY", "CODE", "FIELD", ">ROWS", "MESSAGE", "IDS"), rows, empty="Preflight found nothing to tell.")
     show_estimate(found.estimate)
-    where = f"written to {written}" if written else "--rejected FILE writes them"
-    typer.echo(f"{rejected:,} rows rejected" + (f"; {where}" if rejected or written else ""))
+    if written is not None:
+        typer.echo(f"{rejected:,} rows rejected; written to {written}")
+    elif any(finding.row_count for finding in found.findings):
+        typer.echo("--rejected FILE writes the rows that are left out, each with its reason")
 
 
 def show_estimate(estimate: Estimate | None) -> None:

@@ -19,7 +19,7 @@ from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 from kdaif_client import _convert, _upload
 from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._job import Job
-from kdaif_client._models import kind_by_name, model_file
+from kdaif_client._models import kind_by_name, model_file, model_name
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
@@ -90,9 +90,9 @@ class Client:
 
         Columns: ``id`` (text or integers, unique), the inputs (columns of numbers, text and booleans, or ``features``
         as lists of numbers, or ``text``, or ``image`` as uint8 pictures or as PNG or JPEG bytes), and where there are
-        any ``label`` (null means unlabelled; NaN becomes null), ``truth``, ``teacher_logits`` or
-        ``teacher_probabilities``, and ``group_...``. Without an ``id`` column the rows are called ``{name}-000001``,
-        ``{name}-000002`` and so on, so give different sets different names.
+        any ``label`` (null means unlabelled; NaN becomes null), ``truth``, ``teacher_logits``,
+        ``teacher_probabilities`` or ``teacher_label``, ``weight_override`` and ``group_...``. Without an ``id`` column
+        the rows are called ``{name}-000001``, ``{name}-000002`` and so on, so give different sets different names.
 
         Args:
             data: a pandas or polars frame, a pyarrow table, a dict of numpy arrays, one numpy array, or the path of a
@@ -112,20 +112,21 @@ class Client:
         with parquet_file(data, name, y, ids) as file, byte_bar(f"Uploading {name}", shown=progress) as tell:
             return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell)
 
-    def upload_model(self, path: str | os.PathLike[str], name: str, *, progress: bool = False) -> Dataset:
+    def upload_model(self, path: str | os.PathLike[str], name: str | None = None, *, progress: bool = False) -> Dataset:
         """Uploads a model once, as ``upload_dataset`` does a table.
 
         Args:
             path: an ``.onnx`` file, for ``OnnxTeacher``; a Hugging Face directory, for ``TransformerTeacher``, of which
-                ``config.json``, the tokenizer's files and ``*.safetensors`` are sent; or a ``.safetensors`` file, for
-                ``initial_weights``.
-            name: what people call it.
+                ``config.json``, the tokenizer's files and ``*.safetensors`` are sent, or an uncompressed ``.tar`` of
+                one; or a ``.safetensors`` file, for ``initial_weights``.
+            name: what people call it; default the name of the file without its end, or of the directory.
             progress: show a bar on the terminal's error stream.
 
         Raises:
             InvalidArgument: it is no such model, its weights are pickled, or the server refuses it.
             NotFound: there is nothing at ``path``.
         """
+        name = model_name(Path(path)) if name is None else name
         with model_file(Path(path)) as (file, kind), byte_bar(f"Uploading {name}", shown=progress) as tell:
             return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell, kind)
 

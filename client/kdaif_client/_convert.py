@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import types
+from kdaif_client._convert_monitoring import monitored
 from kdaif_client._convert_spec import spec_from_proto
 from kdaif_client._fields import enum_name
 from kdaif_client.errors import InvalidArgument
@@ -131,6 +132,7 @@ def _result(message: jobs_pb2.DistillationJob.Result) -> types.JobResult:
         canary=message.canary,
         canary_auroc=message.canary_auroc if message.HasField("canary_auroc") else None,
         canary_stderr=message.canary_stderr if message.HasField("canary_stderr") else None,
+        **monitored(message),
     )
 
 

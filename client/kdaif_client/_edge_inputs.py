@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from kdaif_client._edge_pictures import decoded, encoded_pictures
 from kdaif_client.errors import InvalidArgument, MissingDependency, ServerError
 
 
@@ -26,6 +28,8 @@ class EdgeInputs:
     def __init__(self, folder: Path, told: Mapping[str, Any]) -> None:
         self._kind = told["kind"]
         self._shape = tuple(size for size in told["shape"] if isinstance(size, int))
+        # Of a bundle that is older than this, or of pictures with two or four channels, there is nothing to decode.
+        self._pictures: Mapping[str, Any] | None = told.get("pictures")
         self._columns: Sequence[str] = told.get("columns") or ()
         self._nullable = frozenset(told.get("nullable") or ())
         self._codes = {
@@ -53,7 +57,8 @@ class EdgeInputs:
             return f"texts: a list of str, or a data frame or dict with the column {self._columns[0]}"
         shape = ", ".join(["N", *map(str, self._shape)])
         if self._kind == "image":
-            return f"uint8 images [{shape}]"
+            files = " or a list of PNG or JPEG files, as bytes or paths" if self._pictures else ""
+            return f"uint8 images [{shape}]{files}"
         names = self._columns
         named = f" with columns {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if len(names) > 1 else ""
         return f"{'values' if self._codes else 'numbers'} [{shape}]{named}"
@@ -61,6 +66,14 @@ class EdgeInputs:
     def _images(self, X: Any) -> Any:
         import numpy as np
 
+        if isinstance(X, bytes | str | os.PathLike):
+            raise InvalidArgument.of("X", f"is one picture, and this student takes {self.wanted()}; send [X]")
+        if _has_columns(X):
+            self._check_columns(X)
+            X = X[self._columns[0]]
+        pictures = encoded_pictures(X)
+        if pictures is not None and self._pictures is not None:
+            return decoded(pictures, self._shape, self._pictures)
         rows = np.asarray(X)
         if rows.dtype != np.uint8:
             raise InvalidArgument.of(

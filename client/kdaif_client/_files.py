@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ TAKEN = (
 # The types of a CSV file are those of its first block; a larger one makes surprises further down rarer.
 _CSV_BLOCK_BYTES = 16 * 2**20
 _BATCH_ROWS = 65_536
+# Arrow's words.
+_CONVERSION = re.compile(
+    r"CSV column #(?P<column>\d+).*conversion error to (?P<type>[^:]+): invalid value '(?P<value>.*)'"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def batches_of(path: Path) -> Iterator[Batches]:
         InvalidArgument: the file is damaged or cut short, here or while its batches are read.
     """
     kind = kind_of(path)
+    names: list[str] = []
     try:
         if kind == "csv":
             with pa_csv.open_csv(
@@ -63,6 +69,7 @@ def batches_of(path: Path) -> Iterator[Batches]:
                 read_options=pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
                 convert_options=pa_csv.ConvertOptions(strings_can_be_null=True),
             ) as reader:
+                names = reader.schema.names
                 yield Batches(reader.schema, iter(reader))
         elif kind == "json":
             table = pa_json.read_json(path)
@@ -75,7 +82,8 @@ def batches_of(path: Path) -> Iterator[Batches]:
             with pq.ParquetFile(path) as parquet:
                 yield Batches(parquet.schema_arrow, parquet.iter_batches(_BATCH_ROWS))
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, kind, error) from None
+        changed = _changed_type(path, names, error) if kind == "csv" else None
+        raise changed or _unreadable(path, kind, error) from None
 
 
 def arrays_of(path: Path) -> dict[str, Any]:
@@ -122,6 +130,20 @@ def _check_ends(path: Path) -> None:
         tail = handle.read(4)
     if head != b"PAR1" or tail != b"PAR1":
         raise _unreadable(path, "parquet", None)
+
+
+def _changed_type(path: Path, names: list[str], error: Exception) -> InvalidArgument | None:
+    """A column whose first block is of one type and whose later rows are not, which is no damage."""
+    found = _CONVERSION.search(str(error))
+    if found is None or int(found["column"]) >= len(names):
+        return None
+    name, was = names[int(found["column"])], found["type"]
+    return InvalidArgument.of(
+        name,
+        f"of {path} begins as {was} and further down is {found['value'][:80]!r}. Write the whole column alike (floats "
+        f"with a point from the first row on), or read it with one type and upload the frame: "
+        f"pandas.read_csv({str(path)!r}, dtype={{{name!r}: float}}), or str for text",
+    )
 
 
 def _unreadable(path: Path, kind: str, error: Exception | None) -> InvalidArgument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +29,28 @@ _TOKENIZER = frozenset(
     }
 )
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
-_TAKEN = "an .onnx file, a .safetensors file, or a Hugging Face directory with config.json and *.safetensors"
+_TAKEN = (
+    "an .onnx file, a .safetensors file, or a Hugging Face directory with config.json and *.safetensors, or such a "
+    "directory as an uncompressed .tar"
+)
 
 
 def kind_by_name(name: str) -> DatasetKind:
     """The kind that a file's name ends in; a table where it says nothing."""
     return next((kind for suffix, kind in _SUFFIXES.items() if name.lower().endswith(suffix)), DatasetKind.TABLE)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is a model that `model_file` takes: a file by its name, a folder by what is in it."""
+    if path.is_dir():
+        return (path / _CONFIG).is_file()
+    return path.is_file() and kind_by_name(path.name) is not DatasetKind.TABLE
+
+
+def model_name(path: Path) -> str:
+    """What people call a model that they do not name; a folder's name may have a dot in it."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100, since a link is to be called as it is, and "." as what it is
+    return whole.name if path.is_dir() else whole.stem
 
 
 @contextmanager
@@ -53,7 +70,7 @@ def model_file(path: Path) -> Iterator[tuple[Path, DatasetKind]]:
     if path.suffix.lower() in _PICKLED:
         raise _pickled(path)
     kind = kind_by_name(path.name)
-    if kind not in (DatasetKind.ONNX, DatasetKind.SAFETENSORS):
+    if kind is DatasetKind.TABLE:
         raise InvalidArgument.of("path", f"is {path}; upload_model takes {_TAKEN}")
     yield path, kind
 

@@ -154,10 +154,12 @@ class Student:
 
         Args:
             X: raw rows; preprocessing is inside the model. Images: uint8 [N, H, W, C], or [N, H, W] where there is one
-                channel. Numbers: [N, D] of any integer or float type, or a data frame or dict that has the columns
-                named in the manifest. Where some hold categories these come by name, as str, int or bool, and an
-                unknown one will do; None, NaN and the like are taken in the columns that the manifest calls nullable.
-                Text: a list or array of str, or a data frame or dict that has the column.
+                channel; or a list of PNG or JPEG files, as bytes or paths, or a data frame with the column ``image`` of
+                such bytes, scaled as in training (needs the ``pictures`` extra). Numbers: [N, D] of any integer or
+                float type, or a data frame or dict that has the columns named in the manifest. Where some hold
+                categories these come by name, as str, int or bool, and an unknown one will do; None, NaN and the like
+                are taken in the columns that the manifest calls nullable. Text: a list or array of str, or a data frame
+                or dict that has the column.
 
         Raises:
             InvalidArgument: wrong type, shape or column, or a value that is infinite, or null where none may be.

@@ -78,7 +78,7 @@ def upload(
         typer.Argument(
             metavar="FILE|URI",
             help="Rows: Parquet, .csv, .jsonl, .ndjson, .arrow, .feather or .npz. A model: .onnx, .safetensors, or a "
-            "Hugging Face folder. Or file:///... or s3://..., which the server reads where it is.",
+            "Hugging Face folder or .tar of one. Or file:///... or s3://..., which the server reads where it is.",
             show_default=False,
         ),
     ],
@@ -104,7 +104,7 @@ def datasets(
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """List the uploaded tables."""
+    """List the data sets: tables and models, uploaded or read where they are."""
     with connection(target, tenant) as client:
         found = client.list_datasets(limit)
         if as_json:
@@ -207,19 +207,22 @@ def check(
 ) -> None:
     """Check the data of a job and say what it would cost; queue nothing.
 
-    Takes the options of submit. Ends with exit code 1 when the job would be refused.
+    Takes the options of submit. Ends with exit code 2 when the job would be refused, as submit does.
     """
     with connection(target, tenant) as client:
         whole = spec_of(client, given_of(context.params), note, command="check", progress=bars_shown(as_json))
         found = client.preflight(whole)
-        rows = client.rejected_rows(whole)
-        if rejected is not None:
+        document: dict[str, object] = {"findings": found.findings, "estimate": found.estimate}
+        rows = None
+        if rejected is not None:  # the server looks at all the data again for it
+            rows = client.rejected_rows(whole)
             pq.write_table(rows, rejected)
+            document["rejected_rows"] = len(rows)
         if as_json:
-            print_json({"findings": found.findings, "estimate": found.estimate, "rejected_rows": len(rows)})
+            print_json(document)
         else:
-            tables.show_check(found, len(rows), rejected)
-        raise typer.Exit(1 if found.refuses else 0)
+            tables.show_check(found, rejected, None if rows is None else len(rows))
+        raise typer.Exit(2 if found.refuses else 0)
 
 
 @app.command(epilog="Example: [bold]kdaif watch 01m886kexk140fydjmht61s2se --json[/]")
@@ -290,9 +293,20 @@ for _action in (actions.cancel, actions.retry, actions.resume, actions.reject, a
 def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default 50051; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept; default ~/.kdaif.")] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Default 127.0.0.1:8080, or a free port if that is taken; off: none."),
+    ] = None,
     allowed_root: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Files below may be data sets by reference: kdaif upload file:///DIR/..."),
+    ] = None,
+    allowed_bucket: Annotated[
+        list[str] | None,
+        typer.Option(metavar="s3://BUCKET/PREFIX", help="The same for objects below; credentials by the environment."),
+    ] = None,
+    s3_endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Of an S3-compatible store for these; default Amazon's.")
     ] = None,
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C: queue, server and one worker."""
@@ -305,7 +319,10 @@ def up(
         command = [sys.executable, "-m", "kdaif_server", "up"]
         command += ["--port", str(port)] if port is not None else []
         command += ["--data-dir", str(data_dir)] if data_dir is not None else []
+        command += ["--dashboard", dashboard] if dashboard is not None else []
         command += [f"--allowed-root={root}" for root in allowed_root or ()]
+        command += [f"--allowed-bucket={bucket}" for bucket in allowed_bucket or ()]
+        command += [f"--s3-endpoint={s3_endpoint}"] if s3_endpoint is not None else []
         # In this process's place, so that signals and the exit code are the stack's own.
         os.execv(sys.executable, command)  # noqa: S606
 

@@ -41,7 +41,8 @@ class TrainedTeacher:
     """A larger network, trained on the labelled rows before the job distils.
 
     Attributes:
-        architecture: default ``Mlp((256, 128))``.
+        architecture: default ``Mlp((256, 128))`` for tables, ``Resnet()`` for pictures, and for text a ``Bag`` of 128
+            with 256 hidden.
         epochs: default 100.
         planted_noise: only for rehearsals.
         networks: whose mean is the teacher, each from another seed. Default 1.
@@ -85,7 +86,7 @@ class OnnxTeacher:
         outputs: what the file says; never guessed.
         class_names: the class of each position of the output.
         input: its name. Default: the only one.
-        output: its name. Default: the only one of width [N, classes].
+        output: its name. Default: the only one of floats and of width [N, classes].
         layout: of pictures. Default: inferred from the shape of the input where that is clear.
         scale: pixels are (x * scale - mean) / std before they go in. Default: 1/255 where the input is of floats.
         mean: per channel. Default: 0.

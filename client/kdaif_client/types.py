@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif_client.spec import Spec
 
 __all__ = [
@@ -169,7 +170,8 @@ class JobResult:
 
     ``external_arms`` and ``external_verdict`` say the same of the external rows; empty where none were given.
     ``shipped_arm`` is the arm whose student is in the bundle. ``canary`` says what the canary check found, and
-    ``canary_auroc`` how well low weights found planted wrong labels; a coin reaches 0.5.
+    ``canary_auroc`` how well low weights found planted wrong labels; a coin reaches 0.5. ``alarms`` are what a person
+    should look at before trusting the student.
     """
 
     student: str
@@ -182,6 +184,10 @@ class JobResult:
     canary: str = ""
     canary_auroc: float | None = None
     canary_stderr: float | None = None
+    alarms: tuple[Alarm, ...] = ()
+    groups: tuple[GroupAccuracy, ...] = ()
+    group_weights: tuple[GroupWeight, ...] = ()
+    scorecard: Scorecard | None = None
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ def examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Finding
         known = _first_known(truth, spare, twins)
         for position, outputs in said.items():
             field = spec.teacher.member_field(position)
-            warn_if_no_better_than_chance(outputs.best, len(class_names), known, unlabeled, findings, field=field)
+            warn_if_no_better_than_chance(
+                outputs.best, len(class_names), known, unlabeled.ids, unlabeled.keep, findings, field=field
+            )
         del twins, known
     del spare
     report_contradictions(sets["labeled"], labels["labeled"], findings)

@@ -7,7 +7,14 @@ import pyarrow as pa
 from kdaif.datasets.columns import FEATURES, Layout, quoted
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.rows import InputSignature
-from kdaif.records import Inputs
+from kdaif.records import InputKind, Inputs
+
+_KIND_OF_OPTION: dict[str, tuple[InputKind, str]] = {
+    "max_categories": ("numeric", "tables"),
+    "vocabulary_size": ("text", "texts"),
+    "max_tokens": ("text", "texts"),
+    "lower_case": ("text", "texts"),
+}
 
 
 def check_inputs(inputs: Inputs, layout: Layout, schema: pa.Schema, findings: Findings) -> None:
@@ -27,6 +34,7 @@ def check_inputs(inputs: Inputs, layout: Layout, schema: pa.Schema, findings: Fi
             "spec.inputs.categorical_columns",
             f"{types}: only integers, text and booleans are categories; store it as one of these or remove the name",
         )
+    _refuse_unused(inputs, layout.signature.kind, findings)
     if inputs.image_height is not None and layout.pictures is None:
         findings.refuse(
             "IMAGE_SIZE_NOT_USED",
@@ -34,6 +42,18 @@ def check_inputs(inputs: Inputs, layout: Layout, schema: pa.Schema, findings: Fi
             "only PNG and JPEG pictures are scaled, and the labelled set holds none; remove image_height and "
             "image_width",
         )
+
+
+def _refuse_unused(inputs: Inputs, kind: InputKind, findings: Findings) -> None:
+    """An option that says something, of rows that it says nothing of, would be lost without a word."""
+    for option, (of_kind, called) in _KIND_OF_OPTION.items():
+        given, default = getattr(inputs, option), type(inputs).model_fields[option].default
+        if kind != of_kind and given != default:
+            findings.refuse(
+                "OPTION_NOT_USED",
+                f"spec.inputs.{option}",
+                f"is {given!r}, and has no effect: it is for {called}, which the labelled set is not; leave it out",
+            )
 
 
 def match_layout(found: Layout, wanted: Layout, field: str, findings: Findings) -> bool:

@@ -17,7 +17,8 @@ from kdaif.datasets.matrices import plain
 
 # 48 MB of RGB. A file of a few kilobytes can say that it holds more than the memory has.
 MOST_PIXELS_A_SIDE = 4096
-_FORMATS = ("PNG", "JPEG")
+FORMATS = ("PNG", "JPEG")
+RESIZE_FILTER = "bilinear"
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 3}
 
 
@@ -121,7 +122,7 @@ def _opened(data: bytes) -> Image.Image:
         ValueError: it is damaged, of another format or mode, or too large.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError("damaged, or neither PNG nor JPEG") from error
     if max(picture.size) > MOST_PIXELS_A_SIDE:
@@ -144,5 +145,5 @@ def _decoded(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
                 raise ValueError("see-through in places; put it on a background and save it as RGB")
             image = picture.convert("RGB")
         if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = image.resize((width, height), Image.Resampling[RESIZE_FILTER.upper()])
         return np.asarray(image)

@@ -8,11 +8,12 @@ from pathlib import Path
 from kdaif.datasets.checked import Checked
 from kdaif.datasets.estimate import estimate
 from kdaif.datasets.examine import examine
+from kdaif.datasets.feasible import check_feasible
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.gathering import gather
 from kdaif.datasets.rows import DistillationData
 from kdaif.errors import InvalidInputError
-from kdaif.records import DistillationSpec, PreflightReport
+from kdaif.records import DistillationSpec, ModelSignature, PreflightReport
 from kdaif.scratch import Scratch
 
 _IN_MEMORY = Scratch()
@@ -31,14 +32,23 @@ def preflight(spec: DistillationSpec, files: Mapping[str, Path]) -> PreflightRep
     return check(spec, files).report
 
 
-def check(spec: DistillationSpec, files: Mapping[str, Path]) -> Checked:
+def check(
+    spec: DistillationSpec, files: Mapping[str, Path], models: Mapping[str, ModelSignature] | None = None
+) -> Checked:
     """As `preflight`, and each rejected row by name. Of data that is refused, the rows found until then.
 
     Rows are read in runs, of which some 50 bytes a row are kept, whatever they hold.
+
+    Args:
+        spec: the job.
+        files: as of `preflight`.
+        models: of each role that is a model, what its file says of itself; where it is missing nothing is checked.
     """
     findings, cost = Findings(), None
     try:
-        cost = estimate(spec, examine(spec, files, findings, None))
+        data = examine(spec, files, findings, None)
+        check_feasible(spec, data, models or {}, findings)
+        cost = estimate(spec, data)
     except InvalidInputError as error:
         if not findings.refused:  # the footer is whole, and what it promises is not there
             for violation in error.violations:

@@ -133,7 +133,8 @@ def warn_if_no_better_than_chance(
     best: NDArray[np.int32],
     n_classes: int,
     known: NDArray[np.int32],
-    part: Part,
+    ids: pa.Array,
+    keep: NDArray[np.bool_],
     findings: Findings,
     *,
     field: str = "spec.teacher.source",
@@ -147,11 +148,12 @@ def warn_if_no_better_than_chance(
         best: int32 [N], the class that the teacher says.
         n_classes: C.
         known: int32 [N], -1 where the class is not known.
-        part: the unlabelled part.
+        ids: [N].
+        keep: bool [N], rows in use.
         findings: receives the warning.
         field: what it calls the teacher.
     """
-    checked = part.keep & (known >= 0)
+    checked = keep & (known >= 0)
     rows = int(checked.sum())
     if not rows:
         return
@@ -167,7 +169,7 @@ def warn_if_no_better_than_chance(
             f"the teacher agrees with {agreement:.1%} of {rows} known classes where rows in random order would reach "
             f"{chance:.1%}; check that its rows belong to these ids and its columns to these class names",
             int(disagree.sum()),
-            first_ids(part.ids, disagree),
+            first_ids(ids, disagree),
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.datasets import InputSignature
+from kdaif.datasets.feasible import SMALLEST_SHARE
 from kdaif.errors import InvalidInputError
 from kdaif.export.certificate import ms_per_row
 from kdaif.export.onnx_file import export_onnx
@@ -17,8 +18,6 @@ from kdaif.records import Auto, Network
 from kdaif.students import Student, build_student, ladder
 
 _FIELD = "spec.student.auto"
-# The file holds each parameter as four bytes, but for the few of BatchNorm that the exporter folds into others.
-_SMALLEST_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def largest_within(budget: Auto, signature: InputSignature, n_classes: int, refe
     students.sort(key=lambda pair: _parameters(pair[1]), reverse=True)
     smallest = students[-1][0]
     for network, student in students:
-        too_large = budget.max_kb is not None and _SMALLEST_SHARE * 4 * _parameters(student) > 1000 * budget.max_kb
+        too_large = budget.max_kb is not None and SMALLEST_SHARE * 4 * _parameters(student) > 1000 * budget.max_kb
         if too_large and network is not smallest:
             continue
         found = _measured(network, student, n_classes, reference)

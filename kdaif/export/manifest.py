@@ -27,6 +27,7 @@ def write_manifest(
     created: Mapping[str, object],
     temperature: float = 1.0,
     shipped_arm: str = "",
+    scaled: bool = False,
 ) -> None:
     """Writes ``manifest.json`` over every other file in the folder; write it last.
 
@@ -42,6 +43,7 @@ def write_manifest(
         created: when and by what, as the caller tells it: JSON values.
         temperature: by which the logits are divided before the softmax of "probabilities".
         shipped_arm: the arm whose student this is, such as "influence".
+        scaled: whether pictures of other sizes were scaled in training.
 
     Raises:
         InvalidInputError: the folder holds something that is no plain file, such as a link, or ``created`` is not JSON.
@@ -52,7 +54,7 @@ def write_manifest(
         "job": job,
         "attempt": attempt,
         "class_names": list(class_names),
-        "input": input_spec(signature),
+        "input": input_spec(signature, scaled=scaled),
         "outputs": list(OUTPUT_NAMES),
         "temperature": temperature,
         "shipped_arm": shipped_arm,

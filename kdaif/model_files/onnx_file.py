@@ -7,7 +7,6 @@ wherever a tensor can stand: initializers, attributes, subgraphs and functions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +15,14 @@ from google.protobuf.message import DecodeError
 
 from kdaif.errors import InvalidInputError
 from kdaif.model_files.onnx_graph import graphs_of, nodes_of, trains
+from kdaif.records import ModelTensor, OnnxSignature
 
 MAX_BYTES = 1 << 30
-_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+# Of the two names of the standard's own domain, ONNX's tables of operators know the empty one alone.
+_DOMAINS = {"": "", "ai.onnx": "", "ai.onnx.ml": "ai.onnx.ml"}
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class OnnxTensor:
-    """One input or output.
-
-    Attributes:
-        name: in the graph.
-        dtype: numpy's name, such as ``float32``; ``string``; or the kind of a value that is no tensor.
-        shape: sizes of the axes, None for one that may change; None altogether where the file does not tell.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-
-@dataclass(frozen=True)
-class OnnxSignature:
-    """Inputs that a caller must give (initializers are none), outputs, and the version of the standard operators."""
-
-    inputs: tuple[OnnxTensor, ...]
-    outputs: tuple[OnnxTensor, ...]
-    opset: int
+_MOST_VALUES = 100
+_LONGEST_NAME = 256
 
 
 def inspect_onnx(path: Path) -> OnnxSignature:
@@ -51,14 +30,17 @@ def inspect_onnx(path: Path) -> OnnxSignature:
 
     Raises:
         InvalidInputError: over 1 GiB; no ONNX model; reads other files; holds an operator that is not in the standard
-            or that only makes sense in training; or has no input or no output.
+            or that only makes sense in training; or has no input or no output, or over 100 of them.
+        MemoryError: its graph does not fit into the memory that this process may have.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise _refused(f"is {size} bytes, over {MAX_BYTES} (1 GiB); export a smaller model, or its outputs as a column")
     model = _parsed(path)
-    _refuse_external_data(model)
+    # What is foreign is seen at the first nodes; tensors are looked for in all of them.
     _refuse_operators(model)
+    _refuse_external_data(model)
+    _refuse_empty_inputs(model)
     given = {tensor.name for tensor in model.graph.initializer}
     given |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     signature = OnnxSignature(
@@ -68,6 +50,12 @@ def inspect_onnx(path: Path) -> OnnxSignature:
     )
     if not signature.inputs or not signature.outputs:
         raise _refused("has no input or no output; export the whole model, from rows to class scores")
+    values = (*signature.inputs, *signature.outputs)
+    if len(values) > _MOST_VALUES or any(len(value.name) > _LONGEST_NAME for value in values):
+        raise _refused(
+            f"has {len(values)} inputs and outputs, or very long names of them; export it with at most {_MOST_VALUES}, "
+            f"and names of at most {_LONGEST_NAME} characters"
+        )
     return signature
 
 
@@ -75,6 +63,8 @@ def _parsed(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except DecodeError as error:
+        if "alloc" in str(error):  # how protobuf says that the memory is used up
+            raise MemoryError(str(error)) from error
         raise _refused("is no ONNX model; export it again and re-upload") from error
     if not model.ir_version or not model.HasField("graph") or not model.graph.node:
         raise _refused("holds no graph; export it again and re-upload")
@@ -96,24 +86,36 @@ def _refuse_external_data(model: onnx.ModelProto) -> None:
         )
 
 
+def _refuse_empty_inputs(model: onnx.ModelProto) -> None:
+    for value in model.graph.input:
+        axes = value.type.tensor_type.shape.dim
+        if any(axis.HasField("dim_value") and axis.dim_value == 0 for axis in axes):
+            raise _refused(
+                f"declares an axis of size 0 for its input {value.name[:_LONGEST_NAME]!r}, and onnxruntime takes it at "
+                "its word: no row would go in; export it with a named (dynamic) axis"
+            )
+
+
 def _refuse_operators(model: onnx.ModelProto) -> None:
     functions = {(function.domain, function.name) for function in model.functions}
-    foreign, training = [], []
+    foreign: list[str] = []
     for node in nodes_of(model):
-        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type or "one without a name"
         if trains(node):
-            training.append(name)
-        elif (node.domain, node.op_type) in functions:
-            continue
-        elif node.domain not in _DOMAINS or not onnx.defs.has(node.op_type, node.domain):
+            raise _refused(f"holds training operators (such as {name}); export it in eval mode")
+        if not _is_standard(node) and (node.domain, node.op_type) not in functions:
             foreign.append(name)
-    if training:
-        raise _refused(f"holds training operators ({_listed(training)}); export it in eval mode")
+            if len(foreign) == _SHOWN:
+                break
     if foreign:
         raise _refused(
             f"holds operators outside the ONNX standard ({_listed(foreign)}), which kdaif does not run; export it with "
             "operators of the domains ai.onnx and ai.onnx.ml alone"
         )
+
+
+def _is_standard(node: onnx.NodeProto) -> bool:
+    return node.domain in _DOMAINS and bool(onnx.defs.has(node.op_type, _DOMAINS[node.domain]))
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -137,15 +139,16 @@ def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
         yield from function.attribute_proto
 
 
-def _tensor(value: onnx.ValueInfoProto) -> OnnxTensor:
+def _tensor(value: onnx.ValueInfoProto) -> ModelTensor:
     kind = value.type.WhichOneof("value") or "unknown"
     if kind != "tensor_type":
-        return OnnxTensor(value.name, kind.removesuffix("_type"), None)
+        return ModelTensor(value.name, kind.removesuffix("_type"), None)
     type_ = value.type.tensor_type
     shape = None
     if type_.HasField("shape"):
-        shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in type_.shape.dim)
-    return OnnxTensor(value.name, _dtype(type_.elem_type), shape)
+        # Some exporters write -1 for an axis that may change, as numpy does.
+        shape = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in type_.shape.dim)
+    return ModelTensor(value.name, _dtype(type_.elem_type), shape)
 
 
 def _dtype(code: int) -> str:

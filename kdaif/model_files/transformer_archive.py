@@ -11,37 +11,22 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kdaif.errors import InvalidInputError
+from kdaif.records import TransformerSignature
 
 MAX_BYTES = 4 << 30
 _MAX_MEMBERS = 1000
-_MAX_JSON_BYTES = 64 << 20
+# The largest tokenizers of pieces in all languages have some 30 MB.
+_MAX_JSON_BYTES = {"config.json": 1 << 20, "tokenizer.json": 32 << 20}
+_MAX_HEADER_BYTES = 4 << 20
 _NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 _RUNS_CODE = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib", ".npy", ".py", ".so")
 # Where the usual families keep the embedding of word pieces.
 _EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "wte.weight", "shared.weight", "tok_embeddings.weight")
 _PACK = "pack it again: tar -C DIRECTORY -cf model.tar ."
-
-
-@dataclass(frozen=True)
-class TransformerSignature:
-    """What the encoder is.
-
-    Attributes:
-        family: its ``model_type``, such as ``bert``.
-        embedding_rows: word pieces that the model has a vector for.
-        vocabulary_size: largest word piece that the tokenizer gives, plus 1; at most ``embedding_rows``.
-        max_tokens: longest input by the model's configuration; 0 where it does not say.
-    """
-
-    family: str
-    embedding_rows: int
-    vocabulary_size: int
-    max_tokens: int
 
 
 def inspect_transformer(path: Path) -> TransformerSignature:
@@ -133,8 +118,8 @@ def _checked(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
 
 def _json(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> dict[str, Any]:
     member = members[name]
-    if member.size > _MAX_JSON_BYTES:
-        raise _refused(f"has a {name} of {member.size} bytes, over {_MAX_JSON_BYTES}")
+    if member.size > _MAX_JSON_BYTES[name]:
+        raise _refused(f"has a {name} of {member.size} bytes, over {_MAX_JSON_BYTES[name]}; choose a smaller model")
     return _parsed(_read(archive, member, 0, member.size), name)
 
 
@@ -151,8 +136,10 @@ def _parsed(text: bytes, name: str) -> dict[str, Any]:
 def _embedding_rows(archive: tarfile.TarFile, weights: tarfile.TarInfo, config: dict[str, Any]) -> int:
     """Rows of the embedding in the weights; those of the configuration where no tensor has a known name."""
     length = int.from_bytes(_read(archive, weights, 0, 8), "little")
-    if not 2 <= length <= min(_MAX_JSON_BYTES, weights.size - 8):
+    if not 2 <= length <= weights.size - 8:
         raise _refused("has a model.safetensors that is cut short or no safetensors file; save it again")
+    if length > _MAX_HEADER_BYTES:
+        raise _refused(f"has a model.safetensors with a header of {length} bytes, over {_MAX_HEADER_BYTES}")
     header = _parsed(_read(archive, weights, 8, length), "model.safetensors header")
     for name, tensor in header.items():
         shape = tensor.get("shape") if isinstance(tensor, dict) else None

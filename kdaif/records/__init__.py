@@ -32,7 +32,15 @@ from kdaif.records.job import (
     JobState,
     Progress,
 )
+from kdaif.records.ladders import ladder, usual_network
 from kdaif.records.manifest import AttemptManifest, StoredFile, WeightsShard
+from kdaif.records.model_signatures import (
+    ModelSignature,
+    ModelTensor,
+    OnnxSignature,
+    SafetensorsSignature,
+    TransformerSignature,
+)
 from kdaif.records.preflight import Estimate, Finding, PreflightReport, Severity
 from kdaif.records.report import ArmResult, Calibration, CanaryCheck, JobResult, Shift
 from kdaif.records.spec import (
@@ -96,13 +104,17 @@ __all__ = [
     "Member",
     "Mlp",
     "Mobilenet",
+    "ModelSignature",
+    "ModelTensor",
     "Network",
+    "OnnxSignature",
     "OnnxTeacher",
     "PlantedNoise",
     "Pool",
     "PreflightReport",
     "Progress",
     "Resnet",
+    "SafetensorsSignature",
     "Scheduling",
     "Severity",
     "Shift",
@@ -112,12 +124,15 @@ __all__ = [
     "TextEncoder",
     "TrainedTeacher",
     "Training",
+    "TransformerSignature",
     "TransformerTeacher",
     "Weighting",
     "WeightsShard",
     "Worker",
     "WorkerMode",
     "WorkerOffer",
+    "ladder",
     "misfits",
     "teacher_network_of",
+    "usual_network",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kdaif.records.model_signatures import ModelSignature
+
 
 class DatasetState(StrEnum):
     """UPLOADING until every byte is there and the hash agrees, then READY for good."""
@@ -34,7 +36,8 @@ class Column:
 class Dataset:
     """``id`` is the first 32 hexadecimal digits of ``sha256``.
 
-    ``uri`` and ``etag`` are empty for an upload; else they say where the bytes are and what pins them there.
+    ``uri`` and ``etag`` are empty for an upload; else they say where the bytes are and what pins them there. ``model``
+    is what a model's file said of itself when it was looked into; None of a table.
     """
 
     tenant: str
@@ -49,3 +52,4 @@ class Dataset:
     kind: DatasetKind = DatasetKind.TABLE
     uri: str = ""
     etag: str = ""
+    model: ModelSignature | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdaif.records.monitoring import Alarm, GroupAccuracy, GroupWeight, Scorecard
+
 
 @dataclass(frozen=True)
 class ArmResult:
@@ -98,7 +100,9 @@ class JobResult:
 
     ``external_arms`` and ``external_verdict`` repeat the comparison on the external rows; empty where none were given.
     ``shipped_arm`` is the arm of the student in the bundle; empty in results from before it was kept. ``canary`` says
-    in a sentence what the canary check found, with its figures beside it; empty where it was off.
+    in a sentence what the canary check found, with its figures beside it; empty where it was off. ``alarms`` are what a
+    person should look at, ``groups`` the shipped student's accuracy by group, ``group_weights`` those of the last
+    scoring.
     """
 
     attempt: int
@@ -111,3 +115,7 @@ class JobResult:
     canary: str = ""
     canary_auroc: float | None = None
     canary_stderr: float | None = None
+    alarms: tuple[Alarm, ...] = ()
+    groups: tuple[GroupAccuracy, ...] = ()
+    group_weights: tuple[GroupWeight, ...] = ()
+    scorecard: Scorecard | None = None

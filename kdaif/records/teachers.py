@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kdaif.records.architectures import Architecture, Auto, Bag, InputKind, Mlp
+from kdaif.records.architectures import Architecture, Auto, Bag, InputKind, Mlp, Resnet
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
 from kdaif.records.dataset import DatasetKind
 
@@ -15,7 +15,7 @@ class TrainedTeacher(SpecModel):
     """A larger network trained on the labelled rows, or the mean of several."""
 
     kind: Literal["train"] = "train"
-    architecture: Architecture = Mlp(hidden_sizes=(256, 128))
+    architecture: Architecture | None = None
     epochs: int = Field(default=100, ge=1, le=10_000)
     networks: int = Field(default=1, ge=1, le=32)
     folds: int = Field(default=1, ge=1, le=32)
@@ -30,14 +30,20 @@ class TrainedTeacher(SpecModel):
 
 
 def teacher_network_of(source: TrainedTeacher, kind: InputKind) -> Architecture:
-    """The teacher's network: what the spec says, but a bag in place of the default `Mlp`, which does not read text.
+    """The teacher's network: the one that is named, else one that is made for such rows and larger than the student.
 
-    A spec has all its defaults filled in once it was stored, so an `Mlp` that was named and equals the default cannot
-    be told from one that was not.
+    Over the pixels of pictures an `Mlp` knows less than the convolutions of the default student, which would then be
+    taught by the weaker of the two.
     """
-    if kind == "text" and source.architecture == TrainedTeacher().architecture:
-        return Bag(embedding_size=128, hidden_sizes=(256,))
-    return source.architecture
+    if source.architecture is not None:
+        return source.architecture
+    match kind:
+        case "image":
+            return Resnet()
+        case "text":
+            return Bag(embedding_size=128, hidden_sizes=(256,))
+        case "numeric":
+            return Mlp(hidden_sizes=(256, 128))
 
 
 class ColumnTeacher(SpecModel):
@@ -56,6 +62,16 @@ class ColumnTeacher(SpecModel):
         if info.data.get("outputs") in ("logits", "probabilities") and len(names) < 2:
             raise ValueError("must name the class of each position: 2 or more")
         return names
+
+    @model_validator(mode="after")
+    def _smooths_labels_alone(self) -> ColumnTeacher:
+        smoothed = self.label_smoothing != ColumnTeacher.model_fields["label_smoothing"].default
+        if self.outputs != "label" and smoothed:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing:g}, and has no effect on {self.outputs}: it is for outputs "
+                "'label'; leave it out"
+            )
+        return self
 
     @property
     def column(self) -> str:

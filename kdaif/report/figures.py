@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from kdaif.report import numerals
+from kdaif.presentation import numerals
 from kdaif.report.facts import INFLUENCE, column, wrong_and_right
 
 # Colours that occur nowhere else, each replaced by a variable of the style sheet once the SVG is written.

@@ -10,20 +10,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from kdaif.presentation import arm_name, data_uri, numerals
 from kdaif.records import Finding, Severity
-from kdaif.report import numerals
 from kdaif.report.facts import INFLUENCE, Weighed
 from kdaif.report.figures import curve, influence_scatter, weights_histogram
-from kdaif.report.pictures import data_uri
 from kdaif.report.report import ClassRow, Report
 
-_ARM_NAMES = {
-    "influence": "Influence weights",
-    "uniform": "Uniform weights",
-    "supervised": "Labelled rows only",
-    "oracle": "Oracle: wrong rows removed",
-    "teacher": "Teacher",
-}
 _CURVES = (
     ("validation_loss", "Validation loss", "cross-entropy, nats", False),
     ("validation_accuracy", "Validation accuracy", "share of the rows", True),
@@ -59,7 +51,7 @@ def render(report: Report) -> str:
         "count": numerals.count,
         "decimals": numerals.decimals,
         "duration": numerals.duration,
-        "arm": _arm_name,
+        "arm": arm_name,
         "unbroken": _unbroken,
     }
     headline, _, detail = report.verdict.partition(": ")
@@ -82,10 +74,6 @@ def render(report: Report) -> str:
 def _unbroken(text: str) -> str:
     """The text with its units kept on the line of their numbers, and true minus signs."""
     return re.sub(r"(?<!\S)-(?=\d)", "−", re.sub(r"(?<=\d) (?=%|points)", "\u00a0", text))
-
-
-def _arm_name(arm: str) -> str:
-    return _ARM_NAMES.get(arm, arm)
 
 
 def _style(environment: Environment) -> Markup:

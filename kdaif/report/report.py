@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.records import ArmResult, Calibration, Finding, Shift
+from kdaif.records.monitoring import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif.report.facts import Weighed
 
 
@@ -62,6 +63,10 @@ class Report:
         shipped_arm: the arm whose student was exported.
         canary: one sentence on the canary check; empty where it was off.
         canary_auroc: its figure, 0 to 1, and ``canary_stderr`` the standard error; None where it was off or skipped.
+        alarms: what a person should look at.
+        groups: the shipped student's accuracy by group.
+        group_weights: mean weights by group in the last scoring.
+        scorecard: of the shipped student; None where there is none.
     """
 
     title: str
@@ -88,3 +93,7 @@ class Report:
     canary: str = ""
     canary_auroc: float | None = None
     canary_stderr: float | None = None
+    alarms: Sequence[Alarm] = ()
+    groups: Sequence[GroupAccuracy] = ()
+    group_weights: Sequence[GroupWeight] = ()
+    scorecard: Scorecard | None = None

@@ -25,6 +25,7 @@ from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, pre
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
+from kdaif.rounds.watching import Watched, stability, watch
 from kdaif.rounds.weights_rows import WeightsRows, weights_rows
 from kdaif.scratch import Scratch
 from kdaif.students import Standardisation, Student, build_student, load_initial_weights, standardisation
@@ -43,6 +44,7 @@ class RoundOutcome:
         metrics: of the round; a number that could not be computed is left out.
         weights: those the round trained with, not yet made into a table; None where it was not scored anew.
         last: the arm ends with this round.
+        watched: what monitoring saw in these weights; None where it was not scored anew.
     """
 
     round: int
@@ -50,6 +52,7 @@ class RoundOutcome:
     metrics: dict[str, float]
     weights: WeightsRows | None
     last: bool
+    watched: Watched | None = None
 
 
 def train_arm(
@@ -112,18 +115,20 @@ def train_arm(
     shown = student if average is None else cast(Student, average.module)
     while not _is_over(finished, best, spec):
         round_number = finished + 1
-        metrics, table = {}, None
+        metrics, table, watched = {}, None, None
         if arm == "influence" and is_scored(round_number, spec):
             started = time.perf_counter()
             judge = shown
             if beliefs is None:
                 judge = _scout(spec, data, inputs, rows, seed, initial_weights)
                 beliefs = present_beliefs(judge, rows)
-            reweighted = reweigh(judge, rows, weighting, beliefs, spec, seed)
+            former, reweighted = weighting, reweigh(judge, rows, weighting, beliefs, spec, seed)
             weighting = reweighted.weighting
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
+            metrics |= stability(former.weights, weighting.weights, seed)
             metrics |= _wrong_row_auroc(rows, reweighted)
             table = weights_rows(data, targets, reweighted, round_number, workspace.scratch)
+            watched = watch(data, targets, rows, weighting, metrics, spec.monitoring, round_number)
             give_memory_back()  # training needs it in other sizes
         started = time.perf_counter()
         record = None
@@ -151,7 +156,7 @@ def train_arm(
             seed=seed,
             more_numbers=best.numbers() if best else {},
         )
-        yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec))
+        yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec), watched)
 
 
 def student_of(state: ArmState, spec: DistillationSpec, data: DistillationData) -> Student:

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData, Strings
-from kdaif.records.weights_table import weights_schema
+from kdaif.records.weights_table import ROW_GROUP_ROWS, weights_schema
 from kdaif.rounds.reweighting import Reweighted
 from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
 
-BATCH_ROWS = 65_536
-"""Rows of a batch: row groups of this size are small enough for look-ups by id."""
+BATCH_ROWS = ROW_GROUP_ROWS
+"""Rows of a batch, each of which becomes a row group."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def weights_rows(
     def columns() -> dict[str, Any]:
         return _columns(data, targets, reweighted, round_number, scratch)
 
-    return WeightsRows(weights_schema(id_type), len(ids), columns, scratch)
+    return WeightsRows(weights_schema(id_type, tuple(data.unlabeled.groups)), len(ids), columns, scratch)
 
 
 def _columns(
@@ -107,7 +107,18 @@ def _columns(
         "distillation_loss": numbers(reweighted.losses),
         "weight_override": numbers(unlabeled.weight_override),
         "truth": _Named(numbers(unlabeled.truth, np.int32), names),
+        **{name: _of_group(values, order, scratch) for name, values in unlabeled.groups.items()},
     }
+
+
+def _of_group(values: NDArray[Any], order: NDArray[np.int64] | None, scratch: Scratch) -> _Named:
+    """Names of groups are few, so a code stands for each."""
+    known: dict[str | None, int] = {None: -1}
+    codes = scratch.empty((len(values),), np.int32)
+    for rows in scratch.slabs(len(values), 16):
+        codes[rows] = [known.setdefault(name, len(known) - 1) for name in values[rows]]
+    names = pa.array([name for name in known if name is not None], pa.string())
+    return _Named(_in_order(codes, len(values), order, np.int32, scratch), names)
 
 
 def _of_teacher(logits: NDArray[np.float32], scratch: Scratch) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

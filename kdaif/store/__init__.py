@@ -1,6 +1,7 @@
 """Bytes at rest: blobs by path, data sets with resumable uploads, records of jobs. Nothing else touches disks."""
 
 from kdaif.store import layout
+from kdaif.store.allowed_places import AllowedBuckets, AllowedRoots, Listed, written
 from kdaif.store.attempts import attempts_with_blobs
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
@@ -10,9 +11,12 @@ from kdaif.store.room import UploadLimits
 from kdaif.store.uploads import UploadWriter
 
 __all__ = [
+    "AllowedBuckets",
+    "AllowedRoots",
     "BlobStore",
     "DatasetStore",
     "JobArchive",
+    "Listed",
     "References",
     "UploadLimits",
     "UploadWriter",
@@ -20,4 +24,5 @@ __all__ = [
     "delete_checkpoints",
     "delete_job",
     "layout",
+    "written",
 ]

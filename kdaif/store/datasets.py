@@ -6,7 +6,7 @@ import builtins
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from kdaif.store import layout
 from kdaif.store.blobs import BlobStore
 from kdaif.store.copies import local_copy
 from kdaif.store.failures import translated
-from kdaif.store.kinds import Inspect, InspectModel, Inspectors, require_kind
+from kdaif.store.kinds import Inspect, InspectModel, Inspectors, require_kind, require_same
 from kdaif.store.references import References
 from kdaif.store.room import Room, UploadLimits, on_one_disk, require_quota
 from kdaif.store.uploads import RECORD, Spool, UploadWriter
@@ -41,7 +41,7 @@ class DatasetStore:
         blobs: where finished data sets go.
         spool_dir: where uploads in progress live; must outlast a restart.
         inspect: tells rows and columns of a file, and raises InvalidInputError when it is no readable Parquet file.
-        models: looks at files of other kinds; SAFETENSORS needs none, other kinds that are not here are refused.
+        inspect_model: looks at files of the other kinds, which are refused without it.
         references: what may be read where it is instead of being uploaded.
         limits: how much uploads may take.
     """
@@ -52,14 +52,14 @@ class DatasetStore:
         spool_dir: Path,
         inspect: Inspect,
         *,
-        models: Mapping[DatasetKind, InspectModel] | None = None,
+        inspect_model: InspectModel | None = None,
         references: References | None = None,
         limits: UploadLimits | None = None,
     ) -> None:
         self._blobs = blobs
         self._limits = limits or UploadLimits()
         self._spool = Spool(spool_dir, self._limits.disk_reserve_bytes)
-        self._inspectors = Inspectors(inspect, models or {})
+        self._inspectors = Inspectors(inspect, inspect_model)
         self._references = references or References()
 
     def create(
@@ -71,6 +71,9 @@ class DatasetStore:
         kind: DatasetKind = DatasetKind.TABLE,
     ) -> tuple[Dataset, int]:
         """Declares an upload, finds the one in progress, or finds the finished data set.
+
+        Bytes that were registered are not stored, so they are taken like new ones; once they are here they are read
+        from here. Until then jobs go on reading them where they were.
 
         Returns:
             The data set and how many of its bytes are safe; all of them when it is READY.
@@ -87,18 +90,15 @@ class DatasetStore:
             raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a file has at least one byte")
         self._check(display_name, kind)
         with self._spool.locked(tenant):
-            known = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
-            if known is None:
+            known = self._find(tenant, dataset_id)
+            if known is not None:
+                require_same(known, sha256, size_bytes)
+                require_kind(known, kind)
+            if known is None or known.uri:
                 uploading = DatasetState.UPLOADING
                 known = Dataset(tenant, dataset_id, display_name, uploading, sha256, size_bytes, _now_ms(), kind=kind)
                 self._admit(known)
                 self._spool.create(known)
-        if (known.sha256, known.size_bytes) != (sha256, size_bytes):
-            raise AlreadyExistsError(
-                f"data set {dataset_id} is declared with {known.size_bytes} bytes and hash {known.sha256}, not "
-                f"{size_bytes} bytes and hash {sha256}; hash the file again, or delete the data set first"
-            )
-        require_kind(known, kind)
         return known, self._committed(known)
 
     def _admit(self, dataset: Dataset) -> None:
@@ -152,7 +152,7 @@ class DatasetStore:
                     file.write(chunk)
             with translated(f"copy {uri} to look at it"):
                 file.flush()
-            row_count, columns = self._inspectors.inspect(Path(file.name), kind)
+            found = self._inspectors.inspect(Path(file.name), kind)
             etag = source.etag
         sha256 = digest.hexdigest()
         fresh = Dataset(
@@ -163,11 +163,10 @@ class DatasetStore:
             sha256=sha256,
             size_bytes=size,
             created_at_ms=_now_ms(),
-            row_count=row_count,
-            columns=columns,
             kind=kind,
             uri=uri,
             etag=etag,
+            **found.__dict__,
         )
         with self._spool.locked(tenant):
             known = self._ready(tenant, fresh.id)
@@ -186,7 +185,7 @@ class DatasetStore:
             FailedPreconditionError: it is READY, or ``offset`` is not the committed size.
             UnavailableError: another writer has it open, or there is no room for the rest.
         """
-        dataset = self.get(tenant, dataset_id)
+        dataset = self.upload_of(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
             raise FailedPreconditionError(f"data set {dataset_id} is complete; there is nothing to write")
         descriptor = self._spool.lock(dataset)
@@ -219,7 +218,7 @@ class DatasetStore:
             InvalidInputError: the bytes are no readable Parquet file; the upload is discarded.
             UnavailableError: a writer is still open, or a store is full or does not answer. The upload is kept.
         """
-        dataset = self.get(tenant, dataset_id)
+        dataset = self.upload_of(tenant, dataset_id)
         if dataset.state is DatasetState.READY:
             self._discard(dataset)
             return dataset
@@ -241,19 +240,19 @@ class DatasetStore:
             )
         part = self._spool.part(dataset.tenant, dataset.id)
         with translated(f"read the upload of data set {dataset.id}"), part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != dataset.sha256:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != dataset.sha256:
             self._discard(dataset)
             raise DataCorruptedError(
-                f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {found}; the upload "
-                "is discarded, so declare it again and send the file from the start"
+                f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {digest}; the "
+                "upload is discarded, so declare it again and send the file from the start"
             )
         try:
-            row_count, columns = self._inspectors.inspect(part, dataset.kind)
+            found = self._inspectors.inspect(part, dataset.kind)
         except InvalidInputError:
             self._discard(dataset)
             raise
-        return replace(dataset, state=DatasetState.READY, row_count=row_count, columns=columns)
+        return replace(dataset, state=DatasetState.READY, **found.__dict__)
 
     def _check(self, display_name: str, kind: DatasetKind) -> None:
         if len(display_name) > _LONGEST_NAME:
@@ -270,7 +269,11 @@ class DatasetStore:
             try:
                 self._blobs.put_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
             except AlreadyExistsError:
-                dataset = self.get(dataset.tenant, dataset.id)
+                known = self.get(dataset.tenant, dataset.id)
+                if known.uri:  # read from elsewhere until now
+                    self._blobs.replace_bytes(layout.dataset(dataset.tenant, dataset.id), RECORD.dump_json(dataset))
+                else:
+                    dataset = known
             self._spool.remove(dataset.tenant, dataset.id)
         return dataset
 
@@ -285,8 +288,16 @@ class DatasetStore:
         Raises:
             NotFoundError: no such data set.
         """
-        dataset = self.get(tenant, dataset_id)
+        dataset = self.upload_of(tenant, dataset_id)
         return self._committed(dataset), dataset.state is DatasetState.READY
+
+    def upload_of(self, tenant: str, dataset_id: str) -> Dataset:
+        """The data set as whoever uploads it sees it: UPLOADING while bytes are missing, though jobs may read it.
+
+        Raises:
+            NotFoundError: no such data set.
+        """
+        return self._find(tenant, dataset_id) or self.get(tenant, dataset_id)
 
     def get(self, tenant: str, dataset_id: str) -> Dataset:
         """One data set.
@@ -336,8 +347,8 @@ class DatasetStore:
             dataset = self.get(tenant, dataset_id)
             if dataset.state is DatasetState.READY:
                 self._blobs.delete(layout.dataset(tenant, dataset_id))
-                if not dataset.uri:  # a user's own file is left alone
-                    self._blobs.delete(layout.blob(tenant, dataset.sha256))
+                # What is not ours is not there. An upload may have put bytes there and died before it could say so.
+                self._blobs.delete(layout.blob(tenant, dataset.sha256))
                 self._spool.remove(tenant, dataset_id)
                 return
             descriptor = self._spool.lock(dataset)
@@ -395,6 +406,13 @@ class DatasetStore:
             return RECORD.validate_json(self._blobs.get_bytes(layout.dataset(tenant, dataset_id)))
         except NotFoundError:
             return None
+
+    def _find(self, tenant: str, dataset_id: str) -> Dataset | None:
+        """Stored bytes, else an upload in progress, else a file that stays where it is."""
+        ready = self._ready(tenant, dataset_id)
+        if ready is not None and not ready.uri:
+            return ready
+        return self._spool.find(tenant, dataset_id) or self._ready(tenant, dataset_id)
 
     def _committed(self, dataset: Dataset) -> int:
         return dataset.size_bytes if dataset.state is DatasetState.READY else self._spool.durable_bytes(dataset)

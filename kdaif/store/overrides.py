@@ -32,7 +32,9 @@ def append_overrides(
         FailedPreconditionError: the job has ``MOST_REVISIONS`` already.
         UnavailableError: the store is full or does not answer.
     """
-    number = len(blobs.list(layout.override_revisions(tenant, job), limit=MOST_REVISIONS)) + 1
+    paths = blobs.list(layout.override_revisions(tenant, job), limit=MOST_REVISIONS)
+    # Revision 0 may be there or not: what a re-run inherits.
+    number = OverrideRevision.from_json(blobs.get_bytes(paths[-1])).revision + 1 if paths else 1
     while number <= MOST_REVISIONS:
         revision = OverrideRevision(number, author, reason, time_ms, tuple(overrides))
         try:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.datasets import Rows, Strings
-from kdaif.errors import InvalidInputError
+from kdaif.datasets.feasible import require_rows_for_folds
 
 
 def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int, field: str) -> NDArray[np.int64]:
@@ -24,10 +24,7 @@ def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int, field: st
     Raises:
         InvalidInputError: fewer than two rows for each fold.
     """
-    if len(labels) < 2 * folds:
-        raise InvalidInputError.of(
-            field, f"is {folds}, and there are {len(labels)} labelled rows to train on; give two or more for each fold"
-        )
+    require_rows_for_folds(len(labels), folds, field)
     shuffled = np.random.default_rng((seed, 6)).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     found = np.empty(len(labels), dtype=np.int64)

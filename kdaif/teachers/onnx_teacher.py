@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData, Rows
+from kdaif.datasets.onnx_input import InputPlan, plan_input
 from kdaif.errors import InvalidInputError
 from kdaif.model_files import inspect_onnx
 from kdaif.records.teachers import OnnxTeacher
 from kdaif.scratch import Scratch
-from kdaif.teachers.onnx_input import InputPlan, plan_input
 from kdaif.teachers.onnx_sandbox import Limits, Question, run_in_sandbox
 from kdaif.teachers.outputs import TeacherOutputs, asked_parts, ids_at, split_parts
 from kdaif.teachers.remembered import Remember, output_key

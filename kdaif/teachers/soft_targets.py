@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData, Strings
 from kdaif.errors import InvalidDataError, NonFiniteError
+from kdaif.records import Finding
 from kdaif.records.spec import DistillationSpec
 from kdaif.records.teachers import ColumnTeacher, EnsembleTeacher, OnnxTeacher, TrainedTeacher, TransformerTeacher
 from kdaif.scratch import Scratch
 from kdaif.students import Student
+from kdaif.teachers.agreement import doubts
 from kdaif.teachers.ensemble import combined
 from kdaif.teachers.onnx_teacher import onnx_outputs
 from kdaif.teachers.outputs import TeacherOutputs
@@ -40,6 +42,8 @@ class SoftTargets:
         external_logits: float32 `[N_external, C]`; None where there are no external rows or the teacher cannot be run.
         labeled_logits: float32 `[N_l, C]`, each row of L as heard from a teacher that was trained without it; None
             where the teacher has no folds.
+        validation_logits: float32 `[N_v, C]`; None where the teacher cannot be asked about V.
+        findings: what should be read before the targets are trusted.
     """
 
     logits: NDArray[np.float32]
@@ -48,6 +52,8 @@ class SoftTargets:
     network: Student | None
     external_logits: NDArray[np.float32] | None = None
     labeled_logits: NDArray[np.float32] | None = None
+    validation_logits: NDArray[np.float32] | None = None
+    findings: tuple[Finding, ...] = ()
 
     def pseudo_labels(self, scratch: Scratch | None = None) -> NDArray[np.int64]:
         """The most likely class of each row of U, int64 `[N_u]`, in scratch where that is large."""
@@ -98,7 +104,16 @@ def soft_targets(
     planted: NDArray[np.bool_] | None = None
     if spec.teacher.planted_noise is not None:
         logits, planted = plant_noise(logits, spec.teacher.planted_noise, spec.training.seed, room)
-    return SoftTargets(logits, said.test, planted, said.network, said.external, said.labeled)
+    return SoftTargets(
+        logits=logits,
+        test_logits=said.test,
+        planted=planted,
+        network=said.network,
+        external_logits=said.external,
+        labeled_logits=said.labeled,
+        validation_logits=said.validation,
+        findings=doubts(spec.teacher, outputs, data),
+    )
 
 
 def _ask(

@@ -16,9 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from kdaif.datasets import DistillationData, Rows, Strings
+from kdaif.datasets.transformer_input import check_transformer
 from kdaif.errors import InvalidDataError, InvalidInputError
-from kdaif.model_files import TransformerSignature, inspect_transformer, unpack_transformer
-from kdaif.records.teachers import TransformerTeacher
+from kdaif.model_files import inspect_transformer, unpack_transformer
+from kdaif.records import TransformerTeacher
 from kdaif.scratch import Scratch
 from kdaif.teachers.folds import stratified_folds
 from kdaif.teachers.outputs import Logits, TeacherOutputs, asked_parts, log_softmax, mean_of_probabilities, split_parts
@@ -28,8 +29,6 @@ _TEXTS_PER_PASS = 32
 # Inverse strengths of the head's L2 penalty; V chooses.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _SMALLEST_PROBABILITY = 1e-12
-# These count positions from the padding piece on, so so many of the positions are never used.
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 
 def transformer_outputs(
@@ -69,7 +68,7 @@ def transformer_outputs(
         signature = inspect_transformer(model)
     except InvalidInputError as error:
         raise InvalidInputError.of(f"{field}.model", error.violations[0].description) from error
-    _check_length(source, signature, field)
+    check_transformer(source, signature, data.signature, field)
     options = {"kind": "transformer", "pooling": source.pooling, "max_tokens": source.max_tokens}
     room = Scratch() if scratch is None else scratch
     key = output_key(model, texts, options)
@@ -142,16 +141,6 @@ def _texts(rows: Rows, field: str) -> Strings:
     if rows.texts is None:
         raise InvalidInputError.of(field, "the rows hold no text; a transformer reads a 'text' column")
     return rows.texts
-
-
-def _check_length(source: TransformerTeacher, signature: TransformerSignature, field: str) -> None:
-    longest = signature.max_tokens
-    if longest and signature.family in _OFFSET_FAMILIES:
-        longest -= 2
-    if longest and source.max_tokens > longest:
-        raise InvalidInputError.of(
-            f"{field}.max_tokens", f"is {source.max_tokens}, and the model reads at most {longest} word pieces"
-        )
 
 
 def _encoded(

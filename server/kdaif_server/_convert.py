@@ -24,6 +24,7 @@ from kdaif.records import (
     JobState,
     Progress,
 )
+from kdaif_server._convert_monitoring import monitored
 from kdaif_server.names import dataset_name, job_name, parse_name, student_name
 
 _DATASET_ROLES = ("labeled", "unlabeled", "validation", "test", "external", "initial_weights")
@@ -150,6 +151,7 @@ def job_to_proto(job: Job) -> jobs_pb2.DistillationJob:
                 canary=job.result.canary,
                 canary_auroc=job.result.canary_auroc,
                 canary_stderr=job.result.canary_stderr,
+                **monitored(job.result),
             )
         )
     times = {

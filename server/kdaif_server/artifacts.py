@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import pyarrow as pa
 
 from kdaif.errors import FailedPreconditionError, NotFoundError
 from kdaif.queue import JobQueue
@@ -50,3 +53,11 @@ class Artifacts:
             rounds = ", ".join(str(known) for known in sorted(by_round))
             raise NotFoundError(f"No weights for round {wanted}; there are rounds {rounds}. Use 0 for the last.")
         return wanted, self._shards.shard(by_round[wanted])
+
+    def history(self, manifest: AttemptManifest, ids: Sequence[str]) -> list[tuple[int, pa.Table]]:
+        """The rows of ``ids`` in every scored round, with its number. Raises NotFoundError where there are none."""
+        found = []
+        for number in sorted(shard.round for shard in manifest.weights) or [0]:
+            _, shard = self.weights(manifest, number)
+            found.append((number, shard.rows_of(list(ids))))
+        return found

@@ -7,13 +7,15 @@ import asyncio
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
 from kdaif.store import BlobStore
 from kdaif_server.embedded.stack import up
 from kdaif_server.rebuild import rebuild_index
-from kdaif_server.server import serve
+from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
 
 _EPILOG = "Every option can also be set by an environment variable, for example KDAIF_REDIS_URL or KDAIF_STORE_URL."
@@ -27,12 +29,17 @@ def main() -> None:
         for name, value in vars(arguments).items()
         if name in ServerSettings.model_fields and value is not None
     }
-    settings = ServerSettings(**given)
+    try:
+        settings = ServerSettings(**given)
+    except ValidationError as error:
+        sys.exit(f"kdaif-server: {_wrong_settings(error)}")
     try:
         if arguments.command == "up":
             if arguments.die_with is not None:
                 die_with_parent(arguments.die_with)
-            asyncio.run(up(settings, ready_file=arguments.ready_file, announce=lambda port: _announce(settings, port)))
+            asyncio.run(
+                up(settings, ready_file=arguments.ready_file, announce=lambda server: _announce(settings, server))
+            )
         elif arguments.command == "rebuild-index":
             sys.exit(asyncio.run(_rebuild(settings)))
         else:
@@ -58,9 +65,11 @@ async def _rebuild(settings: ServerSettings) -> int:
     return 1 if found.lost else 0
 
 
-def _announce(settings: ServerSettings, port: int) -> None:
+def _announce(settings: ServerSettings, server: RunningServer) -> None:
+    port = server.port
+    dashboard = f"Dashboard: {server.dashboard_url}\n" if server.dashboard_url else ""
     sys.stderr.write(
-        f"kdaif is up at {settings.host}:{port}, its data in {settings.root}.\n"
+        f"kdaif is up at {settings.host}:{port}, its data in {settings.root}.\n{dashboard}"
         f"Try: kdaif --target {settings.host}:{port} jobs      Stop: Ctrl-C\n"
     )
 
@@ -118,5 +127,15 @@ def _parser() -> argparse.ArgumentParser:
             help="delete jobs that ended longer ago, with their students; default never",
         )
         command.add_argument("--s3-endpoint", help="URL of an S3-compatible store for references, default Amazon's")
+        command.add_argument(
+            "--dashboard",
+            metavar="HOST:PORT",
+            help="pages for people, on this machine alone; "
+            + ("default 127.0.0.1:8080 or a free port, 'off' for none" if command is up_command else "default none"),
+        )
         command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")
     return parser
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

@@ -25,11 +25,12 @@ from kdaif_proto.v1 import (
 )
 
 from kdaif import datasets
-from kdaif.model_files import inspect_onnx, inspect_transformer
+from kdaif.model_files import inspect_bounded
 from kdaif.queue import JobQueue, without_password
-from kdaif.records import DatasetKind
 from kdaif.store import BlobStore, DatasetStore
 from kdaif_server.artifacts import Artifacts
+from kdaif_server.backend import Backend
+from kdaif_server.dashboard import running_dashboard
 from kdaif_server.interceptors import ErrorInterceptor
 from kdaif_server.rebuild import is_index_lost
 from kdaif_server.services.datasets import DatasetService
@@ -65,12 +66,13 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
 
 
 class RunningServer:
-    """A started server: its port, and the way to end it."""
+    """A started server: its port, the URL of its dashboard where it has one, and the way to end it."""
 
     def __init__(
         self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, stopping: asyncio.Event
     ) -> None:
         self.port = port
+        self.dashboard_url: str | None = None
         self._server = server
         self._health = health
         self._stopping = stopping
@@ -84,9 +86,19 @@ class RunningServer:
 
 @contextlib.asynccontextmanager
 async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServer]:
-    """Connects, starts, and on leaving drains. Raises FailedPreconditionError when Redis could lose jobs."""
+    """Connects, starts, and on leaving drains.
+
+    Raises:
+        FailedPreconditionError: Redis could lose jobs.
+        InvalidInputError: others could reach the dashboard.
+        UnavailableError: something does not answer, or the dashboard's port is taken.
+    """
+    address = settings.dashboard_address
     queue = await JobQueue.connect(
-        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+        settings.redis_url,
+        lease_ttl_s=settings.lease_ttl_s,
+        require_durable=settings.require_durable_redis,
+        retry_delay_s=settings.retry_delay_s,
     )
     try:
         blobs = BlobStore.open(settings.blob_url)
@@ -94,14 +106,30 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
         async with Upkeep(settings, queue, blobs, dataset_store).running(stopping):
-            server, health = _build(settings, queue, blobs, dataset_store, stopping)
+            backend = Backend(
+                queue=queue,
+                datasets=dataset_store,
+                artifacts=Artifacts(queue, blobs, settings.cache_dir),
+                engine=Engine(settings.cache_dir / "spill"),
+                cache_dir=settings.cache_dir,
+                stopping=stopping,
+            )
+            server, health = _build(settings, backend)
             port = server.add_insecure_port(f"{settings.host}:{settings.port}")
             await server.start()
             for service in ("", *_SERVICES):
                 await health.set(service, health_pb2.HealthCheckResponse.SERVING)
             running = RunningServer(server, port, health, stopping)
             try:
-                yield running
+                async with contextlib.AsyncExitStack() as open_pages:
+                    if address is not None:
+                        bound = address.bind(or_free=settings.dashboard_or_free)
+                        pages = running_dashboard(backend, bound, drain_s=settings.drain_s)
+                        running.dashboard_url = await open_pages.enter_async_context(pages)
+                    try:
+                        yield running
+                    finally:
+                        stopping.set()  # else live pages would keep the dashboard open
             finally:
                 await running.stop(settings.drain_s)
     finally:
@@ -115,7 +143,9 @@ async def serve(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
     async with running_server(settings) as server:
-        _log.info("serving", host=settings.host, port=server.port, blobs=settings.blob_url)
+        _log.info(
+            "serving", host=settings.host, port=server.port, blobs=settings.blob_url, dashboard=server.dashboard_url
+        )
         await asked.wait()
         _log.info("draining", drain_s=settings.drain_s)
 
@@ -138,24 +168,20 @@ def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
         blobs,
         settings.spool_dir,
         partial(datasets.inspect, most_bytes=settings.most_table_bytes),
-        models={DatasetKind.ONNX: inspect_onnx, DatasetKind.TRANSFORMER: inspect_transformer},
+        inspect_model=inspect_bounded,
         references=settings.references,
         limits=settings.upload_limits,
     )
 
 
-def _build(
-    settings: ServerSettings, queue: JobQueue, blobs: BlobStore, dataset_store: DatasetStore, stopping: asyncio.Event
-) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
-    artifacts = Artifacts(queue, blobs, settings.cache_dir)
+def _build(settings: ServerSettings, backend: Backend) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
+    queue, artifacts = backend.queue, backend.artifacts
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
-    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(dataset_store), server)
+    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
-        DistillationJobService(queue, dataset_store, settings.cache_dir, stopping), server
+        DistillationJobService(queue, backend.datasets, backend.cache_dir, backend.stopping), server
     )
-    weights_pb2_grpc.add_WeightServiceServicer_to_server(
-        WeightService(artifacts, Engine(settings.cache_dir / "spill")), server
-    )
+    weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts, backend.engine), server)
     students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts), server)
     health = grpc_health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 import grpc
 import pyarrow as pa
+import pyarrow.parquet as pq
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -212,6 +214,14 @@ class Jobs(jobs_pb2_grpc.DistillationJobServiceServicer):
         del job.preflight[:]
         job.preflight.append(finding)
         return jb.CreateDistillationJobResponse(job=job)
+
+    def ReadRejectedRows(
+        self, request: jb.ReadRejectedRowsRequest, context: Any
+    ) -> Iterator[jb.ReadRejectedRowsResponse]:
+        self.state.count(context, "ReadRejectedRows")
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"id": ["r7"], "reason": ["NaN"]}), sink)
+        yield jb.ReadRejectedRowsResponse(data=sink.getvalue())
 
     def GetDistillationJob(self, request: jb.GetDistillationJobRequest, context: Any) -> jb.GetDistillationJobResponse:
         self.state.count(context, "GetDistillationJob")

@@ -342,6 +342,35 @@ def test_pull(server: SmallServer, image_bundle: Bundle, tmp_path: Path) -> None
     assert {entry["path"] for entry in document["student"]["files"]} == set(image_bundle.files)
 
 
+def test_a_folder_that_is_called_as_the_data_set_is_not_taken_for_it(
+    server: SmallServer, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kdaif(server, "upload", str(file), "--name", "pool").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "encoder").mkdir()
+    assert kdaif(server, "submit", "--labeled", "pool", "--unlabeled", "pool").exit_code == 0
+    result = kdaif(server, "submit", "--labeled", "pool", "--unlabeled", "pool", "--teacher", "transformer:encoder")
+    assert (result.exit_code, "'encoder' is neither" in result.stderr) == (3, True)
+
+
+def test_a_packed_encoder_is_uploaded_as_a_model(server: SmallServer, tmp_path: Path) -> None:
+    (tmp_path / "m.tar").write_bytes(b"packed")
+    assert kdaif(server, "upload", str(tmp_path / "m.tar")).exit_code == 0
+    assert [each.kind for each in server.state.datasets.values()] == [ds.Dataset.KIND_TRANSFORMER]
+
+
+def test_check_looks_at_the_data_once_unless_the_rows_are_asked_for(
+    server: SmallServer, file: Path, tmp_path: Path
+) -> None:
+    arguments = ["check", "--labeled", str(file), "--unlabeled", str(file)]
+    result = kdaif(server, *arguments)
+    assert (result.exit_code, server.state.calls["ReadRejectedRows"]) == (0, 0)
+    assert "--rejected FILE writes the rows" in result.stdout
+    assert kdaif(server, *arguments, "--rejected", str(tmp_path / "bad.parquet")).exit_code == 0
+    assert server.state.calls["ReadRejectedRows"] == 1
+
+
 def test_up_becomes_the_server(server: SmallServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, command: started.append([program, *command]))
@@ -349,6 +378,9 @@ def test_up_becomes_the_server(server: SmallServer, monkeypatch: pytest.MonkeyPa
     assert started == [
         [sys.executable, sys.executable, "-m", "kdaif_server", "up", "--port", "0", "--data-dir", str(tmp_path)]
     ]
+    places = ["--allowed-root", "/srv", "--allowed-bucket", "s3://b/p", "--s3-endpoint", "http://127.0.0.1:9000"]
+    assert kdaif(server, "up", *places).exit_code == 0
+    assert started[1][5:] == ["--allowed-root=/srv", "--allowed-bucket=s3://b/p", "--s3-endpoint=http://127.0.0.1:9000"]
     monkeypatch.setattr(cli, "find_spec", lambda name: None)
     result = kdaif(server, "up")
     assert result.exit_code == 1

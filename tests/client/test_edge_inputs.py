@@ -1,6 +1,7 @@
 """Rows as people have them give the probabilities of the rows that the student learned from."""
 
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -8,12 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from kdaif_client import Student
-from kdaif_client.errors import CorruptDownload, InvalidArgument, MissingDependency, ServerError
+from kdaif_client.errors import CorruptDownload, InvalidArgument, MissingDependency, NotFound, ServerError
+from PIL import Image
 
+from kdaif.datasets import InputSignature
+from kdaif.datasets.pictures import decode
 from kdaif.export import export_onnx, write_manifest, write_tokenizer
+from kdaif.records import Cnn
 from kdaif.students import build_student
 from tests.kdaif.inputs import ARCHITECTURES, rows_of
 
@@ -142,3 +148,66 @@ def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
         student.predict({name: values for name, values in RAW.items() if name != "size"})
     with pytest.raises(InvalidArgument, match=r"has shape \[1, 3\]"):
         student.predict([["red", 1, 2]])
+
+
+def pictures(size: tuple[int, int]) -> list[bytes]:
+    """Colour pictures of one size, as PNG (one of them with an opaque alpha channel) and as JPEG."""
+    rng = np.random.default_rng(4)
+    made = []
+    for kind in ("PNG", "JPEG", "RGBA"):
+        picture = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+        sink = io.BytesIO()
+        (picture.convert("RGBA") if kind == "RGBA" else picture).save(sink, "PNG" if kind == "RGBA" else kind)
+        made.append(sink.getvalue())
+    return made
+
+
+def coloured(folder: Path, *, scaled: bool) -> Any:
+    signature = InputSignature("image", (9, 8, 3), ("image",))
+    student = build_student(Cnn(channels=(3,), hidden_size=5), signature, 3, rows_of(signature, 60), seed=1).eval()
+    export_onnx(student, folder / "model.onnx", CLASSES)
+    told: dict[str, Any] = {"dataset_sha256": {}, "created": {}, "signature": signature, "scaled": scaled}
+    write_manifest(folder, job="j", attempt=1, class_names=CLASSES, **told)
+    return student
+
+
+def test_pictures_become_the_rows_of_the_training(tmp_path: Path) -> None:
+    """The same pixels, bit for bit, whatever the size that is scaled."""
+    student, alone = coloured(tmp_path, scaled=True), Student.open(tmp_path)
+    files = pictures((9, 8)) + pictures((40, 23)) + pictures((5, 4))
+    learned, broken, _ = decode(pa.chunked_array([files]), np.ones(len(files), dtype=bool), (9, 8, 3))
+    assert not broken.any()
+    np.testing.assert_array_equal(alone._inputs.rows(files), learned)
+    paths = []
+    for place, data in enumerate(files):
+        (tmp_path / str(place)).write_bytes(data)
+        paths.append(tmp_path / str(place))
+    forms = (files, np.array(files, dtype=object), [str(path) for path in paths], paths, pd.DataFrame({"image": files}))
+    for X in forms:
+        np.testing.assert_allclose(alone.predict_proba(X), probabilities(student, learned), atol=1e-5)
+
+
+def test_pictures_that_the_training_refuses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coloured(tmp_path, scaled=False)
+    alone = Student.open(tmp_path)
+    alone.predict(pictures((9, 8)))
+    grey, see_through = io.BytesIO(), io.BytesIO()
+    Image.new("L", (8, 9)).save(grey, "PNG")
+    Image.new("RGBA", (8, 9)).save(see_through, "PNG")
+    wrong = {
+        "9 x 8 alone": pictures((40, 23))[0],
+        "mode L": grey.getvalue(),
+        "see-through": see_through.getvalue(),
+        "damaged": b"no picture",
+        "cut short": pictures((9, 8))[0][:-30],
+    }
+    for says, data in wrong.items():
+        with pytest.raises(InvalidArgument, match=f"row 1.*{says}"):
+            alone.predict([pictures((9, 8))[0], data])
+    with pytest.raises(InvalidArgument, match=r"send \[X\]"):
+        alone.predict(pictures((9, 8))[0])
+    with pytest.raises(NotFound, match="nowhere"):
+        alone.predict(["/nowhere.png"])
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingDependency, match="pictures"):
+        alone.predict(pictures((9, 8)))

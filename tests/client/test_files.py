@@ -175,3 +175,18 @@ def test_a_file_cut_short_says_so(tmp_path: Path, name: str) -> None:
     file.write_bytes(b"")
     with pytest.raises(InvalidArgument, match="is not a whole"), parquet_file(file, "pool"):
         pass
+
+
+@pytest.mark.parametrize(("later", "says"), [("1.5", "begins as int64"), ("many", "'many'")])
+def test_a_csv_column_that_changes_its_type_is_named_with_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str, says: str
+) -> None:
+    monkeypatch.setattr(_files, "_CSV_BLOCK_BYTES", 2000)
+    file = tmp_path / "t.csv"
+    file.write_text("id,width\n" + "".join(f"r{row},{row}\n" for row in range(1000)) + f"last,{later}\n")
+    with pytest.raises(InvalidArgument, match=says) as refused, parquet_file(file, "t"):
+        pass
+    (violation,) = refused.value.violations
+    assert violation.field == "width"
+    assert "pandas.read_csv" in violation.description
+    assert "not a whole" not in str(refused.value)

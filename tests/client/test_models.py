@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
 
+import kdaif_client
 import pytest
-from kdaif_client import Client, DatasetKind
+from kdaif_client import Client, DatasetKind, Spec
+from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client.errors import InvalidArgument, NotFound
 
 from tests.client.small_server import SmallServer
@@ -65,3 +68,31 @@ def test_what_is_no_model_is_refused(client: Client, tmp_path: Path) -> None:
             client.upload_model(given, "half")
     with pytest.raises(NotFound):
         client.upload_model(tmp_path / "nothing.onnx", "nothing")
+
+
+def test_a_packed_directory_is_sent_as_it_is(client: Client, server: SmallServer, tmp_path: Path) -> None:
+    (tmp_path / "m.tar").write_bytes(b"packed")
+    assert client.upload_model(tmp_path / "m.tar").kind is DatasetKind.TRANSFORMER
+    assert sent(server) == b"packed"
+
+
+def test_a_model_that_is_not_named_is_called_as_its_file(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "teacher.v2.onnx").write_bytes(b"bytes")
+    assert client.upload_model(tmp_path / "teacher.v2.onnx").display_name == "teacher.v2"
+    folder = directory(tmp_path / "MiniLM-v1.5", "config.json", "model.safetensors")
+    assert client.upload_model(f"{folder}/").display_name == "MiniLM-v1.5"
+
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.mark.parametrize("code", re.findall(r"`(\w+Teacher\(.*?\))`", README.read_text()))
+def test_what_the_readme_says_of_teachers_is_true(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teacher.onnx").write_bytes(b"bytes")
+    directory(tmp_path / "MiniLM", "config.json", "model.safetensors")
+    names = {**vars(kdaif_client), "kdaif": client, "class_names": ("cat", "dog")}
+    made = eval(code.replace("[...]", "[ColumnTeacher('label'), TrainedTeacher()]"), names)  # noqa: S307
+    spec_to_proto(Spec(labeled="0" * 32, unlabeled="1" * 32, teacher=made), "default")

@@ -26,6 +26,7 @@ class Stack:
 
     process: subprocess.Popen[bytes]
     target: str
+    dashboard: str
 
     def worker(self) -> psutil.Process:
         return wait_for(lambda: self._with_argument("kdaif_worker", psutil.Process(self.process.pid).children()))
@@ -71,7 +72,8 @@ def running_stack(folder: Path, *, data_dir: Path | None = None, options: tuple[
             return ready.exists()
 
         wait_for(started, timeout_s=30)
-        yield Stack(process, json.loads(ready.read_text())["target"])
+        told = json.loads(ready.read_text())
+        yield Stack(process, told["target"], told["dashboard"])
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -60,7 +60,7 @@ def run(client: Client, folder: Path, *, shuffled: bool, weighting: Weighting) -
         validation=upload("v", slice(100, 250), given),
         test=upload("t", slice(600, 1000), labels),
         unlabeled=client.upload_dataset(pool.append_column("weight_override", overrides), name="u"),
-        teacher=TrainedTeacher(epochs=30),
+        teacher=TrainedTeacher(Mlp((256, 128)), epochs=30),
         student=Mlp(hidden_sizes=(32,)),
         training=Training(rounds=3, epochs_per_round=4, seeds=1),
         weighting=weighting,

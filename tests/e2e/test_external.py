@@ -38,7 +38,7 @@ def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Finished
         job = client.submit(
             **digits.roles(),
             external=external,
-            teacher=TrainedTeacher(epochs=30, planted_noise=PlantedNoise("class_swap", 0.4)),
+            teacher=TrainedTeacher(Mlp((256, 128)), epochs=30, planted_noise=PlantedNoise("class_swap", 0.4)),
             student=Mlp(hidden_sizes=(32,)),
             training=Training(rounds=2, epochs_per_round=4, seeds=2),
         )

@@ -21,7 +21,7 @@ LONG = Training(rounds=400, epochs_per_round=4, seeds=1)
 def submit(client: Client, training: Training, **more: object) -> Job:
     return client.submit(
         **upload_digits(client).roles(),
-        teacher=TrainedTeacher(epochs=5),
+        teacher=TrainedTeacher(Mlp((256, 128)), epochs=5),
         student=Mlp(hidden_sizes=(16,)),
         training=training,
         control_arms=("uniform",),

@@ -23,7 +23,7 @@ from tests.e2e.conftest import Stack
 from tests.e2e.digits import Digits, upload_digits
 
 TRAINING = Training(rounds=6, epochs_per_round=4, seeds=1)
-TEACHER = TrainedTeacher(epochs=40, planted_noise=PlantedNoise("class_swap", 0.4))
+TEACHER = TrainedTeacher(Mlp((256, 128)), epochs=40, planted_noise=PlantedNoise("class_swap", 0.4))
 
 
 @dataclass(frozen=True)

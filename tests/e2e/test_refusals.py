@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
-from kdaif_client import Client, ColumnTeacher, Dataset, Training
+from kdaif_client import Client, ColumnTeacher, Dataset, OnnxTeacher, Training
 from kdaif_client.errors import InvalidArgument
+from onnx import TensorProto, helper, numpy_helper
 
 RNG = np.random.default_rng(0)
 
@@ -92,3 +96,22 @@ def test_q7_a_repeated_request_is_answered_even_when_its_data_are_gone(client: C
     client.delete_dataset(request["unlabeled"])
     assert client.submit(**request).name == job.name
     assert list(refusal(client, **(request | {"request_id": "another"}))) == ["spec.unlabeled"]
+
+
+def test_a_model_that_does_not_fit_the_rows(client: Client, labels: np.ndarray, tmp_path: Path) -> None:
+    """The server looked into the file when it came, and holds the job against what it found."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(np.ones((5, 3), np.float32), "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "wide.onnx")
+    found = refusal(
+        client,
+        labeled=upload(client, "l", 120, label=labels),
+        unlabeled=upload(client, "u", 50),
+        teacher=OnnxTeacher(client.upload_model(tmp_path / "wide.onnx"), "logits", ("cat", "dog", "owl")),
+    )
+    assert list(found) == ["spec.teacher.onnx.model"]

@@ -83,14 +83,14 @@ architectures = st.one_of(
     st.builds(Layers, layers=st.lists(layers, min_size=1, max_size=4).map(tuple)),
 )
 members = st.one_of(
-    st.builds(TrainedTeacher, architecture=architectures, epochs=st.integers(1, 50)),
+    st.builds(TrainedTeacher, architecture=st.none() | architectures, epochs=st.integers(1, 50)),
     st.builds(
         ColumnTeacher,
         dataset=st.none() | st.just(OTHER),
         outputs=st.sampled_from(["logits", "probabilities", "label"]),
         class_names=st.just(("a", "b")),
-        label_smoothing=st.floats(0, 0.5),
     ),
+    st.builds(ColumnTeacher, outputs=st.just("label"), label_smoothing=st.floats(0, 0.5)),
     st.builds(
         OnnxTeacher,
         model=st.just(OTHER),

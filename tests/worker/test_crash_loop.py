@@ -22,7 +22,7 @@ def test_pauses_double_with_each_further_job_and_are_told() -> None:
     assert crashes.note.endswith("c was killed")
     for number in range(100):
         longest = dies(crashes, f"j{number}")
-    assert longest == 300.0
+    assert longest == 240.0
 
 
 def test_one_job_that_dies_again_and_again_holds_up_nobody_else() -> None:

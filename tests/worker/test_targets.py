@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,36 @@ def test_another_job_does_not_run_the_model_again(tmp_path: Path) -> None:
     made.graph.initializer[0].CopyFrom(changed)
     model.write_bytes(made.SerializeToString())
     np.testing.assert_allclose(job("j4"), 2 * first, rtol=1e-5)
+
+
+def test_d4_a_model_whose_columns_are_other_classes_is_doubted(tmp_path: Path) -> None:
+    """Swapped class names raise no error; the labels of V tell, and a later attempt's report tells it again."""
+    model = tmp_path / "model.onnx"
+    weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["rows", "weights"], ["scores"])],
+        "g",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model.write_bytes(made.SerializeToString())
+    blobs = BlobStore.open(f"file://{tmp_path}/store")
+    rows = data()
+    labels = rows.validation.labels
+    # A row whose largest number is at its class.
+    features = np.random.default_rng(3).normal(size=(len(labels), 4)).astype(np.float32)
+    features[np.arange(len(labels)), labels] += 9
+    rows = replace(rows, validation=replace(rows.validation, features=features))
+
+    def said(names: tuple[str, ...], job: str, attempt: int = 1) -> module.SoftTargets:
+        source = OnnxTeacher(model="c" * 32, outputs="logits", class_names=names)
+        spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, teacher=Teacher(source=source))
+        assignment = Assignment("default", job, attempt, "", spec, "", tmp_path, None)
+        return module.soft_targets(assignment, rows, torch.device("cpu"), blobs, {"teacher": model})[0]
+
+    assert said(CLASSES, "j1").findings == ()
+    (doubt,) = said((CLASSES[1], CLASSES[2], CLASSES[0]), "j2").findings
+    assert (doubt.code, doubt.field, doubt.row_count) == ("TEACHER_AT_CHANCE", "spec.teacher.onnx", len(labels))
+    assert said((CLASSES[1], CLASSES[2], CLASSES[0]), "j2", attempt=2).findings == (doubt,)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 
 import torch
 
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
+from kdaif.evaluation.alarms import canary_alarm, worst_group_alarms
+from kdaif.evaluation.subgroups import group_accuracies
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
-from kdaif.rounds import round_of_student, student_alone, student_of, train_arm
+from kdaif.records.monitoring import Alarm, GroupAccuracy
+from kdaif.records.provenance import Provenance
+from kdaif.rounds import RoundOutcome, round_of_student, student_alone, student_of, train_arm
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
 from kdaif.teachers import SoftTargets
@@ -19,6 +24,7 @@ from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.canary import checked, shipped_arm
 from kdaif_worker.checkpoint import ArmKey, Checkpoint, FinishedArm
 from kdaif_worker.messages import Assignment, ProgressMessage
+from kdaif_worker.review import raised
 
 _DISTIL_SHARE = 0.85  # of the job's progress bar: loading and teacher come before, evaluation and export after
 _BEFORE = 0.05
@@ -107,7 +113,8 @@ def _train_all(
         ):
             shards = point.shards
             if weighs and outcome.weights is not None:
-                shards += (files.add_weights(outcome.round, outcome.weights),)
+                made_by = _provenance(assignment, seed, outcome)
+                shards += (files.add_weights(outcome.round, outcome.weights, made_by),)
             point = dataclasses.replace(
                 point,
                 step=point.step + 1,
@@ -129,8 +136,47 @@ def _train_all(
             )
             files.save(point, progress)
             emit(ProgressMessage(progress, outcome.metrics))
+            if weighs and outcome.watched is not None:
+                point = dataclasses.replace(point, groups=outcome.watched.groups)
+                point = raised(point, outcome.watched.alarms, spec, progress, files, emit)
+    progress = Progress("distil", _BEFORE + _DISTIL_SHARE, message="every arm is trained")
+    point = raised(point, _alarms_at_the_end(spec, data, point), spec, progress, files, emit)
     files.finish()
     return point
+
+
+def _alarms_at_the_end(spec: DistillationSpec, data: DistillationData, point: Checkpoint) -> tuple[Alarm, ...]:
+    accuracies = accuracies_of_groups(spec, data, point)
+    return worst_group_alarms(accuracies, spec.monitoring.fewest_group_rows) + canary_alarm(point.canary)
+
+
+def accuracies_of_groups(
+    spec: DistillationSpec, data: DistillationData, point: Checkpoint
+) -> tuple[GroupAccuracy, ...]:
+    """Of the shipped student on the test rows, beside the uniform one where it is another."""
+    shipped, seed = shipped_arm(spec, point.canary), spec.training.seed
+    uniform = point.finished.get(("uniform", seed)) if shipped != "uniform" else None
+    return group_accuracies(
+        data.test.labels,
+        data.test.groups,
+        point.finished[shipped, seed].test_logits,
+        None if uniform is None else uniform.test_logits,
+    )
+
+
+def _provenance(assignment: Assignment, seed: int, outcome: RoundOutcome) -> Provenance:
+    weighting = assignment.spec.weighting
+    return Provenance(
+        job=assignment.job_id,
+        attempt=assignment.attempt,
+        round=outcome.round,
+        seed=seed,
+        solver=weighting.solver,
+        damping=outcome.metrics.get("damping"),
+        blocks=weighting.blocks,
+        reliability=outcome.metrics.get("reliability"),
+        version=version("kdaif"),
+    )
 
 
 def _finish_arm(

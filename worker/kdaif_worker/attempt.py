@@ -220,6 +220,9 @@ async def end_all(tasks: set[asyncio.Task[Any]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen, or asyncio complains of each that was not the first to end
 
 
 async def _within(seconds: float, asked: Coroutine[Any, Any, bool]) -> bool:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from kdaif.errors import AlreadyExistsError, UnavailableError
 from kdaif.processes import give_memory_back
 from kdaif.records import Progress, WeightsShard
+from kdaif.records.provenance import Provenance
 from kdaif.rounds import WeightsRows
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, layout
@@ -58,14 +59,19 @@ class AttemptFiles:
         given = self._assignment
         return checkpoints.read_latest(self._blobs, given.tenant, given.job_id, given.attempt, self._scratch)
 
-    def add_weights(self, round_number: int, rows: WeightsRows) -> WeightsShard:
+    def add_weights(self, round_number: int, rows: WeightsRows, made_by: Provenance) -> WeightsShard:
         """A shard that is durable once the next `save` or `finish` returns without a warning.
+
+        Args:
+            round_number: whose training uses the weights.
+            rows: of the shard.
+            made_by: goes into its metadata.
 
         Raises:
             OSError: scratch has no room for it.
         """
         given, file = self._assignment, self._scratch.spooled()
-        write_parquet(file, rows)
+        write_parquet(file, rows, made_by)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         sha256 = _sha256(file)
@@ -117,9 +123,9 @@ class _Waiting:
     size: int
 
 
-def write_parquet(file: IO[bytes], rows: WeightsRows) -> None:
+def write_parquet(file: IO[bytes], rows: WeightsRows, made_by: Provenance) -> None:
     """A Parquet file of all rows, with row groups small enough for look-ups by id."""
-    with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, rows.schema.with_metadata(made_by.metadata()), compression="zstd") as writer:
         for batch in rows.batches():
             writer.write_batch(batch)
 

@@ -21,13 +21,16 @@ from numpy.typing import NDArray
 
 from kdaif.datasets import DistillationData, InputSignature, Strings
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
+from kdaif.evaluation.scorecard import scorecard
 from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
+from kdaif.records.monitoring import Scorecard
 from kdaif.report import ClassRow, Report, Weighed, weighed, write_report
 from kdaif.rounds import student_of
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, layout
 from kdaif.teachers import SoftTargets
+from kdaif_worker.arms import accuracies_of_groups
 from kdaif_worker.canary import shipped_arm, told
 from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.external import external_results, shifts
@@ -41,7 +44,8 @@ _CPU = torch.device("cpu")
 class Trained:
     """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage.
 
-    What is large lies in ``scratch``.
+    What is large lies in ``scratch``; ``resources`` are what this attempt took so far: ``cpu_s``, and ``energy_j``
+    where the machine tells.
     """
 
     assignment: Assignment
@@ -52,6 +56,7 @@ class Trained:
     dataset_sha256: Mapping[str, str]
     stage_seconds: Mapping[str, float]
     scratch: Scratch
+    resources: Mapping[str, float]
 
     @property
     def shipped_arm(self) -> str:
@@ -95,8 +100,13 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         external_verdict=external_verdict(external) if external else "",
         shipped_arm=trained.shipped_arm,
         canary=canary,
-        **({} if check is None else check.metrics()),
+        alarms=trained.point.alarms,
+        groups=accuracies_of_groups(assignment.spec, data, trained.point),
+        group_weights=trained.point.groups,
+        canary_auroc=None if check is None else check.auroc,
+        canary_stderr=None if check is None else check.stderr,
     )
+    result = replace(result, scorecard=_scorecard(trained, result))
     write_report(folder, replace(_report(trained, result, certificate, blobs), calibration=calibration))
     write_tokenizer(folder, data.signature)
     write_manifest(
@@ -109,6 +119,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
         temperature=calibration.temperature,
         shipped_arm=trained.shipped_arm,
+        scaled=assignment.spec.inputs.image_height is not None,
     )
     return result
 
@@ -152,6 +163,29 @@ def _results(trained: Trained, certificate: Certificate) -> tuple[ArmResult, ...
     )
 
 
+def _scorecard(trained: Trained, result: JobResult) -> Scorecard:
+    spec, point = trained.assignment.spec, trained.point
+    arm = next(arm for arm in result.arms if arm.arm == result.shipped_arm)
+    curve = point.finished[trained.arms[0], spec.training.seed].curve
+    figures = {
+        "size_kb": arm.size_kb,
+        "ms_per_row": arm.ms_per_row,
+        "macro_f1": arm.macro_f1,
+        "ece": arm.ece,
+        "accuracy_minus_uniform": arm.accuracy_minus_uniform,
+        "reliability": _last(curve, "reliability"),
+        "stability": _last(curve, "stability"),
+        "canary_auroc": result.canary_auroc,
+        **trained.resources,
+    }
+    return scorecard(figures, result.groups, fewest_group_rows=spec.monitoring.fewest_group_rows)
+
+
+def _last(curve: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The figure of the last round that has it."""
+    return next((metrics[name] for metrics in reversed(curve) if name in metrics), None)
+
+
 def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs: BlobStore) -> Report:
     assignment, data, point = trained.assignment, trained.data, trained.point
     spec = assignment.spec
@@ -173,6 +207,10 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
         canary=result.canary,
         canary_auroc=result.canary_auroc,
         canary_stderr=result.canary_stderr,
+        alarms=result.alarms,
+        groups=result.groups,
+        group_weights=result.group_weights,
+        scorecard=result.scorecard,
         shifts=shifts(data, trained.targets, trained.scratch),
         dataset={
             "classes": len(data.class_names),
@@ -185,7 +223,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
             **_out_of_fold(trained),
         },
         spec=spec.model_dump(mode="json"),
-        findings=data.report.findings,
+        findings=(*data.report.findings, *trained.targets.findings),
         influence_rounds=curves.get("influence", ()),
         uniform_rounds=curves.get("uniform", ()),
         weights=weights,

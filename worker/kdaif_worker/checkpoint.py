@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from kdaif.errors import NotFoundError
 from kdaif.records import CanaryCheck, WeightsShard
+from kdaif.records.monitoring import Alarm, GroupWeight
 from kdaif.rounds import ArmState
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, attempts_with_blobs, layout
@@ -26,8 +27,10 @@ from kdaif_worker.tensor_files import read_tensors, write_tensors
 ArmKey = tuple[str, int]
 _CANARY = TypeAdapter(CanaryCheck | None)
 _SHARDS = TypeAdapter(tuple[WeightsShard, ...])
+_ALARMS = TypeAdapter(tuple[Alarm, ...])
+_GROUPS = TypeAdapter(tuple[GroupWeight, ...])
 _KEPT = 2
-_FORMAT = 3  # 2 had no hash; 1 knew no canary check, so its states could be taken for the side arm's
+_FORMAT = 4  # 3 had no alarms; 2 had no hash; 1 knew no canary check, so its states could be taken for the side arm's
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Checkpoint:
     """Where a job is. ``current`` and ``student`` may be missing; ``step`` counts the rounds that were trained.
 
     ``canary`` is what the canary check found; None while it is not over, and ``current`` then is its side arm's.
+    ``alarms`` are those so far, the last round's of each kind and subject; ``reviewed`` holds the keys of those that a
+    person was asked about. ``groups`` are those of the last scoring.
     """
 
     step: int = 0
@@ -53,6 +58,9 @@ class Checkpoint:
     student: ArmState | None = None
     shards: tuple[WeightsShard, ...] = ()
     canary: CanaryCheck | None = None
+    alarms: tuple[Alarm, ...] = ()
+    reviewed: frozenset[str] = frozenset()
+    groups: tuple[GroupWeight, ...] = ()
 
 
 def write(
@@ -129,6 +137,9 @@ def _parts(checkpoint: Checkpoint) -> tuple[dict[str, NDArray[Any]], dict[str, A
         "current_curve": list(checkpoint.current_curve),
         "shards": _SHARDS.dump_python(checkpoint.shards, mode="json"),
         "canary": _CANARY.dump_python(checkpoint.canary, mode="json"),
+        "alarms": _ALARMS.dump_python(checkpoint.alarms, mode="json"),
+        "reviewed": sorted(checkpoint.reviewed),
+        "groups": _GROUPS.dump_python(checkpoint.groups, mode="json"),
     }
     for name, state in (("current", checkpoint.current), ("student", checkpoint.student)):
         if state is not None:
@@ -160,6 +171,9 @@ def _read(blobs: BlobStore, path: str, scratch: Scratch) -> Checkpoint:
         student=_state(head, arrays, "student"),
         shards=_SHARDS.validate_python(head["shards"]),
         canary=_CANARY.validate_python(head["canary"]),
+        alarms=_ALARMS.validate_python(head["alarms"]),
+        reviewed=frozenset(head["reviewed"]),
+        groups=_GROUPS.validate_python(head["groups"]),
     )
 
 

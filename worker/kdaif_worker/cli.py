@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
@@ -60,6 +62,8 @@ def main() -> None:
     try:
         settings = WorkerSettings(**given)
         asyncio.run(work(settings) if arguments.verb == "run" else manage(settings, arguments.verb, arguments.name))
+    except ValidationError as error:
+        sys.exit(f"kdaif-worker: {_wrong_settings(error)}")
     except KdaifError as error:
         sys.exit(f"kdaif-worker: {error}")
 
@@ -124,5 +128,12 @@ def listing(workers: Sequence[Worker]) -> str:
 
 async def _connected(settings: WorkerSettings) -> JobQueue:
     return await JobQueue.connect(
-        settings.redis_url, lease_ttl_s=settings.lease_ttl_s, require_durable=settings.require_durable_redis
+        settings.redis_url,
+        lease_ttl_s=settings.lease_ttl_s,
+        require_durable=settings.require_durable_redis,
+        retry_delay_s=settings.retry_delay_s,
     )
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

@@ -9,7 +9,7 @@ from kdaif.errors import FailureReason
 
 _QUICK_S = 60.0
 _FIRST_PAUSE_S = 5.0
-_LONGEST_PAUSE_S = 300.0
+_LONGEST_PAUSES = 60  # times the first
 # What a broken driver, a full disk or a missing library look like. A job's own faults are typed otherwise.
 _SUSPECT = frozenset({FailureReason.CRASHED, FailureReason.INTERNAL, FailureReason.STORAGE})
 
@@ -54,7 +54,7 @@ class CrashLoop:
         if len(self._jobs) < 2:
             return 0.0
         grown = self._first_pause_s * 2.0 ** min(len(self._jobs) - 2, 16)
-        return min(grown, _LONGEST_PAUSE_S) * self._jitter()
+        return min(grown, _LONGEST_PAUSES * self._first_pause_s) * self._jitter()
 
     @property
     def note(self) -> str:

@@ -21,15 +21,20 @@ from kdaif.store import BlobStore, DatasetStore
 from kdaif.students import build_student, read_initial_weights
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
-from kdaif_worker.messages import Assignment, ProgressMessage, SucceededMessage
+from kdaif_worker.decisions import decisions_of, with_labels, with_weights
+from kdaif_worker.messages import Assignment, ProgressMessage, ReviewMessage, SucceededMessage
 from kdaif_worker.network import with_network
+from kdaif_worker.resources import Meter
+from kdaif_worker.review import ReviewNeededError
 from kdaif_worker.targets import soft_targets
 
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
 
 
-def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage:
+def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage | ReviewMessage:
     """Trains, evaluates, exports and uploads. Everything that the result names is durable on return.
+
+    An alarm may end it early, for a person to look; the job then goes on from its checkpoint.
 
     Raises:
         TrainingError: and its kinds; the job cannot succeed.
@@ -38,7 +43,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     """
     spec = assignment.spec
     device = _device(spec.device)
-    clock = _StageClock(emit)
+    meter, clock = Meter.started(), _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
     spool = assignment.cache_dir / "spool"
@@ -48,15 +53,22 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
     scratch = Scratch(assignment.cache_dir / "scratch")
-    data = datasets.prepare(spec, files, scratch)
+    decisions = decisions_of(assignment, blobs)
+    data = with_weights(datasets.prepare(spec, files, scratch), decisions)
     assignment = with_network(assignment, data, blobs)
     spec = assignment.spec
     initial_weights = _initial_weights(spec, data, files)
     torch.set_num_threads(assignment.threads or _threads(spec, data))
     clock.stage("teacher", 0.02)
-    targets, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
+    said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
+    targets = with_labels(said, data, decisions, scratch)
     clock.stage("distil", 0.05)
-    point = train_all(assignment, data, targets, device, blobs, emit, scratch=scratch, initial_weights=initial_weights)
+    try:
+        point = train_all(
+            assignment, data, targets, device, blobs, emit, scratch=scratch, initial_weights=initial_weights
+        )
+    except ReviewNeededError as error:
+        return ReviewMessage(str(error))
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
     trained = Trained(
         assignment=assignment,
@@ -67,6 +79,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         dataset_sha256={role: store.get(assignment.tenant, dataset_id).sha256 for role, dataset_id in roles.items()},
         stage_seconds=clock.seconds(),
         scratch=scratch,
+        resources=meter.taken(),
     )
     with tempfile.TemporaryDirectory(prefix="kdaif-bundle-") as folder:
         result = make_bundle(Path(folder), trained, blobs)

@@ -7,15 +7,10 @@ import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from kdaif.store import References
-
-
-def _listed(given: object) -> object:
-    """Folders and buckets are separated by commas in the environment."""
-    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
+from kdaif.store import AllowedBuckets, AllowedRoots, Listed, References
 
 
 class WorkerSettings(BaseSettings):
@@ -34,15 +29,17 @@ class WorkerSettings(BaseSettings):
     cache_dir: Path | None = None
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
+    retry_delay_s: float = Field(default=2.0, ge=0.0)
+    crash_pause_s: float = Field(default=5.0, ge=0.0)
     require_durable_redis: bool = True
     threads: int | None = Field(default=None, ge=1)
-    allowed_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
-    allowed_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_roots: Annotated[AllowedRoots, NoDecode] = ()
+    allowed_buckets: Annotated[AllowedBuckets, NoDecode] = ()
     s3_endpoint: str = ""
     gpus: int | None = Field(default=None, ge=0)
-    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    labels: Annotated[Listed, NoDecode] = ()
     max_memory_mib: int | None = Field(default=None, ge=1)
-    child_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    child_env: Annotated[Listed, NoDecode] = ()
     ready_file: Path | None = None
     child_module: str = Field(default="kdaif_worker.child", description="Another training child; for tests.")
 

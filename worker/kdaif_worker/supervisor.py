@@ -45,7 +45,7 @@ class Supervisor:
         self._queue = queue
         self._settings = settings
         self._offer = WorkerOffer(settings.worker_name, gpus, frozenset(settings.labels))
-        self._crash_loop = crash_loop or CrashLoop()
+        self._crash_loop = crash_loop or CrashLoop(settings.crash_pause_s)
         self._drained = asyncio.Event()
         self._attempt: Attempt | None = None
         self._job: Job | None = None

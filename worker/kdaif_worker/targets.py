@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from kdaif import teachers
 from kdaif.datasets import DistillationData
 from kdaif.errors import AlreadyExistsError, DataCorruptedError
 from kdaif.export import certify, export_onnx
+from kdaif.records import Finding
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif.students import Student
@@ -26,7 +28,8 @@ from kdaif.teachers import SoftTargets
 from kdaif_worker.messages import Assignment
 from kdaif_worker.tensor_files import read_tensors, write_tensors
 
-_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "planted")
+_FINDINGS = TypeAdapter(tuple[Finding, ...])
+_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "validation_logits", "planted")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def _cost(teacher: Student, data: DistillationData) -> TeacherCost:
 
 def _arrays(targets: SoftTargets, cost: TeacherCost | None) -> dict[str, NDArray[Any]]:
     arrays = {name: getattr(targets, name) for name in _ARRAYS if getattr(targets, name) is not None}
+    # Beside the arrays, so that a later attempt's report tells what the first one found.
+    arrays["findings"] = np.frombuffer(_FINDINGS.dump_json(targets.findings), np.uint8)
     return arrays if cost is None else {**arrays, "cost": np.array([cost.size_kb, cost.ms_per_row])}
 
 
@@ -127,7 +132,9 @@ def _targets(arrays: Mapping[str, NDArray[Any]]) -> tuple[SoftTargets, TeacherCo
         test_logits=arrays.get("test_logits"),
         external_logits=arrays.get("external_logits"),
         labeled_logits=arrays.get("labeled_logits"),
+        validation_logits=arrays.get("validation_logits"),
         planted=arrays.get("planted"),
         network=None,
+        findings=_FINDINGS.validate_json(arrays["findings"].tobytes()) if "findings" in arrays else (),
     )
     return targets, TeacherCost(*arrays["cost"].tolist()) if "cost" in arrays else None

@@ -199,6 +199,10 @@ class DistillationJob(google.protobuf.message.Message):
         CANARY_FIELD_NUMBER: builtins.int
         CANARY_AUROC_FIELD_NUMBER: builtins.int
         CANARY_STDERR_FIELD_NUMBER: builtins.int
+        ALARMS_FIELD_NUMBER: builtins.int
+        GROUPS_FIELD_NUMBER: builtins.int
+        GROUP_WEIGHTS_FIELD_NUMBER: builtins.int
+        SCORECARD_FIELD_NUMBER: builtins.int
         student: builtins.str
         """"tenants/{tenant}/students/{student}"."""
         verdict: builtins.str
@@ -218,6 +222,20 @@ class DistillationJob(google.protobuf.message.Message):
         def external_arms(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArmResult]:
             """The same arms on the external rows, and the verdict there. Empty where none were given."""
 
+        @property
+        def alarms(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Alarm]:
+            """What a person should look at before trusting the student."""
+
+        @property
+        def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GroupAccuracy]:
+            """The shipped student by group, on the test rows."""
+
+        @property
+        def group_weights(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GroupWeight]:
+            """What groups of the unlabelled rows weighed in the last scoring."""
+
+        @property
+        def scorecard(self) -> global___Scorecard: ...
         def __init__(
             self,
             *,
@@ -231,9 +249,13 @@ class DistillationJob(google.protobuf.message.Message):
             canary: builtins.str = ...,
             canary_auroc: builtins.float | None = ...,
             canary_stderr: builtins.float | None = ...,
+            alarms: collections.abc.Iterable[global___Alarm] | None = ...,
+            groups: collections.abc.Iterable[global___GroupAccuracy] | None = ...,
+            group_weights: collections.abc.Iterable[global___GroupWeight] | None = ...,
+            scorecard: global___Scorecard | None = ...,
         ) -> None: ...
-        def HasField(self, field_name: typing.Literal["_canary_auroc", b"_canary_auroc", "_canary_stderr", b"_canary_stderr", "canary_auroc", b"canary_auroc", "canary_stderr", b"canary_stderr"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["_canary_auroc", b"_canary_auroc", "_canary_stderr", b"_canary_stderr", "arms", b"arms", "canary", b"canary", "canary_auroc", b"canary_auroc", "canary_stderr", b"canary_stderr", "external_arms", b"external_arms", "external_verdict", b"external_verdict", "seconds", b"seconds", "shipped_arm", b"shipped_arm", "student", b"student", "verdict", b"verdict"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["_canary_auroc", b"_canary_auroc", "_canary_stderr", b"_canary_stderr", "canary_auroc", b"canary_auroc", "canary_stderr", b"canary_stderr", "scorecard", b"scorecard"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_canary_auroc", b"_canary_auroc", "_canary_stderr", b"_canary_stderr", "alarms", b"alarms", "arms", b"arms", "canary", b"canary", "canary_auroc", b"canary_auroc", "canary_stderr", b"canary_stderr", "external_arms", b"external_arms", "external_verdict", b"external_verdict", "group_weights", b"group_weights", "groups", b"groups", "scorecard", b"scorecard", "seconds", b"seconds", "shipped_arm", b"shipped_arm", "student", b"student", "verdict", b"verdict"]) -> None: ...
         @typing.overload
         def WhichOneof(self, oneof_group: typing.Literal["_canary_auroc", b"_canary_auroc"]) -> typing.Literal["canary_auroc"] | None: ...
         @typing.overload
@@ -318,6 +340,258 @@ class DistillationJob(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "create_time", b"create_time", "deadline_time", b"deadline_time", "display_name", b"display_name", "end_time", b"end_time", "estimate", b"estimate", "failure", b"failure", "max_attempts", b"max_attempts", "name", b"name", "preflight", b"preflight", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "worker", b"worker"]) -> None: ...
 
 global___DistillationJob = DistillationJob
+
+@typing.final
+class Alarm(google.protobuf.message.Message):
+    """Something that a person should look at before trusting the student."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Code:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _CodeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Alarm._Code.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        CODE_UNSPECIFIED: Alarm._Code.ValueType  # 0
+        CODE_GROUP_FLOOR: Alarm._Code.ValueType  # 1
+        CODE_CLASS_DRIFT: Alarm._Code.ValueType  # 2
+        CODE_FEW_EFFECTIVE_ROWS: Alarm._Code.ValueType  # 3
+        CODE_UNRELIABLE_INFLUENCE: Alarm._Code.ValueType  # 4
+        CODE_CANARY: Alarm._Code.ValueType  # 5
+        CODE_WORST_GROUP: Alarm._Code.ValueType  # 6
+
+    class Code(_Code, metaclass=_CodeEnumTypeWrapper): ...
+    CODE_UNSPECIFIED: Alarm.Code.ValueType  # 0
+    CODE_GROUP_FLOOR: Alarm.Code.ValueType  # 1
+    CODE_CLASS_DRIFT: Alarm.Code.ValueType  # 2
+    CODE_FEW_EFFECTIVE_ROWS: Alarm.Code.ValueType  # 3
+    CODE_UNRELIABLE_INFLUENCE: Alarm.Code.ValueType  # 4
+    CODE_CANARY: Alarm.Code.ValueType  # 5
+    CODE_WORST_GROUP: Alarm.Code.ValueType  # 6
+
+    CODE_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    BAR_FIELD_NUMBER: builtins.int
+    ROUND_FIELD_NUMBER: builtins.int
+    code: global___Alarm.Code.ValueType
+    subject: builtins.str
+    """Such as "group_sex = F"; empty where it is about the whole round."""
+    message: builtins.str
+    value: builtins.float
+    bar: builtins.float
+    round: builtins.int
+    """From 1; 0 for what belongs to no round."""
+    def __init__(
+        self,
+        *,
+        code: global___Alarm.Code.ValueType = ...,
+        subject: builtins.str = ...,
+        message: builtins.str = ...,
+        value: builtins.float = ...,
+        bar: builtins.float = ...,
+        round: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bar", b"bar", "code", b"code", "message", b"message", "round", b"round", "subject", b"subject", "value", b"value"]) -> None: ...
+
+global___Alarm = Alarm
+
+@typing.final
+class GroupAccuracy(google.protobuf.message.Message):
+    """Share of one group's test rows that are right, with 95 % intervals."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    ACCURACY_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    UNIFORM_FIELD_NUMBER: builtins.int
+    UNIFORM_LOW_FIELD_NUMBER: builtins.int
+    column: builtins.str
+    name: builtins.str
+    rows: builtins.int
+    accuracy: builtins.float
+    low: builtins.float
+    high: builtins.float
+    uniform: builtins.float
+    """Of the uniform arm, and the lower end of its interval. Unset where the uniform student is the shipped one."""
+    uniform_low: builtins.float
+    def __init__(
+        self,
+        *,
+        column: builtins.str = ...,
+        name: builtins.str = ...,
+        rows: builtins.int = ...,
+        accuracy: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        uniform: builtins.float | None = ...,
+        uniform_low: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_uniform", b"_uniform", "_uniform_low", b"_uniform_low", "uniform", b"uniform", "uniform_low", b"uniform_low"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_uniform", b"_uniform", "_uniform_low", b"_uniform_low", "accuracy", b"accuracy", "column", b"column", "high", b"high", "low", b"low", "name", b"name", "rows", b"rows", "uniform", b"uniform", "uniform_low", b"uniform_low"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_uniform", b"_uniform"]) -> typing.Literal["uniform"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_uniform_low", b"_uniform_low"]) -> typing.Literal["uniform_low"] | None: ...
+
+global___GroupAccuracy = GroupAccuracy
+
+@typing.final
+class GroupWeight(google.protobuf.message.Message):
+    """Mean weight of one group, where the mean over all rows is 1, with its 95 % interval."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Verdict:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _VerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[GroupWeight._Verdict.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        VERDICT_UNSPECIFIED: GroupWeight._Verdict.ValueType  # 0
+        VERDICT_OK: GroupWeight._Verdict.ValueType  # 1
+        VERDICT_LOW: GroupWeight._Verdict.ValueType  # 2
+        """The whole interval is under the floor."""
+        VERDICT_FEW: GroupWeight._Verdict.ValueType  # 3
+        """Too few rows for a verdict."""
+
+    class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper): ...
+    VERDICT_UNSPECIFIED: GroupWeight.Verdict.ValueType  # 0
+    VERDICT_OK: GroupWeight.Verdict.ValueType  # 1
+    VERDICT_LOW: GroupWeight.Verdict.ValueType  # 2
+    """The whole interval is under the floor."""
+    VERDICT_FEW: GroupWeight.Verdict.ValueType  # 3
+    """Too few rows for a verdict."""
+
+    COLUMN_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    MEAN_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    VERDICT_FIELD_NUMBER: builtins.int
+    TEACHER_ERROR_FIELD_NUMBER: builtins.int
+    ERROR_ELSEWHERE_FIELD_NUMBER: builtins.int
+    column: builtins.str
+    name: builtins.str
+    rows: builtins.int
+    mean: builtins.float
+    low: builtins.float
+    high: builtins.float
+    verdict: global___GroupWeight.Verdict.ValueType
+    teacher_error: builtins.float
+    """Share of the group's validation rows that the teacher gets wrong, and of all others. Unset where not known."""
+    error_elsewhere: builtins.float
+    def __init__(
+        self,
+        *,
+        column: builtins.str = ...,
+        name: builtins.str = ...,
+        rows: builtins.int = ...,
+        mean: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        verdict: global___GroupWeight.Verdict.ValueType = ...,
+        teacher_error: builtins.float | None = ...,
+        error_elsewhere: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_error_elsewhere", b"_error_elsewhere", "_teacher_error", b"_teacher_error", "error_elsewhere", b"error_elsewhere", "teacher_error", b"teacher_error"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_error_elsewhere", b"_error_elsewhere", "_teacher_error", b"_teacher_error", "column", b"column", "error_elsewhere", b"error_elsewhere", "high", b"high", "low", b"low", "mean", b"mean", "name", b"name", "rows", b"rows", "teacher_error", b"teacher_error", "verdict", b"verdict"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_error_elsewhere", b"_error_elsewhere"]) -> typing.Literal["error_elsewhere"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_teacher_error", b"_teacher_error"]) -> typing.Literal["teacher_error"] | None: ...
+
+global___GroupWeight = GroupWeight
+
+@typing.final
+class Scorecard(google.protobuf.message.Message):
+    """A student on four axes, each 0 to 1; unset where nothing is known."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class SharesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class FiguresEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    SUSTAINABILITY_FIELD_NUMBER: builtins.int
+    ACCURACY_FIELD_NUMBER: builtins.int
+    FAIRNESS_FIELD_NUMBER: builtins.int
+    EXPLAINABILITY_FIELD_NUMBER: builtins.int
+    COMPOSITE_FIELD_NUMBER: builtins.int
+    SHARES_FIELD_NUMBER: builtins.int
+    FIGURES_FIELD_NUMBER: builtins.int
+    sustainability: builtins.float
+    accuracy: builtins.float
+    fairness: builtins.float
+    explainability: builtins.float
+    composite: builtins.float
+    """The mean of the axes by `shares`."""
+    @property
+    def shares(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]: ...
+    @property
+    def figures(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """What the axes are made of: size_kb, ms_per_row, cpu_s, energy_j, macro_f1, ece, reliability, ..."""
+
+    def __init__(
+        self,
+        *,
+        sustainability: builtins.float | None = ...,
+        accuracy: builtins.float | None = ...,
+        fairness: builtins.float | None = ...,
+        explainability: builtins.float | None = ...,
+        composite: builtins.float | None = ...,
+        shares: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        figures: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_composite", b"_composite", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "composite", b"composite", "explainability", b"explainability", "fairness", b"fairness", "sustainability", b"sustainability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_composite", b"_composite", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "composite", b"composite", "explainability", b"explainability", "fairness", b"fairness", "figures", b"figures", "shares", b"shares", "sustainability", b"sustainability"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_accuracy", b"_accuracy"]) -> typing.Literal["accuracy"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_composite", b"_composite"]) -> typing.Literal["composite"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_explainability", b"_explainability"]) -> typing.Literal["explainability"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fairness", b"_fairness"]) -> typing.Literal["fairness"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_sustainability", b"_sustainability"]) -> typing.Literal["sustainability"] | None: ...
+
+global___Scorecard = Scorecard
 
 @typing.final
 class ArmResult(google.protobuf.message.Message):

@@ -15,18 +15,20 @@ from pathlib import Path
 import structlog
 
 from kdaif.errors import FailedPreconditionError, UnavailableError
+from kdaif.store import written
 from kdaif_server.embedded.valkey import EmbeddedValkey
-from kdaif_server.server import running_server
+from kdaif_server.server import RunningServer, running_server
 from kdaif_server.settings import ServerSettings
 
 _WORKER_STOP_S = 10.0
 _RESTART_S = 1.0
+_DASHBOARD = "127.0.0.1:8080"
 _VALKEY_CHECK_S = 1.0
 _log = structlog.get_logger("kdaif.stack")
 
 
-async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Callable[[int], None]) -> None:
-    """Runs until SIGINT or SIGTERM. ``announce`` is called with the port once calls are answered.
+async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Callable[[RunningServer], None]) -> None:
+    """Runs until SIGINT or SIGTERM. ``announce`` is called with the server once calls are answered.
 
     Raises:
         FailedPreconditionError: another stack already uses the data directory, or kdaif-worker is not installed.
@@ -42,11 +44,11 @@ async def up(settings: ServerSettings, *, ready_file: Path | None, announce: Cal
         loop.add_signal_handler(number, asked.set)
     settings.root.mkdir(parents=True, exist_ok=True)
     with EmbeddedValkey(settings.root / "valkey") as valkey:
-        settings = settings.model_copy(update={"redis_url": valkey.url})
+        settings = settings.model_copy(update={"redis_url": valkey.url} | _dashboard(settings))
         async with running_server(settings) as server, _worker(settings):
             if ready_file is not None:
-                _write_ready(ready_file, server.port)
-            announce(server.port)
+                _write_ready(ready_file, server)
+            announce(server)
             await _until_asked(asked, valkey)
 
 
@@ -76,9 +78,7 @@ async def _keep_worker(settings: ServerSettings) -> None:
         "KDAIF_STORE_URL": settings.blob_url,
         "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
         "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
-        "KDAIF_ALLOWED_ROOTS": ",".join(str(root) for root in settings.allowed_roots),
-        "KDAIF_ALLOWED_BUCKETS": ",".join(settings.allowed_buckets),
-        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
+        **worker_places(settings),
     }
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
     while True:
@@ -93,6 +93,15 @@ async def _keep_worker(settings: ServerSettings) -> None:
         await asyncio.sleep(_RESTART_S)
 
 
+def worker_places(settings: ServerSettings) -> dict[str, str]:
+    """What data sets by reference may name, for the environment of the worker beside this server."""
+    return {
+        "KDAIF_ALLOWED_ROOTS": written(settings.allowed_roots),
+        "KDAIF_ALLOWED_BUCKETS": written(settings.allowed_buckets),
+        "KDAIF_S3_ENDPOINT": settings.s3_endpoint,
+    }
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
@@ -103,8 +112,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await process.wait()
 
 
-def _write_ready(file: Path, port: int) -> None:
+def _dashboard(settings: ServerSettings) -> dict[str, object]:
+    """Where nothing is said of it, the dashboard is at its usual place, or anywhere if that is taken."""
+    return {} if settings.dashboard else {"dashboard": _DASHBOARD, "dashboard_or_free": True}
+
+
+def _write_ready(file: Path, server: RunningServer) -> None:
     """Atomic, so that whoever waits for the file never reads half of it."""
     part = file.with_suffix(".part")
-    part.write_text(json.dumps({"target": f"127.0.0.1:{port}", "pid": os.getpid()}))
+    ready = {"target": f"127.0.0.1:{server.port}", "pid": os.getpid(), "dashboard": server.dashboard_url}
+    part.write_text(json.dumps(ready))
     part.replace(file)

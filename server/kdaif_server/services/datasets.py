@@ -25,7 +25,7 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
         self._datasets = datasets
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Any) -> pb.CreateDatasetResponse:
-        """Declares an upload, or answers READY when the bytes are known or were registered where they are."""
+        """Declares an upload, or answers READY when the bytes are stored or were registered where they are just now."""
         tenant, kind = parse_parent(request.parent), dataset_kind_from_proto(request.kind)
         if request.uri:
             if request.sha256 or request.size_bytes:
@@ -61,7 +61,7 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
         if finished:
             dataset = await asyncio.to_thread(self._datasets.finish, tenant, dataset_id)
         else:
-            dataset = await asyncio.to_thread(self._datasets.get, tenant, dataset_id)
+            dataset = await asyncio.to_thread(self._datasets.upload_of, tenant, dataset_id)
         return pb.WriteDatasetResponse(dataset=dataset_to_proto(dataset), committed_size=committed_size)
 
     async def QueryWriteStatus(self, request: pb.QueryWriteStatusRequest, context: Any) -> pb.QueryWriteStatusResponse:

@@ -14,17 +14,25 @@ from kdaif_proto.v1 import jobs_pb2 as pb
 from kdaif_proto.v1 import jobs_pb2_grpc
 
 from kdaif import datasets
-from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError, UnavailableError
+from kdaif.errors import FieldViolation, InvalidInputError, NotFoundError
 from kdaif.queue import JobQueue
-from kdaif.records import TERMINAL_STATES, DatasetKind, DistillationSpec, Job, JobState, PreflightReport
+from kdaif.records import (
+    DatasetKind,
+    DatasetState,
+    DistillationSpec,
+    Job,
+    JobState,
+    ModelSignature,
+    PreflightReport,
+)
 from kdaif.store import DatasetStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
+from kdaif_server.decisions import reject_job
+from kdaif_server.following import follow
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
 
-_WAIT_EVENTS_S = 5.0
 _MAX_REQUEST_ID = 128
-_MAX_WHY = 1000
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -115,10 +123,8 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
         self, request: pb.RejectDistillationJobRequest, context: Any
     ) -> pb.RejectDistillationJobResponse:
         """Fails a job that awaited a review."""
-        if len(request.why) > _MAX_WHY:
-            raise InvalidInputError.of("why", f"is longer than {_MAX_WHY} characters")
         tenant, job_id = parse_name(request.name, "distillationJobs")
-        job = await self._queue.reject(tenant, job_id, request.why or "Rejected at its review.")
+        job = await reject_job(self._queue, tenant, job_id, request.why)
         return pb.RejectDistillationJobResponse(job=job_to_proto(job))
 
     async def DeleteDistillationJob(
@@ -133,21 +139,8 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     ) -> AsyncIterator[pb.WatchDistillationJobResponse]:
         """Old events, then live ones, until the job is terminal. A draining server asks the client to come back."""
         tenant, job_id = parse_name(request.name, "distillationJobs")
-        after = request.after_sequence
-        await self._queue.get(tenant, job_id)  # NOT_FOUND before the first event
-        while True:
-            events = await self._queue.events(tenant, job_id, after_sequence=after)
-            if not events:
-                if (await self._queue.get(tenant, job_id)).state in TERMINAL_STATES:
-                    # An event written between the two looks would else be lost.
-                    events = await self._queue.events(tenant, job_id, after_sequence=after)
-                    if not events:
-                        return
-                else:
-                    events = await self._wait_events(tenant, job_id, after)
-            for event in events:
-                yield pb.WatchDistillationJobResponse(event=event_to_proto(event))
-                after = event.sequence
+        async for event in follow(self._queue, tenant, job_id, request.after_sequence, self._stopping):
+            yield pb.WatchDistillationJobResponse(event=event_to_proto(event))
 
     async def ReadRejectedRows(
         self, request: pb.ReadRejectedRowsRequest, context: Any
@@ -159,23 +152,10 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
         for start in range(0, len(data), _CHUNK_BYTES):
             yield pb.ReadRejectedRowsResponse(data=data[start : start + _CHUNK_BYTES])
 
-    async def _wait_events(self, tenant: str, job_id: str, after: int) -> list[Any]:
-        waiting = asyncio.ensure_future(
-            self._queue.wait_events(tenant, job_id, after_sequence=after, timeout_s=_WAIT_EVENTS_S)
-        )
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise UnavailableError("The server is shutting down. Watch again with after_sequence set.")
-            return waiting.result()
-        finally:
-            stopping.cancel()
-            waiting.cancel()
-
     def _check(self, tenant: str, spec: DistillationSpec) -> datasets.Checked:
         """Raises InvalidInputError for data sets that are not there, or are not what their roles need."""
         files: dict[str, Path] = {}
+        models: dict[str, ModelSignature] = {}
         wrong: list[FieldViolation] = []
         ids = spec.dataset_ids()
         for role, (kind, field) in spec.dataset_kinds().items():
@@ -183,13 +163,18 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
                 found = self._datasets.get(tenant, ids[role])
                 if found.kind is not kind:
                     wrong.append(FieldViolation(field, f"names {found.id}, which is {found.kind}; it must be {kind}"))
+                elif found.state is not DatasetState.READY:
+                    why = "whose bytes are not all there; finish the upload first"
+                    wrong.append(FieldViolation(field, f"names {found.id}, {why}"))
                 elif kind is DatasetKind.TABLE:
                     files[role] = self._datasets.fetch(tenant, ids[role], self._cache_dir)
+                elif found.model is not None:
+                    models[role] = found.model
             except NotFoundError as error:
                 wrong.append(FieldViolation(field, str(error)))
         if wrong:
             raise InvalidInputError("; ".join(f"{v.field}: {v.description}" for v in wrong), tuple(wrong))
-        return datasets.check(spec, files)
+        return datasets.check(spec, files, models)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
-import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from kdaif_proto.v1 import weights_pb2 as pb
 from kdaif_proto.v1 import weights_pb2_grpc
 
-from kdaif.errors import FieldViolation, InvalidInputError
+from kdaif.errors import InvalidInputError
 from kdaif.records import Job
-from kdaif.records.overrides import Override, in_force
-from kdaif.store.overrides import append_overrides, read_overrides
+from kdaif.records.overrides import in_force
+from kdaif.store.overrides import read_overrides
 from kdaif_server import _convert_weights as convert
 from kdaif_server.artifacts import Artifacts
+from kdaif_server.decisions import record_decisions
 from kdaif_server.names import parse_name
 from kdaif_server.services.paging import decode_token, encode_token, page_size
 from kdaif_server.weights.engine import Engine
@@ -29,9 +28,6 @@ from kdaif_server.weights.summary import summarize
 
 _MAX_IDS = 1000
 _MAX_HISTORIES = 100
-_MAX_OVERRIDES = 10_000
-_MAX_WEIGHT = 1e6
-_LONGEST_TEXT = 1_000
 
 
 class WeightService(weights_pb2_grpc.WeightServiceServicer):
@@ -98,12 +94,8 @@ class WeightService(weights_pb2_grpc.WeightServiceServicer):
         _check_count(request.ids, _MAX_HISTORIES)
 
         def read() -> pb.GetWeightHistoryResponse:
-            manifest = self._artifacts.manifest(job)
-            rounds = []
-            for number in sorted(shard.round for shard in manifest.weights) or [0]:
-                _, shard = self._artifacts.weights(manifest, number)
-                rounds.append(convert.columns(shard.rows_of(list(request.ids)), number))
-            return pb.GetWeightHistoryResponse(rounds=rounds)
+            history = self._artifacts.history(self._artifacts.manifest(job), request.ids)
+            return pb.GetWeightHistoryResponse(rounds=[convert.columns(rows, number) for number, rows in history])
 
         return await asyncio.to_thread(read)
 
@@ -121,20 +113,11 @@ class WeightService(weights_pb2_grpc.WeightServiceServicer):
     async def SetOverrides(self, request: pb.SetOverridesRequest, context: Any) -> pb.SetOverridesResponse:
         """One revision more. The samples must be of the job, and new labels among its classes."""
         job = await self._job(request.parent)
-        _check_texts({"author": request.author, "reason": request.reason})
         overrides = convert.overrides_from(request.overrides)
-        _check_count(overrides, _MAX_OVERRIDES, "overrides")
 
         def write() -> pb.SetOverridesResponse:
-            manifest = self._artifacts.manifest(job)
-            _check_decisions(overrides, manifest.class_names)
-            _, shard = self._artifacts.weights(manifest, 0)
-            shard.rows_of([override.id for override in overrides])
-            blobs, now_ms = self._artifacts.blobs, int(time.time() * 1000)
-            revision = append_overrides(
-                blobs, job.tenant, job.id, overrides, author=request.author, reason=request.reason, time_ms=now_ms
-            )
-            held = in_force(read_overrides(blobs, job.tenant, job.id))
+            revision = record_decisions(self._artifacts, job, overrides, author=request.author, reason=request.reason)
+            held = in_force(read_overrides(self._artifacts.blobs, job.tenant, job.id))
             return pb.SetOverridesResponse(revision=convert.revision(revision), overridden=len(held))
 
         return await asyncio.to_thread(write)
@@ -168,25 +151,6 @@ def _position(token: str, query: str, field: str) -> int:
     return int(position)
 
 
-def _check_count(given: Sequence[Any], most: int, field: str = "ids") -> None:
-    if not 1 <= len(given) <= most:
-        raise InvalidInputError.of(field, f"holds {len(given):,}; give 1 to {most:,} at a time")
-
-
-def _check_texts(texts: dict[str, str]) -> None:
-    for field, text in texts.items():
-        if not 1 <= len(text.strip()) <= _LONGEST_TEXT:
-            raise InvalidInputError.of(field, f"has {len(text)} characters; write 1 to {_LONGEST_TEXT:,}")
-
-
-def _check_decisions(overrides: tuple[Override, ...], class_names: tuple[str, ...]) -> None:
-    found = []
-    for place, override in enumerate(overrides):
-        if override.weight is not None and not (math.isfinite(override.weight) and 0 <= override.weight <= _MAX_WEIGHT):
-            why = f"is {override.weight}; give a number from 0 to {_MAX_WEIGHT:,.0f}"
-            found.append(FieldViolation(f"overrides[{place}].pin", why))
-        if override.class_name is not None and override.class_name not in class_names:
-            why = f"is {override.class_name!r}, which is no class of this job; there are {', '.join(class_names[:20])}"
-            found.append(FieldViolation(f"overrides[{place}].relabel", why))
-    if found:
-        raise InvalidInputError("; ".join(f"{each.field} {each.description}" for each in found), tuple(found))
+def _check_count(ids: Sequence[str], most: int) -> None:
+    if not 1 <= len(ids) <= most:
+        raise InvalidInputError.of("ids", f"holds {len(ids):,}; give 1 to {most:,} at a time")

@@ -65,14 +65,15 @@ def summarize(engine: Engine, shard: Shard, condition: Condition) -> Summary:
     return Summary(
         rows=rows,
         effective_sample_size=head["s"] ** 2 / head["q"] if head["q"] else 0.0,
-        columns=tuple(_of_column(engine, shard, condition, column) for column in COLUMNS) if rows else (),
+        columns=tuple(summarize_column(engine, shard, condition, column) for column in COLUMNS) if rows else (),
         classes=_of_names(engine, shard, condition, "pseudo_label"),
         groups=tuple(each for name in groups for each in _of_names(engine, shard, condition, name)),
         provenance=Provenance.from_metadata(shard.schema.metadata),
     )
 
 
-def _of_column(engine: Engine, shard: Shard, condition: Condition, column: str) -> ColumnSummary:
+def summarize_column(engine: Engine, shard: Shard, condition: Condition, column: str) -> ColumnSummary:
+    """Mean, quantiles and histogram of one column of numbers, empty where it holds none."""
     given = [str(shard.parquet), *condition.parameters]
     where = f"FROM read_parquet(?) WHERE {column} IS NOT NULL AND {condition.sql}"
     found = engine.table(

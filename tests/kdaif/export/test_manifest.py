@@ -59,7 +59,9 @@ def test_it_says_what_goes_in_and_comes_out(folder: Path) -> None:
         "shape": ["batch", 8, 8, 1],
         "columns": ["image"],
         "layout": "NHWC",
+        "pictures": {"formats": ["PNG", "JPEG"], "mode": "L", "resize": None},
     }
+    assert write(folder, scaled=True)["input"]["pictures"]["resize"] == "bilinear"
     assert manifest["outputs"] == ["logits", "probabilities"]
     assert manifest["temperature"] == 1.0
     assert write(folder, temperature=1.5)["temperature"] == 1.5

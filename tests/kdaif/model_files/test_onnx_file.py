@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kdaif.errors import InvalidInputError
-from kdaif.model_files import OnnxTensor, inspect_onnx, onnx_file
+from kdaif.model_files import inspect_onnx, onnx_file
+from kdaif.records import ModelTensor
 
 FLOAT = TensorProto.FLOAT
 
@@ -56,8 +57,8 @@ def refusal(path: Path) -> str:
 
 def test_inputs_and_outputs_are_told_and_initializers_are_no_inputs(tmp_path: Path) -> None:
     found = inspect_onnx(write(tmp_path / "m.onnx", model_of([product()], (weights(),))))
-    assert found.inputs == (OnnxTensor("x", "float32", (None, 2)),)
-    assert found.outputs == (OnnxTensor("y", "float32", (None, 2)),)
+    assert found.inputs == (ModelTensor("x", "float32", (None, 2)),)
+    assert found.outputs == (ModelTensor("y", "float32", (None, 2)),)
     assert found.opset == 18
     assert len(inspect_onnx(write(tmp_path / "n.onnx", model_of([product()]))).inputs) == 2
 
@@ -139,3 +140,27 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "export it again" in refusal(tmp_path / "cut.onnx")
     monkeypatch.setattr(onnx_file, "MAX_BYTES", 10)
     assert "1 GiB" in refusal(whole)
+
+
+def test_the_other_name_of_the_standard_s_domain(tmp_path: Path) -> None:
+    node = product()
+    node.domain = "ai.onnx"
+    assert inspect_onnx(write(tmp_path / "m.onnx", model_of([node], (weights(),)))).outputs[0].name == "y"
+
+
+def test_axes_without_a_size_may_change_and_one_of_size_0_takes_no_row(tmp_path: Path) -> None:
+    model = model_of([product()], (weights(),))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    assert inspect_onnx(write(tmp_path / "m.onnx", model)).inputs[0].shape == (None, 2)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 0
+    assert "axis of size 0" in refusal(write(tmp_path / "m.onnx", model))
+
+
+def test_very_many_inputs_or_very_long_names(tmp_path: Path) -> None:
+    model = model_of([product()], (weights(),))
+    for place in range(100):
+        model.graph.output.append(helper.make_tensor_value_info(f"y{place}", FLOAT, ["n", 2]))
+    assert "102 inputs and outputs" in refusal(write(tmp_path / "m.onnx", model))
+    model = model_of([product()], (weights(),))
+    model.graph.output[0].name = "y" * 1000
+    assert "256 characters" in refusal(write(tmp_path / "m.onnx", model))

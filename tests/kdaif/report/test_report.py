@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from kdaif.presentation.pictures import data_uri
 from kdaif.records import ArmResult, Calibration, DistillationSpec, Finding, Severity, Shift
 from kdaif.records.weights_table import weights_schema
 from kdaif.report import ClassRow, Report, Weighed, most_harmful, weighed, write_report
-from kdaif.report.pictures import data_uri
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 VOID = {"meta", "img", "br", "link", "hr", "input"}

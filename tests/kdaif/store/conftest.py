@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdaif.datasets import inspect
+from kdaif.model_files import inspect_safetensors
 from kdaif.store import BlobStore, DatasetStore
 
 
@@ -19,7 +20,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 def store(blobs: BlobStore, tmp_path: Path) -> DatasetStore:
-    return DatasetStore(blobs, tmp_path / "spool", inspect)
+    return DatasetStore(blobs, tmp_path / "spool", inspect, inspect_model=lambda file, kind: inspect_safetensors(file))
 
 
 def parquet(rows: int = 50) -> bytes:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from kdaif.datasets import inspect
 from kdaif.errors import InvalidInputError, NotFoundError
-from kdaif.records import DatasetKind, DatasetState
-from kdaif.store import DatasetStore
-from kdaif.store.safetensors_header import inspect_safetensors
+from kdaif.model_files import inspect_safetensors
+from kdaif.records import DatasetKind, DatasetState, ModelTensor
+from kdaif.store import BlobStore, DatasetStore
 from tests.kdaif.store.conftest import sha256
 
 GOOD = save({"b": np.zeros((2, 3), dtype=np.float32), "a": np.arange(4)}, metadata={"who": "me"})
@@ -25,7 +26,8 @@ def made(header: object, data: bytes = b"", length: int | None = None) -> bytes:
 
 def test_the_names_of_a_file_that_the_library_wrote(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(GOOD)
-    assert inspect_safetensors(tmp_path / "a") == ("a", "b")
+    found = inspect_safetensors(tmp_path / "a").tensors
+    assert found == (ModelTensor("a", "int64", (4,)), ModelTensor("b", "float32", (2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,10 @@ def test_the_names_of_a_file_that_the_library_wrote(tmp_path: Path) -> None:
         made({"a": {}}, b"1234"),
         made({"a": 3}, b"1234"),
         made(b"[" * 100_000),
+        made({"a": {"data_offsets": [0, 4], "dtype": "F32"}}, b"1234"),
+        made(
+            json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode() + b" " * 2**20, b"1234"
+        ),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path: Path, data: bytes) -> None:
@@ -56,10 +62,13 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 def test_an_upload_of_tensors(store: DatasetStore, tmp_path: Path) -> None:
+    (tmp_path / "given").write_bytes(GOOD)
     dataset, _ = store.create("acme", "weights", sha256(GOOD), len(GOOD), DatasetKind.SAFETENSORS)
     store.append("acme", dataset.id, 0, [GOOD])
     found = store.finish("acme", dataset.id)
     assert (found.kind, found.state, found.row_count) == (DatasetKind.SAFETENSORS, DatasetState.READY, 0)
+    assert store.get("acme", found.id) == found
+    assert found.model == inspect_safetensors(tmp_path / "given")
     assert store.fetch("acme", found.id, tmp_path / "cache").name == f"{found.sha256}.safetensors"
 
 
@@ -73,6 +82,7 @@ def test_an_upload_that_is_not_of_its_kind_is_discarded(store: DatasetStore) -> 
         store.get("acme", dataset.id)
 
 
-def test_a_kind_that_cannot_be_looked_into_is_refused_before_any_byte(store: DatasetStore) -> None:
+def test_a_kind_that_cannot_be_looked_into_is_refused_before_any_byte(blobs: BlobStore, tmp_path: Path) -> None:
+    store = DatasetStore(blobs, tmp_path / "spool", inspect)
     with pytest.raises(InvalidInputError, match="ONNX"):
         store.create("acme", "model", sha256(b"x"), 1, DatasetKind.ONNX)

@@ -10,7 +10,8 @@ import pytest
 
 from kdaif.datasets import inspect
 from kdaif.errors import AlreadyExistsError, DataCorruptedError, InvalidInputError, NotFoundError
-from kdaif.records import DatasetKind, DatasetState
+from kdaif.model_files import inspect_safetensors
+from kdaif.records import DatasetKind, DatasetState, OnnxSignature
 from kdaif.store import BlobStore, DatasetStore, References
 from tests.kdaif.store.conftest import parquet, sha256
 
@@ -31,7 +32,13 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(blobs: BlobStore, root: Path, tmp_path: Path) -> DatasetStore:
-    return DatasetStore(blobs, tmp_path / "spool", inspect, references=References(allowed_roots=(root,)))
+    return DatasetStore(
+        blobs,
+        tmp_path / "spool",
+        inspect,
+        inspect_model=lambda file, kind: inspect_safetensors(file),
+        references=References(allowed_roots=(root,)),
+    )
 
 
 def test_a_file_is_read_once_and_no_byte_is_kept(
@@ -46,7 +53,33 @@ def test_a_file_is_read_once_and_no_byte_is_kept(
     assert blobs.list("tenants/acme/blobs") == []
     assert list((tmp_path / "spool" / "acme").iterdir()) == []
     assert store.fetch("acme", found.id, tmp_path / "cache").read_bytes() == DATA
-    assert store.create("acme", "again", found.sha256, len(DATA)) == (found, len(DATA))  # nothing to upload
+
+
+@pytest.mark.parametrize("registered", ["before", "while uploading"])
+def test_an_upload_of_registered_bytes_is_stored(
+    store: DatasetStore, root: Path, tmp_path: Path, registered: str
+) -> None:
+    uri = f"file://{root}/rows.parquet"
+    if registered == "before":
+        store.register("acme", "rows", uri)
+    uploading, committed = store.create("acme", "mine", sha256(DATA), len(DATA))
+    assert (uploading.state, committed) == (DatasetState.UPLOADING, 0)
+    assert store.append("acme", uploading.id, 0, [DATA[:10]]) == 10
+    if registered != "before":
+        store.register("acme", "rows", uri)
+    # Jobs read the file where it is meanwhile; the upload goes on where it was.
+    assert store.get("acme", uploading.id).uri == uri
+    assert store.committed_size("acme", uploading.id) == (10, False)
+    assert store.create("acme", "mine", sha256(DATA), len(DATA))[1] == 10
+    store.append("acme", uploading.id, 10, [DATA[10:]])
+    found = store.finish("acme", uploading.id)
+    assert (found.state, found.uri, found.display_name) == (DatasetState.READY, "", "mine")
+    assert store.get("acme", found.id) == found
+    (root / "rows.parquet").unlink()
+    assert store.fetch("acme", found.id, tmp_path / "cache").read_bytes() == DATA
+    assert store.create("acme", "again", sha256(DATA), len(DATA)) == (found, len(DATA))
+    store.delete("acme", found.id)
+    assert store.list("acme")[0] == []
 
 
 def test_delete_leaves_the_user_s_file(store: DatasetStore, root: Path) -> None:
@@ -205,8 +238,10 @@ def test_what_is_no_table_is_refused_and_nothing_stays(store: DatasetStore, root
 
 
 def test_the_same_bytes_are_of_one_kind(blobs: BlobStore, root: Path, tmp_path: Path) -> None:
-    models = {DatasetKind.ONNX: lambda file: None}
-    store = DatasetStore(blobs, tmp_path / "spool", inspect, models=models, references=References((root,)))
+    said = OnnxSignature((), (), 18)
+    store = DatasetStore(
+        blobs, tmp_path / "spool", inspect, inspect_model=lambda file, kind: said, references=References((root,))
+    )
     found = store.register("acme", "m", f"file://{root}/rows.parquet", DatasetKind.ONNX)
     assert (found.kind, found.row_count, found.columns) == (DatasetKind.ONNX, 0, ())
     assert store.fetch("acme", found.id, tmp_path / "cache").suffix == ".onnx"
@@ -214,5 +249,4 @@ def test_the_same_bytes_are_of_one_kind(blobs: BlobStore, root: Path, tmp_path: 
         store.register("acme", "m", f"file://{root}/rows.parquet")
     with pytest.raises(AlreadyExistsError, match="as ONNX and not as TABLE"):
         store.create("acme", "m", sha256(DATA), len(DATA))
-    with pytest.raises(InvalidInputError, match="TRANSFORMER"):
-        store.register("acme", "m", f"file://{root}/rows.parquet", DatasetKind.TRANSFORMER)
+    assert store.get("acme", found.id).model == said  # for whoever names it in a job

@@ -95,6 +95,43 @@ def test_numbers_go_in_and_logits_come_out(tmp_path: Path, batch: Any) -> None:
     assert (said.external, said.labeled) == (None, None)
 
 
+def test_an_axis_without_a_size_is_a_batch_of_any(tmp_path: Path) -> None:
+    """Some exporters write -1; it was taken for a fixed batch, and no row was sent."""
+    features = numbers()
+    model = onnx.load(linear(tmp_path / "m.onnx"))
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(model, tmp_path / "m.onnx")
+    said = ask(tmp_path / "m.onnx", data_of(features, TABLE))
+    np.testing.assert_allclose(said.unlabeled, features @ WEIGHTS, rtol=1e-4, atol=1e-5)
+
+
+def test_the_other_name_of_the_standard_s_domain_runs(tmp_path: Path) -> None:
+    features = numbers()
+    model = onnx.load(linear(tmp_path / "m.onnx"))
+    model.graph.node[0].domain = "ai.onnx"
+    onnx.save(model, tmp_path / "m.onnx")
+    said = ask(tmp_path / "m.onnx", data_of(features, TABLE))
+    np.testing.assert_allclose(said.unlabeled, features @ WEIGHTS, rtol=1e-4, atol=1e-5)
+
+
+def test_the_one_output_that_holds_a_float_for_each_class_is_found(tmp_path: Path) -> None:
+    features = numbers()
+    model = onnx.load(linear(tmp_path / "m.onnx"))
+    model.graph.node.append(helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
+    model.graph.node.append(helper.make_node("Identity", ["rows"], ["hidden"]))
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]))
+    model.graph.output.insert(1, helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["n", 4]))
+    onnx.save(model, tmp_path / "m.onnx")
+    said = ask(tmp_path / "m.onnx", data_of(features, TABLE))
+    np.testing.assert_allclose(said.unlabeled, features @ WEIGHTS, rtol=1e-4, atol=1e-5)
+    model.graph.node.append(helper.make_node("Identity", ["scores"], ["again"]))
+    model.graph.output.append(helper.make_tensor_value_info("again", TensorProto.FLOAT, ["n", 3]))
+    onnx.save(model, tmp_path / "m.onnx")
+    field, why = refusal(tmp_path / "m.onnx", data_of(features, TABLE))
+    assert (field, "'scores', 'again'" in why) == (f"{FIELD}.output", True)
+
+
 def test_d4_columns_are_bound_to_classes_by_name(tmp_path: Path) -> None:
     features, model = numbers(), linear(tmp_path / "m.onnx")
     said = ask(model, data_of(features, TABLE), class_names=("c", "a", "b"))

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdaif.datasets import InputSignature
+from kdaif.datasets.rows import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.model_files import OnnxSignature, OnnxTensor
-from kdaif.records.teachers import OnnxTeacher
+from kdaif.records import ModelTensor, OnnxSignature, OnnxTeacher
 
 _BATCH = 128
+# A batch that is not full is filled up, and all of it is in memory at once.
+_MOST_FIXED_BATCH = 4096
+_FLOATS = ("float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,16 @@ def plan_input(source: OnnxTeacher, model: OnnxSignature, rows: InputSignature, 
         raise InvalidInputError.of(
             f"{field}.model", f"the model needs {len(model.inputs)} inputs, and a row is one; export it with one input"
         )
-    output = _chosen(model.outputs, source.output, f"{field}.output", "output")
+    output = _chosen(_fitting(model.outputs, source.output, classes), source.output, f"{field}.output", "output")
     _check_output(output, classes, field)
-    fixed = wanted.shape is not None and bool(wanted.shape) and wanted.shape[0] is not None
-    batch = wanted.shape[0] if fixed and wanted.shape and wanted.shape[0] else _BATCH
+    declared = wanted.shape[0] if wanted.shape else None
+    fixed, batch = declared is not None, declared or _BATCH
+    if batch > _MOST_FIXED_BATCH:
+        raise InvalidInputError.of(
+            f"{field}.model",
+            f"the model takes {batch} rows at a time and no other number; export it with a batch of its own size at "
+            f"each run (a dynamic axis), or of at most {_MOST_FIXED_BATCH}",
+        )
     if rows.kind == "text":
         raise InvalidInputError.of(
             field,
@@ -84,7 +92,7 @@ def plan_input(source: OnnxTeacher, model: OnnxSignature, rows: InputSignature, 
     return _image(source, wanted, output.name, rows, batch, fixed, field)
 
 
-def _chosen(found: tuple[OnnxTensor, ...], name: str | None, field: str, what: str) -> OnnxTensor:
+def _chosen(found: tuple[ModelTensor, ...], name: str | None, field: str, what: str) -> ModelTensor:
     names = ", ".join(repr(tensor.name) for tensor in found[:10])
     if name is None and len(found) > 1:
         raise InvalidInputError.of(field, f"the model has {len(found)} {what}s ({names}); name the one to use")
@@ -94,8 +102,18 @@ def _chosen(found: tuple[OnnxTensor, ...], name: str | None, field: str, what: s
     return chosen[0]
 
 
-def _check_output(output: OnnxTensor, classes: int, field: str) -> None:
-    if output.dtype not in ("float16", "float32", "float64"):
+def _fitting(outputs: tuple[ModelTensor, ...], name: str | None, classes: int) -> tuple[ModelTensor, ...]:
+    """Where none is named, the outputs that may hold a float for each class; all of them where none does."""
+    if name is not None:
+        return outputs
+    floats = [output for output in outputs if output.dtype in _FLOATS]
+    exact = [output for output in floats if output.shape and len(output.shape) == 2 and output.shape[1] == classes]
+    loose = [output for output in floats if output.shape is None or (len(output.shape) == 2 and not output.shape[1])]
+    return tuple(exact or loose or outputs)
+
+
+def _check_output(output: ModelTensor, classes: int, field: str) -> None:
+    if output.dtype not in _FLOATS:
         raise InvalidInputError.of(
             f"{field}.output", f"{output.name!r} is {output.dtype}; name the output that holds a float for each class"
         )
@@ -111,7 +129,7 @@ def _check_output(output: OnnxTensor, classes: int, field: str) -> None:
 
 def _numeric(
     source: OnnxTeacher,
-    wanted: OnnxTensor,
+    wanted: ModelTensor,
     output: str,
     rows: InputSignature,
     batch: int,
@@ -139,7 +157,7 @@ def _numeric(
 
 def _image(
     source: OnnxTeacher,
-    wanted: OnnxTensor,
+    wanted: ModelTensor,
     output: str,
     rows: InputSignature,
     batch: int,
@@ -153,7 +171,7 @@ def _image(
     if wanted.dtype == "uint8":
         _refuse_picture_options(source, field, "the model takes raw pixels", layout=True)
         return plan
-    if wanted.dtype not in ("float16", "float32", "float64"):
+    if wanted.dtype not in _FLOATS:
         raise InvalidInputError.of(
             f"{field}.model", f"input {wanted.name!r} is {wanted.dtype}; export it with float32 or uint8"
         )
@@ -168,7 +186,7 @@ def _image(
     )
 
 
-def _layout(source: OnnxTeacher, wanted: OnnxTensor, shape: tuple[int, ...], field: str) -> str:
+def _layout(source: OnnxTeacher, wanted: ModelTensor, shape: tuple[int, ...], field: str) -> str:
     """Where the channels stand: as declared, else where the file's own shape leaves only one possibility."""
     height, width, channels = shape
     rows = {"nchw": (channels, height, width), "nhwc": shape}

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from kdaif.errors import InvalidInputError
+from kdaif.records import ModelTensor, SafetensorsSignature
 
-# As the format's own reader bounds it.
-_MOST_HEADER_BYTES = 100_000_000
+# Of some ten thousand tensors; the largest student has a few hundred.
+_MOST_HEADER_BYTES = 1 << 20
+_DTYPES = {"BF16": "bfloat16", "BOOL": "bool", "F": "float", "I": "int", "U": "uint"}
 
 
-def inspect_safetensors(path: Path) -> tuple[str, ...]:
-    """The names of the tensors.
+def inspect_safetensors(path: Path) -> SafetensorsSignature:
+    """Names, types and shapes of the tensors.
 
     Raises:
         InvalidInputError: no safetensors file, or its tensors are not what the file holds.
@@ -21,8 +23,10 @@ def inspect_safetensors(path: Path) -> tuple[str, ...]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(_MOST_HEADER_BYTES, size - 8):
+        if size < 8 or length > size - 8:
             raise _refused(f"its header would have {length} bytes, of a file of {size}")
+        if length > _MOST_HEADER_BYTES:
+            raise _refused(f"its header has {length} bytes, over {_MOST_HEADER_BYTES}")
         header = _parsed(file.read(length))
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
     held = size - 8 - length
@@ -30,11 +34,19 @@ def inspect_safetensors(path: Path) -> tuple[str, ...]:
         spans = sorted(tuple(entry["data_offsets"]) for entry in tensors.values())
         ends = [0, *(end for _, end in spans)]
         fits = ends[-1] == held and all(start == before for (start, _), before in zip(spans, ends, strict=False))
-    except (TypeError, KeyError, ValueError):
+        found = tuple(_tensor(name, entry) for name, entry in sorted(tensors.items()))
+    except (TypeError, KeyError, ValueError, AttributeError):
         fits = False
     if not tensors or not fits:
         raise _refused(f"its header does not describe the {held} bytes after it")
-    return tuple(sorted(tensors))
+    return SafetensorsSignature(found)
+
+
+def _tensor(name: str, entry: dict[str, Any]) -> ModelTensor:
+    dtype = str(entry["dtype"])
+    kind = dtype.rstrip("0123456789")
+    numpy_name = _DTYPES.get(dtype) or _DTYPES.get(kind, dtype) + dtype[len(kind) :]
+    return ModelTensor(name, numpy_name, tuple(int(size) for size in entry["shape"]))
 
 
 def _parsed(header: bytes) -> dict[str, Any]:

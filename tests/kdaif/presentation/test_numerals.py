@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kdaif.report import numerals
+from kdaif.presentation import numerals
 
 
 @pytest.mark.parametrize(

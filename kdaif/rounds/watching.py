@@ -1,0 +1,71 @@
+"""What monitoring sees in one round's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdaif.datasets import DistillationData
+from kdaif.evaluation.alarms import round_alarms
+from kdaif.evaluation.subgroups import group_weights
+from kdaif.influence import rank_correlation
+from kdaif.records.monitoring import Alarm, GroupWeight, Monitoring
+from kdaif.rounds.arm_rows import ArmRows
+from kdaif.rounds.reweighting import Weighting
+from kdaif.teachers import SoftTargets
+
+_MOST_RANKED = 200_000
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Groups of U by their mean weight, and the alarms of the round."""
+
+    groups: tuple[GroupWeight, ...]
+    alarms: tuple[Alarm, ...]
+
+
+def stability(former: NDArray[np.float64], weights: NDArray[np.float64], seed: int) -> dict[str, float]:
+    """Rank correlation of the weights of two scorings, on at most 200,000 rows; nothing where the former had none."""
+    chosen: Any = slice(None)
+    if len(weights) > _MOST_RANKED:
+        chosen = np.sort(np.random.default_rng((seed, 11)).choice(len(weights), _MOST_RANKED, replace=False))
+    before, now = former[chosen], weights[chosen]
+    if len(now) < 2 or before.max() == before.min():
+        return {}
+    return {"stability": rank_correlation(before, now)}
+
+
+def watch(
+    data: DistillationData,
+    targets: SoftTargets,
+    rows: ArmRows,
+    weighting: Weighting,
+    metrics: Mapping[str, float],
+    monitoring: Monitoring,
+    round_number: int,
+) -> Watched:
+    """Looks at the weights of a scoring; ``metrics`` are the round's."""
+    of_validation = targets.validation_logits
+    groups = group_weights(
+        weighting.weights,
+        data.unlabeled.groups,
+        monitoring,
+        teacher_wrong=None if of_validation is None else of_validation.argmax(axis=1) != data.validation.labels,
+        validation_groups=data.validation.groups,
+    )
+    alarms = round_alarms(
+        weighting.weights,
+        rows.pseudo_labels,
+        data.validation.labels,
+        data.class_names,
+        groups,
+        metrics.get("reliability"),
+        monitoring,
+        round_number,
+    )
+    return Watched(groups, alarms)

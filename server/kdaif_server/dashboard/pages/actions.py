@@ -1,0 +1,86 @@
+"""What forms ask for. Each handler is called after the form was checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from kdaif.errors import InvalidInputError
+from kdaif.records import Job
+from kdaif.records.overrides import Override
+from kdaif_server.dashboard.asked import backend_of, job_of
+from kdaif_server.dashboard.pages import job as job_page
+from kdaif_server.dashboard.pages import sample as sample_page
+from kdaif_server.dashboard.rendering import path_of
+from kdaif_server.decisions import record_decisions, reject_job
+
+Form = Mapping[str, str]
+
+
+async def cancel(request: Request, form: Form) -> Response:
+    """Asks for the end of a job."""
+    job = await job_of(request)
+    return _back_to(await backend_of(request).queue.cancel(job.tenant, job.id))
+
+
+async def retry(request: Request, form: Form) -> Response:
+    """Queues an unsuccessful job again."""
+    job = await job_of(request)
+    return _back_to(await backend_of(request).queue.retry(job.tenant, job.id))
+
+
+async def resume(request: Request, form: Form) -> Response:
+    """Lets a job that awaited a review go on."""
+    job = await job_of(request)
+    return _back_to(await backend_of(request).queue.resume(job.tenant, job.id))
+
+
+async def reject(request: Request, form: Form) -> Response:
+    """Fails a job that awaited a review; here a person has to say why."""
+    job, why = await job_of(request), form.get("why", "")
+    try:
+        if not why.strip():
+            raise InvalidInputError.of("why", "is empty; say why, for whoever reads the record")
+        return _back_to(await reject_job(backend_of(request).queue, job.tenant, job.id, why))
+    except InvalidInputError as error:
+        return await job_page.page(request, job, status=422, error=error.violations[0].description, why=why)
+
+
+async def decide(request: Request, form: Form) -> Response:
+    """Records a decision on one sample, as SetOverrides does."""
+    backend, given = backend_of(request), await job_of(request)
+    job = await backend.artifacts.succeeded_job(given.tenant, given.id)
+    try:
+        override = _override(form)
+        await asyncio.to_thread(
+            lambda: record_decisions(
+                backend.artifacts, job, [override], author=form.get("author", ""), reason=form.get("reason", "")
+            )
+        )
+    except InvalidInputError as error:
+        wrong = {each.field.rpartition(".")[2]: each.description for each in error.violations}
+        return await sample_page.page(request, job, form.get("id", ""), status=422, form=form, wrong=wrong)
+    return RedirectResponse(path_of(job.tenant, "jobs", job.id, "sample", id=override.id) + "#record", 303)
+
+
+def _override(form: Form) -> Override:
+    sample, decision = form.get("id", ""), form.get("decision", "")
+    match decision:
+        case "pin":
+            try:
+                return Override(sample, "pin", weight=float(form.get("weight", "")))
+            except ValueError as error:
+                raise InvalidInputError.of("pin", "is no number; 1 is the weight of an average row") from error
+        case "relabel":
+            return Override(sample, "relabel", class_name=form.get("class_name", ""))
+        case "ban" | "clear":
+            return Override(sample, decision)
+        case _:
+            raise InvalidInputError.of("decision", "is missing; choose what shall hold for this sample")
+
+
+def _back_to(job: Job) -> Response:
+    return RedirectResponse(path_of(job.tenant, "jobs", job.id), 303)

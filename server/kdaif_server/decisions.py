@@ -1,0 +1,75 @@
+"""What people decide, on samples and on jobs that await a review: checked here, whichever way it came in."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from kdaif.errors import FieldViolation, InvalidInputError
+from kdaif.queue import JobQueue
+from kdaif.records import Job
+from kdaif.records.overrides import Override, OverrideRevision
+from kdaif.store.overrides import append_overrides
+from kdaif_server.artifacts import Artifacts
+
+_MAX_OVERRIDES = 10_000
+_MAX_WEIGHT = 1e6
+_LONGEST_TEXT = 1_000
+
+
+def record_decisions(
+    artifacts: Artifacts, job: Job, overrides: Sequence[Override], *, author: str, reason: str
+) -> OverrideRevision:
+    """Adds one revision to the record of a job.
+
+    Args:
+        artifacts: of the job.
+        job: that SUCCEEDED.
+        overrides: the decisions, 1 to 10,000.
+        author: who decides.
+        reason: why. Both are kept for good.
+
+    Raises:
+        InvalidInputError: a text is missing, a weight or a class is none of this job.
+        NotFoundError: a sample is not of the job.
+    """
+    wrong = _wrong_texts({"author": author, "reason": reason})
+    if not 1 <= len(overrides) <= _MAX_OVERRIDES:
+        wrong.append(FieldViolation("overrides", f"holds {len(overrides):,}; give 1 to {_MAX_OVERRIDES:,} at a time"))
+    manifest = artifacts.manifest(job)
+    wrong += _wrong_decisions(overrides, manifest.class_names)
+    if wrong:
+        raise InvalidInputError("; ".join(f"{each.field} {each.description}" for each in wrong), tuple(wrong))
+    _, shard = artifacts.weights(manifest, 0)
+    shard.rows_of([override.id for override in overrides])
+    return append_overrides(
+        artifacts.blobs, job.tenant, job.id, overrides, author=author, reason=reason, time_ms=int(time.time() * 1000)
+    )
+
+
+async def reject_job(queue: JobQueue, tenant: str, job_id: str, why: str) -> Job:
+    """Fails a job that awaits a review. Raises InvalidInputError for a text that is too long."""
+    if len(why) > _LONGEST_TEXT:
+        raise InvalidInputError.of("why", f"is longer than {_LONGEST_TEXT:,} characters")
+    return await queue.reject(tenant, job_id, why.strip() or "Rejected at its review.")
+
+
+def _wrong_texts(texts: dict[str, str]) -> list[FieldViolation]:
+    return [
+        FieldViolation(field, f"has {len(text)} characters; write 1 to {_LONGEST_TEXT:,}")
+        for field, text in texts.items()
+        if not text.strip() or len(text) > _LONGEST_TEXT
+    ]
+
+
+def _wrong_decisions(overrides: Sequence[Override], class_names: tuple[str, ...]) -> list[FieldViolation]:
+    found = []
+    for place, override in enumerate(overrides):
+        if override.weight is not None and not (math.isfinite(override.weight) and 0 <= override.weight <= _MAX_WEIGHT):
+            why = f"is {override.weight}; give a number from 0 to {_MAX_WEIGHT:,.0f}"
+            found.append(FieldViolation(f"overrides[{place}].pin", why))
+        if override.class_name is not None and override.class_name not in class_names:
+            why = f"is {override.class_name!r}, which is no class of this job; there are {', '.join(class_names[:20])}"
+            found.append(FieldViolation(f"overrides[{place}].relabel", why))
+    return found
