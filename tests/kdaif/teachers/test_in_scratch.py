@@ -15,7 +15,6 @@ from kdaif.teachers.outputs import mean_of_probabilities
 from kdaif.teachers.planted_noise import plant_noise
 from tests.kdaif.teachers.test_soft_targets import CPU, data, spec
 
-
 NOISE = PlantedNoise(kind="class_swap", share=0.3)
 
 
