@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kdaif.evaluation.classes import wilson_interval
 from kdaif.records import CanaryCheck
 from kdaif.records.monitoring import Alarm, AlarmCode, GroupAccuracy, GroupWeight, Monitoring
+from kdaif.scratch import Scratch
 
 # A class whose weight in U is under this part of its share in V has all but gone.
 _GONE = 0.25
@@ -25,6 +26,7 @@ def round_alarms(
     reliability: float | None,
     monitoring: Monitoring,
     round_number: int,
+    scratch: Scratch | None = None,
 ) -> tuple[Alarm, ...]:
     """Alarms of one round's weights.
 
@@ -37,10 +39,15 @@ def round_alarms(
         reliability: rank correlation of the influences of two halves of V; None where none was computed.
         monitoring: the bars.
         round_number: from 1.
+        scratch: of weights and pseudo-labels; None where they are in memory.
     """
+    by_class, squares = np.zeros(len(class_names)), 0.0
+    for rows in (scratch or Scratch()).slabs(len(weights), 3 * 8):
+        by_class += np.bincount(pseudo_labels[rows], weights=weights[rows], minlength=len(class_names))
+        squares += float(np.square(weights[rows], dtype=np.float64).sum())
+    total = float(by_class.sum())
     found = [_group_floor(group, monitoring.group_floor, round_number) for group in groups if group.verdict == "low"]
-    found += _class_drift(weights, pseudo_labels, validation_labels, class_names, monitoring, round_number)
-    total, squares = float(weights.sum(dtype=np.float64)), float(np.square(weights, dtype=np.float64).sum())
+    found += _class_drift(by_class, validation_labels, class_names, monitoring, round_number)
     share = total * total / squares / len(weights) if squares > 0 else 0.0
     if share < monitoring.effective_share:
         message = (
@@ -109,18 +116,17 @@ def _group_floor(group: GroupWeight, floor: float, round_number: int) -> Alarm:
 
 
 def _class_drift(
-    weights: NDArray[np.floating[Any]],
-    pseudo_labels: NDArray[np.integer[Any]],
+    by_class: NDArray[np.float64],
     validation_labels: NDArray[np.integer[Any]],
     class_names: Sequence[str],
     monitoring: Monitoring,
     round_number: int,
 ) -> list[Alarm]:
     """Total variation distance of weight by class from V's shares, and classes that have all but gone."""
-    total = float(weights.sum(dtype=np.float64))
+    total = float(by_class.sum())
     if monitoring.class_drift == 0 or total <= 0 or not len(validation_labels):
         return []
-    shares = np.bincount(pseudo_labels, weights=weights, minlength=len(class_names)) / total
+    shares = by_class / total
     counts = np.bincount(validation_labels, minlength=len(class_names))
     known = counts / counts.sum()
     distance = float(np.abs(shares - known).sum() / 2)

@@ -67,5 +67,7 @@ def watch(
         metrics.get("reliability"),
         monitoring,
         round_number,
+        rows.workspace.scratch,
     )
+    rows.workspace.release()
     return Watched(groups, alarms)
