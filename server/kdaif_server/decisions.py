@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Sequence
 
-from kdaif.errors import FieldViolation, InvalidInputError
+from kdaif.errors import FailedPreconditionError, FieldViolation, InvalidInputError
 from kdaif.queue import JobQueue
 from kdaif.records import Job
 from kdaif.records.overrides import Override, OverrideRevision
-from kdaif.store.overrides import append_overrides
+from kdaif.records.spec import OverridesFrom
+from kdaif.store.overrides import append_overrides, read_overrides
 from kdaif_server.artifacts import Artifacts
 
 _MAX_OVERRIDES = 10_000
@@ -45,6 +47,29 @@ def record_decisions(
     shard.rows_of([override.id for override in overrides])
     return append_overrides(
         artifacts.blobs, job.tenant, job.id, overrides, author=author, reason=reason, time_ms=int(time.time() * 1000)
+    )
+
+
+async def rerun_job(queue: JobQueue, artifacts: Artifacts, job: Job) -> Job:
+    """Queues a job again as a new one, with the decisions on its samples up to now; once for each revision.
+
+    Raises:
+        FailedPreconditionError: nobody decided anything on it.
+    """
+    revisions = await asyncio.to_thread(read_overrides, artifacts.blobs, job.tenant, job.id)
+    if not revisions:
+        raise FailedPreconditionError(f"Nobody decided anything on the samples of job {job.id} yet.")
+    last = revisions[-1].revision
+    # Revision 0 is what the job itself inherited: then there is nothing new, and the same job comes of it again.
+    given = OverridesFrom(job=job.id, revision=last) if last else job.spec.overrides
+    spec = job.spec.model_copy(update={"overrides": given})
+    return await queue.submit(
+        job.tenant,
+        spec,
+        job.preflight,
+        request_id=f"rerun-{job.id}-{last}",
+        display_name=f"{job.display_name or job.id}, decisions {last}",
+        estimate=job.estimate,
     )
 
 

@@ -1,4 +1,4 @@
-"""The dashboard in headless Chromium: a job watched to its end, harmful samples found, one banned, jobs compared."""
+"""The dashboard in headless Chromium: a job watched and resumed, samples found, one banned, the job run again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from kdaif_client import Client, Job, Mlp, PlantedNoise, TrainedTeacher, Training, Weighting
+from kdaif_client import Client, Job, JobState, Mlp, Monitoring, PlantedNoise, TrainedTeacher, Training, Weighting
 
 from tests.e2e.conftest import Stack
 from tests.e2e.digits import Digits, upload_digits
@@ -27,7 +27,7 @@ class Seen:
     faults: list[str]
     site: str
     watched: Job
-    other: Job
+    again: list[Job]
 
     def open(self, path: str = "", job: Job | None = None) -> None:
         self.page.goto(f"{self.site}/jobs/{_id(job or self.watched)}{path}")
@@ -37,15 +37,17 @@ def _id(job: Job) -> str:
     return job.name.rsplit("/", 1)[1]
 
 
-def _submit(client: Client, digits: Digits, seed: int) -> Job:
+def _submit(client: Client, digits: Digits) -> Job:
     return client.submit(
         **digits.roles(),
         teacher=TrainedTeacher(epochs=10, planted_noise=PlantedNoise("class_swap", 0.4)),
         student=Mlp(hidden_sizes=(32,)),
-        training=Training(rounds=3, epochs_per_round=2, seeds=1, seed=seed),
+        training=Training(rounds=3, epochs_per_round=2, seeds=1),
         weighting=Weighting(canary_bar=0),
         control_arms=("uniform",),
-        display_name=f"seed {seed}",
+        # No weights are worth as many rows as there are, so the job pauses at its first scoring.
+        monitoring=Monitoring("pause", group_floor=0.0, class_drift=0.0, effective_share=1.0, reliability=0.0),
+        display_name="watched",
     )
 
 
@@ -62,7 +64,7 @@ def page() -> Iterator[playwright.Page]:
 
 @pytest.fixture(scope="module")
 def seen(stack: Stack, page: playwright.Page) -> Iterator[Seen]:
-    """Two jobs, one after the other; the list is open before the first is submitted."""
+    """The list is open before the job is submitted. It pauses, and is resumed on its page."""
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
@@ -71,16 +73,17 @@ def seen(stack: Stack, page: playwright.Page) -> Iterator[Seen]:
     with Client(stack.target) as client:
         digits = upload_digits(client, pool=200)
         page.goto(f"{site}/jobs")
-        watched = _submit(client, digits, 0)
+        watched = _submit(client, digits)
         row = page.locator(f"#job-{_id(watched)}")
         row.wait_for()  # it appears by itself
-        other = _submit(client, digits, 1)
-        row.get_by_role("link", name="seed 0").click()
+        row.get_by_role("link", name="watched").click()
+        playwright.expect(page.get_by_role("status")).to_contain_text("Awaiting review", timeout=PATIENCE_MS)
+        playwright.expect(page.locator("main")).to_contain_text("few rows teach the student")
+        page.get_by_role("button", name="Resume the job").click()
         playwright.expect(page.get_by_role("heading", name="Over the rounds")).to_be_visible()
         playwright.expect(page.get_by_role("status")).to_contain_text("Succeeded", timeout=PATIENCE_MS)
         watched.wait(timeout_s=60)
-        other.wait(timeout_s=120)
-        yield Seen(page, faults, site, watched, other)
+        yield Seen(page, faults, site, watched, [])
 
 
 def test_a_job_is_watched_until_it_ends(seen: Seen) -> None:
@@ -129,14 +132,26 @@ def test_a_sample_is_banned_by_keyboard_and_stands_in_the_record(seen: Seen) -> 
     assert seen.faults == []
 
 
-def test_two_jobs_stand_side_by_side(seen: Seen) -> None:
+def test_the_job_is_run_again_and_the_difference_shows(seen: Seen, stack: Stack) -> None:
     page = seen.page
+    banned = seen.watched.override_revisions()[0].overrides[0].id
+    seen.open("/overrides")
+    page.get_by_role("button", name="Run again with these decisions").click()
+    page.wait_for_url(lambda url: _id(seen.watched) not in url)
+    again = page.url.rstrip("/").rsplit("/", 1)[1]
+    with Client(stack.target) as client:
+        job = client.get_job(again)
+        if job.refresh().state is not JobState.SUCCEEDED:
+            playwright.expect(page.get_by_role("status")).to_contain_text("Awaiting review", timeout=PATIENCE_MS)
+            page.get_by_role("button", name="Resume the job").click()
+        playwright.expect(page.get_by_role("status")).to_contain_text("Succeeded", timeout=PATIENCE_MS)
+        seen.again.append(job.refresh())
+        assert next(job.weights(ids=[banned])).weight == 0.0
     seen.open("/compare")
-    page.get_by_label("Compare with").select_option(_id(seen.other))
+    page.get_by_label("Compare with").select_option(again)
     page.get_by_role("button", name="Compare").click()
     playwright.expect(page.get_by_role("heading", name="Samples whose weight moved most")).to_be_visible()
-    playwright.expect(page.locator("table").nth(1)).to_contain_text("training.seed")
-    assert page.locator("table").nth(2).locator("tbody tr").count() == 20
+    assert page.locator("table").last.locator("tbody tr").count() == 20
     assert seen.faults == []
 
 
@@ -144,7 +159,7 @@ def test_pages_fit_a_phone_and_begin_with_a_skip_link(seen: Seen) -> None:
     page = seen.page
     page.set_viewport_size({"width": 390, "height": 844})
     sample = seen.watched.override_revisions()[0].overrides[0].id
-    paths = ["", "/weights", "/samples", f"/sample?id={sample}", "/overrides", f"/compare?with={_id(seen.other)}"]
+    paths = ["", "/weights", "/samples", f"/sample?id={sample}", "/overrides", f"/compare?with={_id(seen.again[0])}"]
     pages = [f"{seen.site}/jobs/{_id(seen.watched)}{path}" for path in paths]
     for url in [*pages, f"{seen.site}/jobs", f"{seen.site}/students", f"{seen.site}/students/{_id(seen.watched)}"]:
         page.goto(url)

@@ -68,6 +68,7 @@ def make_app(backend: Backend) -> ASGIApp:
             _form(f"{of_job}/resume", actions.resume),
             _form(f"{of_job}/reject", actions.reject),
             _form(f"{of_job}/decide", actions.decide),
+            _form(f"{of_job}/rerun", actions.rerun),
             Mount("/static", _Static(directory=_STATIC)),
         ],
         exception_handlers={errors.KdaifError: _refused, HTTPException: _refused_http, Exception: _broken},

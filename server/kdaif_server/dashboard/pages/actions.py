@@ -15,7 +15,7 @@ from kdaif_server.dashboard.asked import backend_of, job_of
 from kdaif_server.dashboard.pages import job as job_page
 from kdaif_server.dashboard.pages import sample as sample_page
 from kdaif_server.dashboard.rendering import path_of
-from kdaif_server.decisions import record_decisions, reject_job
+from kdaif_server.decisions import record_decisions, reject_job, rerun_job
 
 Form = Mapping[str, str]
 
@@ -64,6 +64,13 @@ async def decide(request: Request, form: Form) -> Response:
         wrong = {each.field.rpartition(".")[2]: each.description for each in error.violations}
         return await sample_page.page(request, job, form.get("id", ""), status=422, form=form, wrong=wrong)
     return RedirectResponse(path_of(job.tenant, "jobs", job.id, "sample", id=override.id) + "#record", 303)
+
+
+async def rerun(request: Request, form: Form) -> Response:
+    """Queues the job again as a new one, with the decisions on its samples; shows the new one."""
+    backend, given = backend_of(request), await job_of(request)
+    job = await backend.artifacts.succeeded_job(given.tenant, given.id)
+    return _back_to(await rerun_job(backend.queue, backend.artifacts, job))
 
 
 def _override(form: Form) -> Override:
