@@ -106,7 +106,7 @@ def attempt(given: Assignment, known: DistillationData, scratch: Scratch, blobs:
         lambda message: told(f"{message.progress.arm} {message.progress.round}"),
         scratch=scratch,
     )
-    make_bundle(bundle, Trained(given, known, targets, cost, point, {}, {}, scratch), blobs)
+    make_bundle(bundle, Trained(given, known, targets, cost, point, {}, {}, scratch, resources={}), blobs)
     told("bundle")
 
 
