@@ -106,7 +106,8 @@ def _group_floor(group: GroupWeight, floor: float, round_number: int) -> Alarm:
     else:
         why = (
             f"the teacher is no worse there ({group.teacher_error:.0%} wrong on its validation rows, "
-            f"{group.error_elsewhere:.0%} elsewhere), so this is no fault of its pseudo-labels"
+            f"{group.error_elsewhere:.0%} elsewhere), so this is no fault of its pseudo-labels, and its weights were "
+            "raised to the floor"
         )
     message = (
         f"the {group.rows} rows with {subject} weigh {group.mean:.2f} on average (95 % interval {group.low:.2f} to "

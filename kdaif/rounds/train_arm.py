@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, pre
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
-from kdaif.rounds.watching import Watched, stability, watch
+from kdaif.rounds.watching import Watched, stability, watch, with_group_floors
 from kdaif.rounds.weights_rows import WeightsRows, weights_rows
 from kdaif.scratch import Scratch
 from kdaif.students import Standardisation, Student, build_student, load_initial_weights, standardisation
@@ -127,8 +127,11 @@ def train_arm(
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
             metrics |= stability(former.weights, weighting.weights, seed)
             metrics |= _wrong_row_auroc(rows, reweighted)
-            table = weights_rows(data, targets, reweighted, round_number, workspace.scratch)
             watched = watch(data, targets, rows, weighting, metrics, spec.monitoring, round_number)
+            weighting = with_group_floors(weighting, data, rows, watched.groups, spec.monitoring)
+            table = weights_rows(
+                data, targets, replace(reweighted, weighting=weighting), round_number, workspace.scratch
+            )
             give_memory_back()  # training needs it in other sizes
         started = time.perf_counter()
         record = None

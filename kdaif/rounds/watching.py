@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from kdaif.records.monitoring import Alarm, GroupWeight, Monitoring
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.reweighting import Weighting
 from kdaif.teachers import SoftTargets
+from kdaif.weighting import with_floors
 
 _MOST_RANKED = 200_000
 
@@ -71,3 +72,23 @@ def watch(
     )
     rows.workspace.release()
     return Watched(groups, alarms)
+
+
+def with_group_floors(
+    weighting: Weighting,
+    data: DistillationData,
+    rows: ArmRows,
+    groups: Sequence[GroupWeight],
+    monitoring: Monitoring,
+) -> Weighting:
+    """Raises groups under the floor to it where their pseudo-labels are known to be as right as elsewhere.
+
+    Where the teacher is wrong more often, less weight is what the group's labels deserve; where nobody can tell, the
+    alarm leaves it to a person.
+    """
+    low = [group for group in groups if group.verdict == "low" and group.tracks_teacher_error is False]
+    members = [(data.unlabeled.groups[group.column], group.name) for group in low]
+    weights = with_floors(
+        weighting.weights, members, monitoring.group_floor, rows.weight_override, rows.workspace.scratch
+    )
+    return replace(weighting, weights=weights)

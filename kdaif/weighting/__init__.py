@@ -1,5 +1,6 @@
 """From influence and agreement to weights that can be explained. numpy only."""
 
+from kdaif.weighting.floors import with_floors
 from kdaif.weighting.log_odds import agreement_z, influence_z
 from kdaif.weighting.weights import (
     Parts,
@@ -22,5 +23,6 @@ __all__ = [
     "normalise",
     "parts_of",
     "shares_of_weight",
+    "with_floors",
     "with_overrides",
 ]
