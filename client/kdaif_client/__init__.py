@@ -33,6 +33,7 @@ from kdaif_client.architectures import (
 )
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
+from kdaif_client.explanation import Explanation
 from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
 from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
@@ -99,6 +100,7 @@ __all__ = [
     "Dropout",
     "EnsembleTeacher",
     "Estimate",
+    "Explanation",
     "Failure",
     "Finding",
     "GroupAccuracy",

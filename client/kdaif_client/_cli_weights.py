@@ -23,6 +23,7 @@ def weights_commands(app: typer.Typer) -> None:
         "and the ten that help most, with [bold]--order-by val_loss_change_if_upweighted[/]"
     )(weights)
     app.command(epilog="Example: [bold]kdaif history 01m886kexk140fydjmht61s2se row-17 row-18[/]")(history)
+    app.command(epilog="Example: [bold]kdaif explain 01m886kexk140fydjmht61s2se row-17[/]")(explain)
     app.command(epilog="Example: [bold]kdaif summary 01m886kexk140fydjmht61s2se --filter 'weight < 0.2'[/]")(summary)
     app.command(
         epilog="Example: [bold]kdaif override 01m886kexk140fydjmht61s2se --ban row-17 --relabel row-18=cat --pin "
@@ -79,6 +80,22 @@ def history(
                     print_json(weight)
         else:
             tables.show_history(found)
+
+
+def explain(
+    job: JobArgument,
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="Id of the sample.")],
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Say in words why a sample weighs what it weighs."""
+    with connection(target, tenant) as client:
+        found = client.get_job(job).explain(sample)
+        if as_json:
+            print_json(found)
+        else:
+            typer.echo(str(found))
 
 
 def summary(

@@ -22,6 +22,7 @@ from kdaif_client.errors import (
     ServerError,
     WaitTimeout,
 )
+from kdaif_client.explanation import Explanation, explained
 from kdaif_client.types import JobEvent, JobInfo, JobResult, JobState, StudentInfo
 from kdaif_client.weight_types import Difference, OverrideRevision, SampleWeight, WeightSummary
 
@@ -31,6 +32,8 @@ __all__ = ["Job"]
 _WATCH_S = 3600.0
 # A stream that stood this long was connected, however quiet the job was.
 _LIVELY_S = 10.0
+# The server's default; a job that it returns has all its settings written out.
+_SHARPNESS = 2.0
 
 
 class Job:
@@ -190,6 +193,13 @@ class Job:
     def weight_history(self, ids: Sequence[str | int]) -> dict[str, list[SampleWeight]]:
         """What these samples weighed in each round that computed weights, by id, in the order of rounds."""
         return _weights.history(self._rpc, self.name, ids)
+
+    def explain(self, sample: str | int) -> Explanation:
+        """Why a sample weighs what it weighs: the parts of its weight, its history, and decisions; ``print`` it."""
+        (history,) = self.weight_history([sample]).values()
+        weighting = self.info.spec.weighting
+        sharpness = weighting.sharpness if weighting is not None and weighting.sharpness is not None else _SHARPNESS
+        return explained(history, self.override_revisions(), sharpness)
 
     def summarize_weights(self, round: int | None = None, filter: str = "") -> WeightSummary:
         """A round at a glance: histograms, quantiles, means by class and group, effective sample size, provenance."""

@@ -164,6 +164,9 @@ def test_history_follows_a_sample_over_the_rounds(finished: Finished) -> None:
     rounds = [weight.round for weight in history["u-00007"]]
     assert rounds == sorted(set(rounds))
     assert len(rounds) > 1
+    explanation = finished.job.explain("u-00007")
+    assert explanation.history == tuple(history["u-00007"])
+    assert "u-00007 weighs" in str(explanation)
     assert history["u-00007"][-1] == next(finished.job.weights(ids=["u-00007"]))
 
 
