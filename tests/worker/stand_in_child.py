@@ -61,6 +61,8 @@ def main() -> None:
         # A helper that leaves the process group and holds on to stderr.
         helper = subprocess.Popen(["sleep", "60"], start_new_session=True)
         tell(helper.pid, {"train_loss": 0.5})
+        emit(SucceededMessage(JobResult(assignment.attempt, (), "no difference", 1.0)))
+        time.sleep(60)  # it is still there when the supervisor begins to wait for its end
     elif doing == "review":
         emit(ReviewMessage("the weights look odd"))
         return

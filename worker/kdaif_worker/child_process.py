@@ -22,6 +22,7 @@ from kdaif_worker.settings import WorkerSettings
 _LINE_LIMIT_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 65_536
 _MEMORY_CHECK_S = 0.2
+_EXIT_POLL_S = 0.02
 _ENDS_WITHIN_S = 10.0
 _STDERR_ENDS_WITHIN_S = 2.0
 _LESS_MEMORY = (
@@ -79,7 +80,7 @@ class Child:
             yield child
         finally:
             child.kill()
-            await process.wait()
+            await child._ended()
             await child._stderr_ended()
             transport.close()
 
@@ -90,14 +91,23 @@ class Child:
                 return  # killed in the middle of a line
             yield decode(line)
 
+    async def _ended(self) -> int:
+        """The exit code, once there is one.
+
+        ``Process.wait`` waits for the pipes too, and so for a helper that ran away with one of them.
+        """
+        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio has no event for it
+            await asyncio.sleep(_EXIT_POLL_S)
+        return self._process.returncode
+
     async def death(self) -> Failure:
         """Why the child ended without a last word: the signal or exit code, and the end of its stderr."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), _ENDS_WITHIN_S)
+            await asyncio.wait_for(self._ended(), _ENDS_WITHIN_S)
         fell_silent = self._process.returncode is None
         if fell_silent:
             self.kill()
-        code = await self._process.wait()
+        code = await self._ended()
         await self._stderr_ended()
         if fell_silent:
             message = "The training process closed its pipe without a last word, and did not end."
