@@ -15,7 +15,7 @@ from kdaif.datasets.hashing import content_hashes, text_hashes
 from kdaif.datasets.matrices import as_text, from_lists, from_numbers, from_tensors
 from kdaif.datasets.pictures import Headers, decode, picture_hashes
 from kdaif.datasets.rows import InputSignature
-from kdaif.datasets.texts import without_pieces
+from kdaif.datasets.texts import as_read, without_pieces
 from kdaif.records import Inputs
 
 _IF_NULLABLE = "fill it, or name the column in inputs.nullable_columns if null is a value"
@@ -161,7 +161,7 @@ class _Texts:
         texts = as_text(values)
         pieceless = without_pieces(texts, lower_case=self._lower_case)
         null = texts.is_null().to_numpy(zero_copy_only=False)
-        return Run(None, text_hashes(texts.fill_null("")), (null, pieceless))
+        return Run(None, text_hashes(as_read(texts, lower_case=self._lower_case)), (null, pieceless))
 
     def reasons(self) -> tuple[Reason, ...]:
         return (

@@ -44,6 +44,20 @@ def without_pieces(texts: pa.Array, *, lower_case: bool) -> NDArray[np.bool_]:
     return pieceless
 
 
+def as_read(texts: pa.Array, *, lower_case: bool) -> pa.Array:
+    """The texts as a tokenizer reads them: normalised, and a single space for each run of blanks; null becomes empty.
+
+    Texts that are alike here are alike to a student, whatever their case, accents or blanks.
+
+    Args:
+        texts: [N] large strings.
+        lower_case: whether case and accents are folded.
+    """
+    normalize = _normalizer(lower_case).normalize_str
+    read = [" ".join(normalize(text).split()) for text in texts.fill_null("").to_pylist()]
+    return pa.array(read, pa.large_string())
+
+
 def train_tokenizer(texts: Collection[str], inputs: Inputs) -> str:
     """The JSON of a tokenizer with truncation and padding to ``inputs.max_tokens``; piece 0 is padding, 1 unknown.
 

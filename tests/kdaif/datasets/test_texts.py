@@ -179,3 +179,15 @@ def test_d12_texts_of_both_sets_are_found(job: MakeJob) -> None:
     assert len(made.prepare().unlabeled) == 30
     tables["unlabeled"] = tables["labeled"].drop_columns(["label"])
     assert job(tables, **READER).finding("NO_ROWS_LEFT").field == "spec.unlabeled"
+
+
+def test_d13_a_text_in_another_case_or_with_other_blanks_is_the_same_row(job: MakeJob) -> None:
+    """D13: to a student that folds case they are one row, and a test row must not be trained on."""
+    given = sets(sentences(40), sentences(30, 100))
+    given["unlabeled"] = pa.table(
+        {"id": given["unlabeled"]["id"], "text": ["THE  Cafe number 3 is good ", *sentences(29, 100)]}
+    )
+    made = job(given, inputs=SMALL, **READER)
+    assert made.finding("UNLABELED_ROW_IN_LABELED").row_count == 1
+    exact = job(given, inputs=SMALL | {"lower_case": False}, **READER)
+    assert "UNLABELED_ROW_IN_LABELED" not in {finding.code for finding in exact.preflight().findings}
