@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from kdaif.presentation import data_uri, numerals
-from kdaif_server.weights.engine import Engine
+from kdaif_server.weights.engine import Engine, quoted
 
 _HIDDEN = ("id", "truth", "weight_override")  # told beside the row
 _MOST_COLUMNS = 400
@@ -53,7 +53,7 @@ def read_rows(engine: Engine, file: Path, ids: Sequence[str]) -> dict[str, Row]:
     if not wanted:
         return {}
     shown = [name for name in schema.names if name not in _HIDDEN and not name.startswith(("group_", "__"))]
-    columns = ", ".join(_quoted(name) for name in ["id", *shown[:_MOST_COLUMNS]])
+    columns = ", ".join(quoted(name) for name in ["id", *shown[:_MOST_COLUMNS]])
     # Columns of the file's own, quoted; the ids are parameters.
     sql = f"SELECT {columns} FROM read_parquet(?) WHERE id IN ({', '.join('?' * len(wanted))})"  # noqa: S608
     table = engine.table(sql, [str(file), *wanted])
@@ -115,7 +115,3 @@ def _written(cell: pa.Scalar) -> str:
         rest = len(value) - len(listed)
         return ", ".join(listed) + (f" and {rest:,} more" if rest > 0 else "")
     return numerals.NONE if value is None else str(value)[:_LONGEST_TEXT]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -43,3 +43,8 @@ class Engine:
     def close(self) -> None:
         """Ends every query."""
         self._root.close()
+
+
+def quoted(column: str) -> str:
+    """A column's name as SQL takes it, whatever is in it."""
+    return '"' + column.replace('"', '""') + '"'

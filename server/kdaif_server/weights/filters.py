@@ -12,6 +12,7 @@ from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from kdaif.errors import InvalidInputError
+from kdaif_server.weights.engine import quoted
 
 MOST_CHARACTERS = 4_000
 MOST_NESTED = 50
@@ -126,17 +127,17 @@ class _Conditions(Transformer[Token, Condition]):
 
     def compared(self, column: Token, operator: Token, value: Any) -> Condition:
         name, kind = self._known(column)
-        quoted = _quoted(name)
+        column_sql = quoted(name)
         if value is None:
             if operator not in ("=", "!="):
                 raise _refused(f"compares {name!r} {operator} NULL; a missing value is only = or != NULL")
-            return Condition(f"{quoted} IS {'' if operator == '=' else 'NOT '}NULL")
+            return Condition(f"{column_sql} IS {'' if operator == '=' else 'NOT '}NULL")
         _check_type(name, kind, value)
         if kind == "text" and operator not in ("=", "!="):
             raise _refused(f"compares the text {name!r} by {operator}; use =, != or IN")
         if operator == "!=":
-            return Condition(f"({quoted} <> ? OR {quoted} IS NULL)", (value,))
-        return Condition(f"{quoted} {operator} ?", (value,))
+            return Condition(f"({column_sql} <> ? OR {column_sql} IS NULL)", (value,))
+        return Condition(f"{column_sql} {operator} ?", (value,))
 
     def among(self, column: Token, *values: Any) -> Condition:
         name, kind = self._known(column)
@@ -146,7 +147,7 @@ class _Conditions(Transformer[Token, Condition]):
             if value is None:
                 raise _refused(f"lists NULL among values of {name!r}; write {name} = NULL OR {name} IN (...)")
             _check_type(name, kind, value)
-        return Condition(f"{_quoted(name)} IN ({', '.join('?' * len(values))})", values)
+        return Condition(f"{quoted(name)} IN ({', '.join('?' * len(values))})", values)
 
     def not_among(self, column: Token, *values: Any) -> Condition:
         return self.negated(self.among(column, *values))
@@ -183,10 +184,6 @@ def _check_type(name: str, kind: Kind, value: Any) -> None:
         raise _refused(f"compares the text {name!r} with {value}; put the value in quotes")
     if kind != "text" and isinstance(value, str):
         raise _refused(f"compares the number {name!r} with {value!r}; leave the quotes away")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _refused(why: str) -> InvalidInputError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdaif.records.provenance import Provenance
-from kdaif_server.weights.engine import Engine
+from kdaif_server.weights.engine import Engine, quoted
 from kdaif_server.weights.filters import Condition
 from kdaif_server.weights.shard import Shard
 
@@ -101,9 +101,8 @@ def _edges(quantiles: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _of_names(engine: Engine, shard: Shard, condition: Condition, column: str) -> tuple[NameSummary, ...]:
-    quoted = '"' + column.replace('"', '""') + '"'
     found = engine.table(
-        f"SELECT coalesce({quoted}, '') AS name, count(*) AS n, avg(weight) AS w, "  # noqa: S608
+        f"SELECT coalesce({quoted(column)}, '') AS name, count(*) AS n, avg(weight) AS w, "  # noqa: S608
         f"avg(val_loss_change_if_upweighted) AS i, avg((weight < {LOW_WEIGHT})::INT) AS low "
         f"FROM read_parquet(?) WHERE {condition.sql} GROUP BY 1 ORDER BY n DESC, name LIMIT {MOST_NAMES}",
         [str(shard.parquet), *condition.parameters],
