@@ -119,7 +119,10 @@ def _job_with_a_wide_student(kdaif: Client, folder: Path) -> Job:
         for seed, (name, rows) in enumerate(_PARTS.items())
     }
     return kdaif.submit(
-        **given,
+        labeled=given["labeled"],
+        unlabeled=given["unlabeled"],
+        validation=given["validation"],
+        test=given["test"],
         teacher=TrainedTeacher(architecture=Mlp(hidden_sizes=(16,)), epochs=1),
         student=_WIDE,
         training=Training(rounds=1, epochs_per_round=1, seeds=1),
@@ -158,13 +161,15 @@ class _Raw:
                     yield chunk
 
         digest = _sha256(file)
-        answer = self.channel.stream_unary("/raw/Upload")(chunks(), timeout=_CALL_S)
+        call: Any = self.channel.stream_unary("/raw/Upload")
+        answer = call(chunks(), timeout=_CALL_S)
         if answer.decode() != digest:
             raise SystemExit("the raw upload arrived changed")
 
     def download(self, source: Path, target: Path, sha256: str) -> None:
+        call: Any = self.channel.unary_stream("/raw/Download")
         with target.open("wb") as handle:
-            for chunk in self.channel.unary_stream("/raw/Download")(str(source).encode(), timeout=_CALL_S):
+            for chunk in call(str(source).encode(), timeout=_CALL_S):
                 handle.write(chunk)
             handle.flush()
             os.fsync(handle.fileno())
@@ -189,7 +194,7 @@ def _raw_server(folder: Path) -> Iterator[_Raw]:
 def _serve(ready: Connection, folder: Path) -> None:
     async def serve() -> None:
         server = grpc.aio.server()
-        methods = {
+        methods: dict[str, Any] = {
             "Upload": grpc.stream_unary_rpc_method_handler(_uploaded(folder)),
             "Download": grpc.unary_stream_rpc_method_handler(_downloaded),
         }
