@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights chaos clean
+.PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights bench-train bench-upload bench-scale chaos clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -83,6 +83,15 @@ bench-weights: install ## Queries of 10 million weights over 20 rounds, beside D
 
 bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
 	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))
+
+bench-train: install ## CPU seconds of a weighted round beside an unweighted one and a bare PyTorch loop; KDAIF_DATA names the data
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.train
+
+bench-upload: install ## Upload and download beside raw grpc.aio and a plain copy
+	@$(BIN)/python -m benchmarks.transfer
+
+bench-scale: install ## Growth with rows, classes and parameters, to 1 million rows; ROWS="10000 10000000" for others
+	@$(BIN)/python -m benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
 clean: ## Remove the environments
 	rm -rf $(VENV) $(PROTO_VENV)

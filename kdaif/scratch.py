@@ -131,7 +131,7 @@ class Scratch:
 
     def _file_of(self, array: NDArray[Any]) -> _File | None:
         """What is mapped where the rows of the array lie, one after the other; None where it is an ordinary one."""
-        if not array.flags.c_contiguous:
+        if not self._maps or not array.flags.c_contiguous:
             return None
         address = array.ctypes.data
         found = (file for file in self._maps.values() if file.address <= address < file.address + file.size)

@@ -121,6 +121,12 @@ class Weighting:
         rounds_per_scoring: weights are renewed before every round of this many. Default 2.
         canary_bar: AUROC, 0 to 1, under which weights that cannot find planted wrong labels are not shipped, but the
             uniform student is. 0 skips the check. Default 0.5.
+        freeze_reliability: split-half reliability under which a later scoring is not used and the weights stay.
+            Default: any is used.
+        freeze_gradient_share: the same where the gradient on the validation rows has fallen under this share of the
+            first scoring's. Default: any is used.
+        settled_stability: rank correlation of two scorings' weights from which on there are no more scorings. Default:
+            weights are renewed to the end.
     """
 
     method: Literal["influence", "uniform"] | None = None
@@ -137,6 +143,9 @@ class Weighting:
     scout_epochs: int | None = None
     rounds_per_scoring: int | None = None
     canary_bar: float | None = None
+    freeze_reliability: float | None = None
+    freeze_gradient_share: float | None = None
+    settled_stability: float | None = None
 
 
 @dataclass(frozen=True)

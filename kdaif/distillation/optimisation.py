@@ -80,6 +80,7 @@ def train_steps(
     student.train()
     device = labeled.features.device
     room = Workspace(device) if workspace is None else workspace
+    parameters = list(student.parameters())
     total = torch.zeros((), device=device, dtype=torch.float64)
     for number, step in enumerate(steps):
         n_labeled = len(step.labeled)
@@ -109,7 +110,7 @@ def train_steps(
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in student.parameters() if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         size = nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(loss.detach() + size)):
             raise _non_finite(number, step, labeled, soft, hard_losses, losses_of_soft)

@@ -31,6 +31,7 @@ class InfluenceScores:
         solver_steps: conjugate-gradient steps taken; 0 for a closed form.
         solves_stopped: how many solves ended on a non-positive curvature or a non-finite value.
         damping: d.
+        gradient_norm: |g|, the gradient of the mean loss on V; of the last layer's parameters alone for ``head``.
     """
 
     per_block: NDArray[np.floating]
@@ -42,6 +43,7 @@ class InfluenceScores:
     solver_steps: int
     solves_stopped: int
     damping: float
+    gradient_norm: float
 
     @property
     def influence(self) -> NDArray[np.float64]:
@@ -104,6 +106,7 @@ class ScoreSheet:
         solver_steps: int,
         solves_stopped: int,
         damping: float,
+        gradient_norm: float,
     ) -> InfluenceScores:
         """What was written, and how the solves went, as `InfluenceScores` has it."""
         ranked = ranked_rows(len(self._per_row))
@@ -120,6 +123,7 @@ class ScoreSheet:
             solver_steps=solver_steps,
             solves_stopped=solves_stopped,
             damping=damping,
+            gradient_norm=gradient_norm,
         )
 
 

@@ -76,13 +76,15 @@ def head_influence_scores(
         of_head = head_rows(student, features[rows])
         influence = _influence_along(solved, of_head, log_targets[rows], temperature, row_loss)
         sheet.write(rows, influence, of_head.logits)
+    mean = _mean(gradients, shares)
     return sheet.scores(
         shares,
         solution=None,
-        residual=_residual(of_curvature, curvature, _mean(gradients, shares), _mean(solved, shares), d),
+        residual=_residual(of_curvature, curvature, mean, _mean(solved, shares), d),
         solver_steps=0,
         solves_stopped=int((~finite).sum()),
         damping=d,
+        gradient_norm=float(mean.norm()),
     )
 
 

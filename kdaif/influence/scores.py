@@ -111,6 +111,7 @@ def influence_scores(
         solver_steps=solved.steps,
         solves_stopped=solved.stopped,
         damping=d,
+        gradient_norm=float(mean.norm()),
     )
 
 

@@ -105,6 +105,10 @@ class Weighting(SpecModel):
 
     ``canary_bar`` is the AUROC under which weights that cannot find planted wrong labels are not shipped; 0 skips the
     check. At .5, a coin, only weights that are worse than none fail it.
+
+    The last three are off by default. A later scoring is not used, and the weights stay, where the halves of V agree on
+    it less than ``freeze_reliability``, or where the gradient on V has fallen under ``freeze_gradient_share`` of the
+    first scoring's. From a rank correlation of ``settled_stability`` between two scorings on there are no more.
     """
 
     method: Literal["influence", "uniform"] = "influence"
@@ -121,6 +125,9 @@ class Weighting(SpecModel):
     scout_epochs: int = Field(default=3, ge=0, le=1000)
     rounds_per_scoring: int = Field(default=2, ge=1, le=1000)
     canary_bar: float = Field(default=0.5, ge=0.0, le=1.0)
+    freeze_reliability: float | None = Field(default=None, ge=0.0, le=1.0)
+    freeze_gradient_share: float | None = Field(default=None, gt=0.0, lt=1.0)
+    settled_stability: float | None = Field(default=None, gt=0.0, le=1.0)
 
 
 class Splits(SpecModel):

@@ -150,6 +150,7 @@ def reweigh(
         "reliability": reliability,
         "residual": scores.residual,
         "damping": scores.damping,
+        "gradient_norm": scores.gradient_norm,
         "solver_steps": float(scores.solver_steps),
         "solves_stopped": float(scores.solves_stopped),
     }

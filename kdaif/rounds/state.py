@@ -20,7 +20,8 @@ class ArmState:
             buffers, ``optimizer/<parameter>/...``, ``weighting/...``, ``beliefs/...``, and where the job asks for them
             ``average/...``, the moving average of the weights, and ``best/...``, the best round's student. Those of the
             rows lie in scratch where they are large.
-        numbers: ``round``, counted from 1, and ``seed``; with patience ``best_round`` and ``best_validation_loss``.
+        numbers: ``round``, counted from 1, and ``seed``; with patience ``best_round`` and ``best_validation_loss``;
+            those of `Freezing` in an arm that was scored.
     """
 
     tensors: dict[str, Tensor]

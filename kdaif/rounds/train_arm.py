@@ -23,6 +23,7 @@ from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, arm_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, present_beliefs, smoothed
 from kdaif.rounds.best_round import BestRound, better
+from kdaif.rounds.freezing import Freezing
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.watching import Watched, stability, watch, with_group_floors
@@ -103,12 +104,13 @@ def train_arm(
     student = _new_student(spec, data, inputs, seed, initial_weights).to(device)
     optimizer = _optimizer(student, spec)
     average = None if spec.training.ema_decay is None else moving_average(student, spec.training.ema_decay)
-    finished, beliefs, best = 0, None, None
+    finished, beliefs, best, freezing = 0, None, None, Freezing()
     if resume is not None:
         restore(resume, student, optimizer)
         if average is not None:
             average.load_state_dict(under(resume, "average/"))
         finished, best = int(resume.numbers["round"]), BestRound.from_state(resume)
+        freezing = Freezing.from_state(resume)
         weighting = Weighting.from_tensors(under(resume, "weighting/"), rows)
         stored = under(resume, "beliefs/")
         beliefs = Beliefs.from_tensors(stored, workspace) if stored else None
@@ -116,22 +118,28 @@ def train_arm(
     while not _is_over(finished, best, spec):
         round_number = finished + 1
         metrics, table, watched = {}, None, None
-        if arm == "influence" and is_scored(round_number, spec):
+        scored = arm == "influence" and is_scored(round_number, spec)
+        if scored and freezing.settled:
+            metrics["weights_settled"] = 1.0
+        elif scored:
             started = time.perf_counter()
             judge = shown
             if beliefs is None:
                 judge = _scout(spec, data, inputs, rows, seed, initial_weights)
                 beliefs = present_beliefs(judge, rows)
             former, reweighted = weighting, reweigh(judge, rows, weighting, beliefs, spec, seed)
-            weighting = reweighted.weighting
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
-            metrics |= stability(former.weights, weighting.weights, seed)
+            metrics |= stability(former.weights, reweighted.weighting.weights, seed)
             metrics |= _wrong_row_auroc(rows, reweighted)
-            watched = watch(data, targets, rows, weighting, metrics, spec.monitoring, round_number)
-            weighting = with_group_floors(weighting, data, rows, watched.groups, spec.monitoring)
-            table = weights_rows(
-                data, targets, replace(reweighted, weighting=weighting), round_number, workspace.scratch
-            )
+            if freezing.keeps_former(metrics, spec.weighting):
+                metrics["weights_frozen"] = 1.0
+            else:
+                freezing = freezing.after(metrics, spec.weighting)
+                watched = watch(data, targets, rows, reweighted.weighting, metrics, spec.monitoring, round_number)
+                weighting = with_group_floors(reweighted.weighting, data, rows, watched.groups, spec.monitoring)
+                table = weights_rows(
+                    data, targets, replace(reweighted, weighting=weighting), round_number, workspace.scratch
+                )
             give_memory_back()  # training needs it in other sizes
         started = time.perf_counter()
         record = None
@@ -157,7 +165,7 @@ def train_arm(
             workspace,
             round_number=round_number,
             seed=seed,
-            more_numbers=best.numbers() if best else {},
+            more_numbers=freezing.numbers() | (best.numbers() if best else {}),
         )
         yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec), watched)
 

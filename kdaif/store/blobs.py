@@ -21,6 +21,8 @@ from kdaif.store.failures import translated
 
 # One request may carry this much; the store can then refuse to overwrite by itself, which parts cannot.
 _ONE_REQUEST_BYTES = 64 << 20
+# What a reader holds in memory; a store far away needs some for each round trip.
+_ONE_RANGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -175,16 +177,14 @@ class BlobStore:
         left = size - offset if length is None else min(length, size - offset)
         if not left:
             return
-        pending = bytearray()
-        with translated(f"read {path}"):
-            found = obstore.get(self._store, path, options={"range": (offset, offset + left)})
-            for piece in found.stream(min_chunk_size=chunk_bytes):
-                pending += piece
-                while len(pending) >= chunk_bytes:
-                    yield bytes(pending[:chunk_bytes])
-                    del pending[:chunk_bytes]
-        if pending:
-            yield bytes(pending)
+        # A stream of obstore's comes in pieces of 8 KiB from a disk, and takes twenty times the processor of a range.
+        block_bytes = max(chunk_bytes, _ONE_RANGE_BYTES // chunk_bytes * chunk_bytes)
+        for start in range(offset, offset + left, block_bytes):
+            with translated(f"read {path}"):
+                end = min(start + block_bytes, offset + left)
+                block = memoryview(obstore.get_range(self._store, path, start=start, end=end))
+            for at in range(0, len(block), chunk_bytes):
+                yield bytes(block[at : at + chunk_bytes])
 
     def size(self, path: str) -> int:
         """Number of bytes.

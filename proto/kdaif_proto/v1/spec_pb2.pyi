@@ -1509,6 +1509,9 @@ class Weighting(google.protobuf.message.Message):
     ROUNDS_PER_SCORING_FIELD_NUMBER: builtins.int
     SIGNALS_FIELD_NUMBER: builtins.int
     CANARY_BAR_FIELD_NUMBER: builtins.int
+    FREEZE_RELIABILITY_FIELD_NUMBER: builtins.int
+    FREEZE_GRADIENT_SHARE_FIELD_NUMBER: builtins.int
+    SETTLED_STABILITY_FIELD_NUMBER: builtins.int
     method: global___Weighting.Method.ValueType
     target: global___Weighting.Target.ValueType
     curvature_rows: builtins.int
@@ -1541,6 +1544,16 @@ class Weighting(google.protobuf.message.Message):
     """The AUROC, 0 to 1, under which weights that cannot find planted wrong labels are not shipped: the uniform arm's
     student then is. 0 skips the check. Default 0.5.
     """
+    freeze_reliability: builtins.float
+    """Split-half reliability, 0 to 1, under which a later scoring is not used and the weights stay. Left out: any is used."""
+    freeze_gradient_share: builtins.float
+    """Share of the first scoring's gradient on the validation rows, above 0 and below 1, under which the gradient has
+    collapsed: the scoring is not used and the weights stay. Left out: any is used.
+    """
+    settled_stability: builtins.float
+    """Rank correlation of the weights of two scorings, above 0 up to 1, from which on there are no more scorings. Left
+    out: weights are renewed to the end.
+    """
     def __init__(
         self,
         *,
@@ -1559,9 +1572,12 @@ class Weighting(google.protobuf.message.Message):
         rounds_per_scoring: builtins.int | None = ...,
         signals: global___Weighting.Signals.ValueType = ...,
         canary_bar: builtins.float | None = ...,
+        freeze_reliability: builtins.float | None = ...,
+        freeze_gradient_share: builtins.float | None = ...,
+        settled_stability: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "method", b"method", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_freeze_gradient_share", b"_freeze_gradient_share", "_freeze_reliability", b"_freeze_reliability", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_settled_stability", b"_settled_stability", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "freeze_gradient_share", b"freeze_gradient_share", "freeze_reliability", b"freeze_reliability", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "settled_stability", b"settled_stability", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_freeze_gradient_share", b"_freeze_gradient_share", "_freeze_reliability", b"_freeze_reliability", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_settled_stability", b"_settled_stability", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "freeze_gradient_share", b"freeze_gradient_share", "freeze_reliability", b"freeze_reliability", "method", b"method", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "settled_stability", b"settled_stability", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_blocks", b"_blocks"]) -> typing.Literal["blocks"] | None: ...
     @typing.overload
@@ -1575,9 +1591,15 @@ class Weighting(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_floor", b"_floor"]) -> typing.Literal["floor"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_freeze_gradient_share", b"_freeze_gradient_share"]) -> typing.Literal["freeze_gradient_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_freeze_reliability", b"_freeze_reliability"]) -> typing.Literal["freeze_reliability"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_rounds_per_scoring", b"_rounds_per_scoring"]) -> typing.Literal["rounds_per_scoring"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_scout_epochs", b"_scout_epochs"]) -> typing.Literal["scout_epochs"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_settled_stability", b"_settled_stability"]) -> typing.Literal["settled_stability"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_sharpness", b"_sharpness"]) -> typing.Literal["sharpness"] | None: ...
     @typing.overload

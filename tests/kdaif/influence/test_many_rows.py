@@ -33,7 +33,13 @@ def test_a_sample_tells_the_reliability_of_all(monkeypatch: pytest.MonkeyPatch) 
         rows = slice(start, min(start + 30_000, 100_000))
         sheet.write(rows, scores[rows], scores[rows, :2])
     found = sheet.scores(
-        np.full(16, 1 / 16), solution=None, residual=0.0, solver_steps=0, solves_stopped=0, damping=1.0
+        np.full(16, 1 / 16),
+        solution=None,
+        residual=0.0,
+        solver_steps=0,
+        solves_stopped=0,
+        damping=1.0,
+        gradient_norm=1.0,
     )
     whole = split_half_reliability(scores.numpy().T)
     # Three standard errors of a correlation of 20,000 rows.
