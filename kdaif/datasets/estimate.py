@@ -55,7 +55,9 @@ def _distilling_s(spec: DistillationSpec, data: Examined, student: NetworkSize) 
     # Each step has a batch of unlabelled rows and one of labelled rows.
     step_s = _step_s(2 * training.batch_size, student)
     epochs = training.rounds * training.epochs_per_round
-    of_influence = epochs + weighting.scout_epochs + _SCORING_EPOCHS * training.rounds / weighting.rounds_per_scoring
+    folds = weighting.cross_fit_folds
+    scorings = folds or training.rounds / weighting.rounds_per_scoring
+    of_influence = epochs + max(1, folds) * weighting.scout_epochs + _SCORING_EPOCHS * scorings
     arms = _arms(spec, data)
     weighs = weighting.method == "influence"
     canary = of_influence if weighs and weighting.canary_bar > 0 else 0.0

@@ -1,6 +1,6 @@
 """How a row's weight moves the loss on held-out labels. Negative helps, positive harms."""
 
-from kdaif.influence.blocks import InfluenceScores, block_stderr
+from kdaif.influence.blocks import InfluenceScores, block_stderr, pooled_scores
 from kdaif.influence.curvature import Curvature, curvature_at
 from kdaif.influence.normalised import UnitOfWeight, per_unit_of_weight, unit_of_weight
 from kdaif.influence.reliability import MOST_RANKED_ROWS, rank_correlation
@@ -18,6 +18,7 @@ __all__ = [
     "influence_scores",
     "logit_gradients",
     "per_unit_of_weight",
+    "pooled_scores",
     "rank_correlation",
     "unit_of_weight",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +126,32 @@ class ScoreSheet:
             damping=damping,
             gradient_norm=gradient_norm,
         )
+
+
+def pooled_scores(scores: Sequence[InfluenceScores], rows: Sequence[int], workspace: Workspace) -> InfluenceScores:
+    """One sheet of several score sets' blocks, each set scored by a student of its own.
+
+    Args:
+        scores: of the same N rows of U.
+        rows: in each score set.
+        workspace: of the rows of U.
+    """
+    n_rows, n_classes = scores[0].logits.shape
+    shares = np.concatenate([one.shares * size / sum(rows) for one, size in zip(scores, rows, strict=True)])
+    sheet = ScoreSheet(n_rows, len(shares), n_classes, torch.from_numpy(scores[0].per_block[:, :0]).dtype, workspace)
+    for some in workspace.slabs(n_rows, 8 * (2 * len(shares) + 4 * n_classes)):
+        influence = np.concatenate([one.per_block[:, some] for one in scores]).T
+        logits = np.mean([one.logits[some] for one in scores], axis=0)
+        sheet.write(some, torch.from_numpy(influence), torch.from_numpy(logits))
+    return sheet.scores(
+        shares,
+        solution=None,
+        residual=max(one.residual for one in scores),
+        solver_steps=max(one.solver_steps for one in scores),
+        solves_stopped=sum(one.solves_stopped for one in scores),
+        damping=float(np.mean([one.damping for one in scores])),
+        gradient_norm=float(np.mean([one.gradient_norm for one in scores])),
+    )
 
 
 def cut_into_blocks(n: int, blocks: int, seed: int) -> list[NDArray[np.int64]]:

@@ -106,6 +106,10 @@ class Weighting(SpecModel):
     ``canary_bar`` is the AUROC under which weights that cannot find planted wrong labels are not shipped; 0 skips the
     check. At .5, a coin, only weights that are worse than none fail it.
 
+    ``cross_fit_folds`` K is for few labels: they are cut into K folds, each judges the pseudo-labels by a scout trained
+    on the others, and then every label trains the students, of every arm. There is one scoring, before the first round,
+    and only the gate rows are left to measure rounds on.
+
     The last three are off by default. A later scoring is not used, and the weights stay, where the halves of V agree on
     it less than ``freeze_reliability``, or where the gradient on V has fallen under ``freeze_gradient_share`` of the
     first scoring's. From a rank correlation of ``settled_stability`` between two scorings on there are no more.
@@ -125,9 +129,18 @@ class Weighting(SpecModel):
     scout_epochs: int = Field(default=3, ge=0, le=1000)
     rounds_per_scoring: int = Field(default=2, ge=1, le=1000)
     canary_bar: float = Field(default=0.5, ge=0.0, le=1.0)
+    cross_fit_folds: int = Field(default=0, ge=0, le=20)
     freeze_reliability: float | None = Field(default=None, ge=0.0, le=1.0)
     freeze_gradient_share: float | None = Field(default=None, gt=0.0, lt=1.0)
     settled_stability: float | None = Field(default=None, gt=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _folds(self) -> Weighting:
+        if self.cross_fit_folds == 1:
+            raise ValueError("cross_fit_folds is 1: a fold is judged by a student of the others; use 2 or more, or 0")
+        if self.cross_fit_folds and self.scout_epochs == 0:
+            raise ValueError("cross_fit_folds needs scouts; set scout_epochs to 1 or more")
+        return self
 
 
 class Splits(SpecModel):
@@ -196,6 +209,8 @@ class DistillationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> DistillationSpec:
+        if self.weighting.cross_fit_folds and self.training.hard_label_weight == 0:
+            raise ValueError("training.hard_label_weight is 0, so weighting.cross_fit_folds has no scouts; set either")
         require_unique(self.class_names, "class_names")
         require_unique(self.control_arms, "control_arms")
         return self

@@ -82,7 +82,7 @@ def arm_rows(
         labeled=LabeledRows(
             workspace.moved(data.labeled.features), workspace.moved(data.labeled.labels), data.labeled.ids
         ),
-        validation=_held_out(data.validation, workspace),
+        validation=held_out_rows(data.validation, workspace),
         features=workspace.moved(data.unlabeled.features),
         teacher_log_targets=_log_targets(targets, training, workspace),
         pseudo_labels=pseudo_labels,
@@ -105,5 +105,6 @@ def _log_targets(targets: SoftTargets, training: Training, workspace: Workspace)
     return found
 
 
-def _held_out(part: Rows, workspace: Workspace) -> HeldOut:
+def held_out_rows(part: Rows, workspace: Workspace) -> HeldOut:
+    """V, or G, on the device."""
     return HeldOut(workspace.moved(part.features), workspace.moved(part.labels))

@@ -95,7 +95,13 @@ class Reweighted:
 
 
 def reweigh(
-    student: Student, rows: ArmRows, current: Weighting, beliefs: Beliefs, spec: DistillationSpec, seed: int
+    student: Student,
+    rows: ArmRows,
+    current: Weighting,
+    beliefs: Beliefs,
+    spec: DistillationSpec,
+    seed: int,
+    scores: InfluenceScores | None = None,
 ) -> Reweighted:
     """Scores every row of U in eval mode and turns the scores into weights and targets.
 
@@ -106,10 +112,11 @@ def reweigh(
         beliefs: of the student, smoothed over rounds.
         spec: the job.
         seed: of the arm.
+        scores: where the rows were scored already; the student is not asked then.
     """
     options, training, scratch = spec.weighting, spec.training, rows.workspace.scratch
     student.eval()
-    scores = score_rows(student, rows, current, spec, seed)
+    scores = score_rows(student, rows, current, spec, seed) if scores is None else scores
     unit = unit_of_weight(scores.per_block, current.weights, training.soft_label_weight, scratch)
     reliability, blended = scores.reliability, options.target == "blend"
     known_labels, known_classes = _as_array(beliefs.known_labels), rows.validation.labels.cpu().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -20,9 +21,10 @@ from kdaif.errors import FieldViolation, InvalidInputError
 from kdaif.evaluation import chance_of_more
 from kdaif.processes import give_memory_back
 from kdaif.records.spec import DistillationSpec
-from kdaif.rounds.arm_rows import ArmRows, arm_rows
+from kdaif.rounds.arm_rows import ArmRows, arm_rows, held_out_rows
 from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, present_beliefs, smoothed
 from kdaif.rounds.best_round import BestRound, better
+from kdaif.rounds.cross_fitting import cross_fit, with_every_label
 from kdaif.rounds.freezing import Freezing
 from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
@@ -98,7 +100,9 @@ def train_arm(
     """
     _refuse_misfits(spec, len(data.class_names))
     rows = arm_rows(data, targets, spec.training, device, scratch)
-    workspace = rows.workspace
+    workspace, folds = rows.workspace, spec.weighting.cross_fit_folds
+    if folds:
+        rows = with_every_label(rows, held_out_rows(data.gate, workspace))
     weighting = _initial_weighting(arm, rows)
     inputs = standardisation([data.labeled.features, data.unlabeled.features], data.signature, workspace.scratch)
     student = _new_student(spec, data, inputs, seed, initial_weights).to(device)
@@ -123,11 +127,15 @@ def train_arm(
             metrics["weights_settled"] = 1.0
         elif scored:
             started = time.perf_counter()
-            judge = shown
-            if beliefs is None:
-                judge = _scout(spec, data, inputs, rows, seed, initial_weights)
+            scout = partial(_scout, spec, data, inputs, seed, initial_weights)
+            judge, judged, scores = shown, rows, None
+            if folds:
+                found = cross_fit(rows, weighting, spec, seed, scout)
+                beliefs, scores, judged = found.beliefs, found.scores, replace(rows, validation=found.held_out)
+            elif beliefs is None:
+                judge = scout(rows)
                 beliefs = present_beliefs(judge, rows)
-            former, reweighted = weighting, reweigh(judge, rows, weighting, beliefs, spec, seed)
+            former, reweighted = weighting, reweigh(judge, judged, weighting, beliefs, spec, seed, scores)
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
             metrics |= stability(former.weights, reweighted.weighting.weights, seed)
             metrics |= _wrong_row_auroc(rows, reweighted)
@@ -143,7 +151,7 @@ def train_arm(
             give_memory_back()  # training needs it in other sizes
         started = time.perf_counter()
         record = None
-        if arm == "influence":
+        if arm == "influence" and not folds:
             record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names), workspace)
         soft = None if arm == "supervised" else weighting
         metrics["train_loss"] = _train_round(student, optimizer, rows, soft, spec, seed, round_number, record, average)
@@ -232,6 +240,8 @@ def is_scored(round_number: int, spec: DistillationSpec) -> bool:
     """The first round by a scout, which needs a loss on L; later ones at the rounds between scorings."""
     if round_number == 1:
         return spec.weighting.scout_epochs > 0 and spec.training.hard_label_weight > 0
+    if spec.weighting.cross_fit_folds:
+        return False
     return round_number % spec.weighting.rounds_per_scoring == 0
 
 
@@ -239,9 +249,9 @@ def _scout(
     spec: DistillationSpec,
     data: DistillationData,
     inputs: Standardisation,
-    rows: ArmRows,
     seed: int,
     initial_weights: Mapping[str, Tensor] | None,
+    rows: ArmRows,
 ) -> Student:
     """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
     scout = _new_student(spec, data, inputs, seed, initial_weights).to(rows.workspace.device)
