@@ -66,6 +66,7 @@ def train_arm(
     scratch: Scratch | None = None,
     resume: ArmState | None = None,
     initial_weights: Mapping[str, Tensor] | None = None,
+    weighed_anew: bool = False,
 ) -> Iterator[RoundOutcome]:
     """Trains one arm and yields after every round.
 
@@ -88,6 +89,7 @@ def train_arm(
         resume: the state after some round; goes on as if never interrupted.
         initial_weights: that every arm, and the scout, starts from, as `read_initial_weights` checked them; None draws
             them by the seed.
+        weighed_anew: the first round after `resume` is scored whatever its number: a person overruled rows meanwhile.
 
     Raises:
         InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture or a loss that does not fit
@@ -113,10 +115,11 @@ def train_arm(
         stored = under(resume, "beliefs/")
         beliefs = Beliefs.from_tensors(stored, workspace) if stored else None
     shown = student if average is None else cast(Student, average.module)
+    decided_round = finished + 1 if weighed_anew and resume is not None else None
     while not _is_over(finished, best, spec):
         round_number = finished + 1
         metrics, table, watched = {}, None, None
-        if arm == "influence" and is_scored(round_number, spec):
+        if arm == "influence" and (is_scored(round_number, spec) or round_number == decided_round):
             started = time.perf_counter()
             judge = shown
             if beliefs is None:
