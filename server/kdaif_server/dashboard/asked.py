@@ -32,8 +32,8 @@ async def job_of(request: Request) -> Job:
 
 
 def has_weights(job: Job) -> bool:
-    """Whether its weights and student can be read."""
-    return job.state is JobState.SUCCEEDED and job.result is not None
+    """Whether its weights can be read."""
+    return job.state is JobState.AWAITING_REVIEW or (job.state is JobState.SUCCEEDED and job.result is not None)
 
 
 def number_of(request: Request, name: str, default: int, *, least: int = 0, most: int = 10**9) -> int:

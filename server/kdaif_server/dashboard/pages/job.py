@@ -64,7 +64,7 @@ async def curves(request: Request) -> Response:
 
 async def _report(request: Request, job: Job) -> dict[str, Any]:
     """The report of the bundle, empty where there is none."""
-    if not has_weights(job):
+    if job.state is not JobState.SUCCEEDED or job.result is None:
         return {}
     artifacts, readings = backend_of(request).artifacts, readings_of(request)
     return await asyncio.to_thread(lambda: readings.bundle_json(job, artifacts.manifest(job), "report.json")) or {}
