@@ -207,7 +207,7 @@ class Monitoring:
         scorecard_shares: of the axes in the scorecard's composite. Default: equal ones.
         explain_ids: ids, as text, of samples whose pairs and neighbours shall be found whatever they weigh, at most
             1,000. Beside them those of overridden samples are, and of the extremes.
-        explained_rows: how many of those: of each class the most harmful and most helpful ones. Default 500.
+        explained_rows: how many of those, of each class the most harmful and most helpful ones. Default 500.
         explain_seconds: of the job's time that this may take; 0 leaves it out. Default 5.
     """
 

@@ -101,7 +101,8 @@ def _overridden(data: DistillationData, most: int, scratch: Scratch) -> list[int
 
 def _extremes(shard: IO[bytes], class_names: Sequence[str], most: int) -> list[tuple[Any, Chosen]]:
     """Ids of the rows of each class that harm and that help most, in turns, the most extreme ones first."""
-    of_each = max(1, most // (2 * len(class_names)))
+    # Four times its share of a class, for there may be fewer of another.
+    of_each = min(most, -(-2 * most // len(class_names)))
     kept: dict[tuple[str, Chosen], list[tuple[float, Any]]] = {}
     with pq.ParquetFile(shard) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
