@@ -27,6 +27,10 @@ class Artifacts:
         self.audit = AuditLog(blobs)
         self._shards = ShardFiles(blobs, cache_dir / "weights", _SHARD_CACHE_BYTES)
 
+    async def job(self, tenant: str, job_id: str) -> Job:
+        """A job in whatever state. Raises NotFoundError."""
+        return await self._queue.get(tenant, job_id)
+
     async def succeeded_job(self, tenant: str, job_id: str) -> Job:
         """The job. Raises NotFoundError, or FailedPreconditionError while it has no student."""
         job = await self._queue.get(tenant, job_id)

@@ -123,7 +123,7 @@ class WeightService(weights_pb2_grpc.WeightServiceServicer):
         self, request: pb.ListOverrideRevisionsRequest, context: Any
     ) -> pb.ListOverrideRevisionsResponse:
         """The whole record."""
-        job = await self._job(request.parent)
+        job = await self._artifacts.job(*parse_name(request.parent, "distillationJobs", "parent"))
         found = await asyncio.to_thread(read_overrides, self._artifacts.blobs, job.tenant, job.id)
         return pb.ListOverrideRevisionsResponse(revisions=[convert.revision(each) for each in found])
 
