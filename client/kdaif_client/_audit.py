@@ -54,9 +54,8 @@ def checked(found: Iterable[AuditEntry], expected: tuple[int, str] | None) -> Au
     elif later is not None and later.previous_sha256 != _NOTHING_BEFORE:
         faults.append("entry 1 holds the hash of an entry before it, and there is none")
     if expected is not None and seen != expected[1]:
-        faults.append(
-            f"entry {expected[0]} is {'not there' if seen is None else 'another'} than the one that was noted"
-        )
+        what = "gone" if seen is None else "another than the one that was noted"
+        faults.append(f"entry {expected[0]} is {what}")
     number, sha256 = (0, _NOTHING_BEFORE) if newest is None else (newest.number, newest.sha256)
     return AuditReport(count, number, sha256, tuple(faults))
 

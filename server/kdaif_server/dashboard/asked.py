@@ -8,6 +8,7 @@ from kdaif.errors import InvalidInputError, NotFoundError
 from kdaif.records import Job, JobState
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.readings import Readings
+from kdaif_server.lines import Lines
 
 
 def backend_of(request: Request) -> Backend:
@@ -19,6 +20,12 @@ def backend_of(request: Request) -> Backend:
 def readings_of(request: Request) -> Readings:
     """What was read before."""
     found: Readings = request.app.state.readings
+    return found
+
+
+def lines_of(request: Request) -> Lines:
+    """The lines of students."""
+    found: Lines = request.app.state.lines
     return found
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -57,5 +58,5 @@ def test_of_many_writers_each_number_has_one_and_the_chain_holds(blobs: BlobStor
         thread.join()
     found = [record for _, record in AuditLog(blobs).records("acme", before=None, limit=100)][::-1]
     assert len({AuditEntry.from_json(record).event.action for record in found}) == 24
-    for before, after in zip(found[:-1], found[1:], strict=True):
+    for before, after in itertools.pairwise(found):
         assert AuditEntry.from_json(after).previous_sha256 == sha256_of(before)

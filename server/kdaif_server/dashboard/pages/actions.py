@@ -32,24 +32,38 @@ async def retry(request: Request, form: Form) -> Response:
 
 
 async def resume(request: Request, form: Form) -> Response:
-    """Lets a job that awaited a review go on, with the decisions on its samples so far."""
+    """Lets a job that awaited a review go on, with the decisions on its samples so far; a person has to say who."""
     backend, job = backend_of(request), await job_of(request)
     author, reason = form.get("author", ""), form.get("reason", "")
-    return _back_to(
-        await resume_job(backend.queue, backend.artifacts, job.tenant, job.id, author=author, reason=reason)
-    )
+    try:
+        _require(form, author="say who you are")
+        return _back_to(
+            await resume_job(backend.queue, backend.artifacts, job.tenant, job.id, author=author, reason=reason)
+        )
+    except InvalidInputError as error:
+        return await job_page.page(request, job, status=422, form=form, wrong=_wrong(error, "resume"))
 
 
 async def reject(request: Request, form: Form) -> Response:
-    """Fails a job that awaited a review; here a person has to say why."""
-    backend, job, why = backend_of(request), await job_of(request), form.get("why", "")
+    """Fails a job that awaited a review; here a person has to say who and why."""
+    backend, job = backend_of(request), await job_of(request)
+    author, why = form.get("author", ""), form.get("why", "")
     try:
-        if not why.strip():
-            raise InvalidInputError.of("why", "is empty; say why, for whoever reads the record")
-        author = form.get("author", "")
+        _require(form, author="say who you are", why="say why")
         return _back_to(await reject_job(backend.queue, backend.artifacts, job.tenant, job.id, why, author=author))
     except InvalidInputError as error:
-        return await job_page.page(request, job, status=422, error=error.violations[0].description, why=why)
+        return await job_page.page(request, job, status=422, form=form, wrong=_wrong(error, "reject"))
+
+
+def _require(form: Form, **wanted: str) -> None:
+    for field, words in wanted.items():
+        if not form.get(field, "").strip():
+            raise InvalidInputError.of(field, f"is empty; {words}, for whoever reads the record")
+
+
+def _wrong(error: InvalidInputError, action: str) -> dict[str, str]:
+    """By form and field: both forms of a review ask who."""
+    return {f"{action}-{each.field.rpartition('.')[2]}": each.description for each in error.violations}
 
 
 async def decide(request: Request, form: Form) -> Response:
