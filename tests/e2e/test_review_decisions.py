@@ -26,7 +26,7 @@ from tests.e2e.conftest import Stack
 from tests.e2e.digits import upload_digits
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BANNED = 60
 
 
