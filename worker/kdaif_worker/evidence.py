@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 import numpy as np
@@ -51,14 +53,16 @@ def explained(
     monitoring = spec.monitoring
     if monitoring.explain_seconds == 0:
         return None
+    started = time.monotonic()
     chosen = chosen_rows(shard, data, spec, scratch)
     if not chosen:
         return None
+    left_s = max(0.0, monitoring.explain_seconds - (time.monotonic() - started))
     places = np.array(list(chosen), dtype=np.int64)
-    found = evidence_of(
-        state, data, targets, places, spec, device=device, budget_s=monitoring.explain_seconds, scratch=scratch
-    )
-    return _table(found, chosen, data, targets, monitoring.explain_seconds)
+    found = evidence_of(state, data, targets, places, spec, device=device, budget_s=left_s, scratch=scratch)
+    table, search = _table(found, chosen, data, targets, monitoring.explain_seconds)
+    seconds = time.monotonic() - started
+    return table.replace_schema_metadata(replace(search, seconds=seconds).metadata())
 
 
 def chosen_rows(
@@ -101,6 +105,8 @@ def _overridden(data: DistillationData, most: int, scratch: Scratch) -> list[int
 
 def _extremes(shard: IO[bytes], class_names: Sequence[str], most: int) -> list[tuple[Any, Chosen]]:
     """Ids of the rows of each class that harm and that help most, in turns, the most extreme ones first."""
+    if most == 0:
+        return []
     # Four times its share of a class, for there may be fewer of another.
     of_each = min(most, -(-2 * most // len(class_names)))
     kept: dict[tuple[str, Chosen], list[tuple[float, Any]]] = {}
@@ -113,7 +119,7 @@ def _extremes(shard: IO[bytes], class_names: Sequence[str], most: int) -> list[t
             for code, label in enumerate(encoded.dictionary.to_pylist()):
                 members = np.flatnonzero((codes == code) & np.isfinite(harm))
                 for why, size in _signed(harm[members]):
-                    order = np.argsort(-size, kind="stable")[:of_each]
+                    order = _largest(size, of_each)
                     found = [(size[at], ids[int(members[at])].as_py()) for at in order if size[at] > 0]
                     both = kept.get((label, why), []) + found
                     kept[label, why] = sorted(both, key=lambda each: -each[0])[:of_each]
@@ -123,13 +129,19 @@ def _extremes(shard: IO[bytes], class_names: Sequence[str], most: int) -> list[t
     ]
 
 
+def _largest(values: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Places of the largest ones, the largest first; of equal ones at the cut, any."""
+    some = np.arange(len(values)) if len(values) <= most else np.argpartition(-values, most - 1)[:most]
+    return some[np.argsort(-values[some], kind="stable")]
+
+
 def _signed(harm: NDArray[np.float64]) -> tuple[tuple[Chosen, NDArray[np.float64]], ...]:
     return ("harmful", harm), ("helpful", -harm)
 
 
 def _table(
     found: Evidence, chosen: dict[int, Chosen], data: DistillationData, targets: SoftTargets, budget_s: float
-) -> pa.Table:
+) -> tuple[pa.Table, EvidenceSearch]:
     places = list(chosen)
     ids = [_id(data.unlabeled, place) for place in places]
     means: list[float | None] = [float(mean) for run in found.pairs for mean in run.mean]
@@ -158,7 +170,7 @@ def _table(
     )
     schema = evidence_schema(pa.int64() if isinstance(ids[0], int) else pa.string())
     table = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names})
-    return table.sort_by("id").replace_schema_metadata(search.metadata())
+    return table.sort_by("id"), search
 
 
 def _id(rows: Rows, place: int) -> Any:
