@@ -75,7 +75,10 @@ def explained(
 def _found(sample: str, evidence: Evidence) -> list[str]:
     search = evidence.search
     if search is None:
-        return ["Whom it helps and harms is not known: this job explains no samples (monitoring.explain_seconds)."]
+        return [
+            "Whom it helps and harms is not known: this job has explained no samples. It does when its weighted student "
+            "is trained, unless monitoring.explain_seconds is 0."
+        ]
     if not evidence.chosen:
         return [
             f"Whom it helps and harms is not known: it is not among the {search.samples:,} samples that the job "

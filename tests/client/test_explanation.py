@@ -69,7 +69,7 @@ def test_an_explanation_tells_whom_a_sample_helps_and_harms_and_what_is_nearest(
 @pytest.mark.parametrize(
     ("evidence", "words"),
     [
-        (Evidence(), "this job explains no samples"),
+        (Evidence(), "this job has explained no samples"),
         (Evidence(search=SEARCH), "kdaif rerun --explain row-17"),
         (Evidence(chosen="asked", search=SEARCH), "the 5 s of monitoring.explain_seconds were over"),
     ],
