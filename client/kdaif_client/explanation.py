@@ -76,8 +76,8 @@ def _found(sample: str, evidence: Evidence) -> list[str]:
     search = evidence.search
     if search is None:
         return [
-            "Whom it helps and harms is not known: this job has explained no samples. It does when its weighted student "
-            "is trained, unless monitoring.explain_seconds is 0."
+            "Whom it helps and harms is not known: this job has explained no samples. It does so when its weighted "
+            "student is trained, unless monitoring.explain_seconds is 0."
         ]
     if not evidence.chosen:
         return [
