@@ -31,12 +31,25 @@ from kdaif_client.architectures import (
     Resnet,
     TextEncoder,
 )
+from kdaif_client.audit_types import AuditEntry, AuditReport
 from kdaif_client.bundle import Student, verify
 from kdaif_client.errors import JobFailed, KdaifClientError
+from kdaif_client.evidence_types import Evidence, EvidenceSearch, Neighbour, PairInfluence
 from kdaif_client.explanation import Explanation
 from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
-from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
+from kdaif_client.spec import (
+    Checks,
+    Inputs,
+    Monitoring,
+    OverridesFrom,
+    Scheduling,
+    ScorecardShares,
+    Spec,
+    Splits,
+    Training,
+    Weighting,
+)
 from kdaif_client.teachers import (
     ColumnTeacher,
     EnsembleTeacher,
@@ -81,6 +94,8 @@ __all__ = [
     "Alarm",
     "Architecture",
     "ArmResult",
+    "AuditEntry",
+    "AuditReport",
     "Auto",
     "Bag",
     "BatchNorm",
@@ -100,6 +115,8 @@ __all__ = [
     "Dropout",
     "EnsembleTeacher",
     "Estimate",
+    "Evidence",
+    "EvidenceSearch",
     "Explanation",
     "Failure",
     "Finding",
@@ -122,11 +139,13 @@ __all__ = [
     "Mobilenet",
     "Monitoring",
     "NameSummary",
+    "Neighbour",
     "OnnxTeacher",
     "Outcomes",
     "Override",
     "OverrideRevision",
     "OverridesFrom",
+    "PairInfluence",
     "PlantedNoise",
     "Pool",
     "Preflight",
@@ -138,6 +157,7 @@ __all__ = [
     "SampleWeight",
     "Scheduling",
     "Scorecard",
+    "ScorecardShares",
     "Spec",
     "Splits",
     "Student",

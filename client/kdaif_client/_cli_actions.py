@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kdaif_client._cli_decisions import Author, Ban, Clear, Pin, Relabel, decided
 from kdaif_client._cli_session import DEFAULT_TARGET, AsJson, JobArgument, Target, Tenant, connection, print_json
 from kdaif_client._job import Job
 
@@ -27,23 +28,37 @@ def retry(
 
 
 def resume(
-    job: JobArgument, target: Target = DEFAULT_TARGET, tenant: Tenant = "default", as_json: AsJson = False
+    job: JobArgument,
+    reason: Annotated[str, typer.Option(help="Why; kept for good. Needed with decisions on samples.")] = "",
+    author: Author = "",
+    ban: Ban = None,
+    pin: Pin = None,
+    relabel: Relabel = None,
+    clear: Clear = None,
+    target: Target = DEFAULT_TARGET,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
 ) -> None:
-    """Let a job that awaits a review go on. It starts from its last checkpoint."""
+    """Let a job that awaits a review go on, from its last checkpoint, with decisions on samples where some are given.
+
+    They hold from the next round on. Options that decide may be repeated.
+    """
     with connection(target, tenant) as client:
-        _tell(client.get_job(job).resume(), as_json)
+        chosen = decided(pin, ban, relabel, clear)
+        _tell(client.get_job(job).resume(author=author, reason=reason, **chosen), as_json)
 
 
 def reject(
     job: JobArgument,
     why: Annotated[str, typer.Option(help="Kept as the message of the job's failure.")] = "",
+    author: Author = "",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
     """Fail a job that awaits a review."""
     with connection(target, tenant) as client:
-        _tell(client.get_job(job).reject(why), as_json)
+        _tell(client.get_job(job).reject(why, author=author), as_json)
 
 
 def delete(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any
 
 import typer
 
 from kdaif_client import _cli_weight_tables as tables
+from kdaif_client._cli_decisions import Author, Ban, Clear, Pin, Relabel, decided
 from kdaif_client._cli_session import DEFAULT_TARGET, AsJson, JobArgument, Target, Tenant, connection, note, print_json
-from kdaif_client.errors import InvalidArgument
+from kdaif_client.spec import Monitoring
 
 Filter = Annotated[
     str, typer.Option("--filter", metavar="CONDITIONS", help="Such as 'group_sex = \"F\" AND weight < 0.2'.")
@@ -118,25 +120,21 @@ def summary(
 def override(
     job: JobArgument,
     reason: Annotated[str, typer.Option(help="Why; kept for good.")],
-    author: Annotated[str, typer.Option(envvar=["KDAIF_AUTHOR", "USER"], help="Who decides.")] = "",
-    ban: Annotated[list[str] | None, typer.Option(metavar="ID", help="This sample shall have no say.")] = None,
-    pin: Annotated[list[str] | None, typer.Option(metavar="ID=WEIGHT", help="It shall weigh exactly this.")] = None,
-    relabel: Annotated[list[str] | None, typer.Option(metavar="ID=CLASS", help="It is of this class.")] = None,
-    clear: Annotated[list[str] | None, typer.Option(metavar="ID", help="Forget former decisions on it.")] = None,
+    author: Author = "",
+    ban: Ban = None,
+    pin: Pin = None,
+    relabel: Relabel = None,
+    clear: Clear = None,
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Record decisions on single samples, for a re-run. Each option may be repeated. The job itself does not change."""
+    """Record decisions on single samples, for a re-run, or for the rest of a job that awaits a review.
+
+    Each option may be repeated. A job that succeeded does not change.
+    """
     with connection(target, tenant) as client:
-        revision = client.get_job(job).override(
-            pin={sample: _number(weight) for sample, weight in _pairs("pin", pin)},
-            ban=ban or [],
-            relabel=dict(_pairs("relabel", relabel)),
-            clear=clear or [],
-            author=author,
-            reason=reason,
-        )
+        revision = client.get_job(job).override(**decided(pin, ban, relabel, clear), author=author, reason=reason)
         if as_json:
             print_json(revision)
         else:
@@ -162,6 +160,9 @@ def rerun(
     with_overrides: Annotated[
         bool, typer.Option("--with-overrides/--without-overrides", help="Apply what people decided on its samples.")
     ] = True,
+    explain: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Find out whom this sample helps and harms; may be repeated.")
+    ] = None,
     name: Annotated[str, typer.Option(help="What people call the new job.")] = "",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
@@ -169,7 +170,11 @@ def rerun(
 ) -> None:
     """Queue a job again as a new one, with the decisions that were recorded on its samples."""
     with connection(target, tenant) as client:
-        made = client.rerun(job, with_overrides=with_overrides, display_name=name)
+        changes: dict[str, Any] = {}
+        if explain:
+            monitoring = client.get_job(job).info.spec.monitoring or Monitoring()
+            changes["monitoring"] = dataclasses.replace(monitoring, explain_ids=explain)
+        made = client.rerun(job, with_overrides=with_overrides, display_name=name, **changes)
         if as_json:
             print_json(made.info)
         else:
@@ -193,21 +198,3 @@ def diff(
             print_json(found)
         else:
             tables.show_difference(found, limit or None)
-
-
-def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
-    found = []
-    for text in given or []:
-        # An id may hold "=", a weight or a class hardly.
-        sample, separator, value = text.rpartition("=")
-        if not separator or not sample:
-            raise InvalidArgument.of(option, f"is {text!r}; write ID=VALUE")
-        found.append((sample, value))
-    return found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidArgument.of("pin", f"has the weight {text!r}; write a number, such as row-17=0.5") from None

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
-from kdaif_client import _convert, _convert_rollout, _upload
+from kdaif_client import _audit, _convert, _convert_rollout, _upload
 from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._job import Job
 from kdaif_client._line import Line
@@ -26,6 +26,7 @@ from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
 from kdaif_client._tables import parquet_file
 from kdaif_client.architectures import Architecture
+from kdaif_client.audit_types import AuditEntry, AuditReport
 from kdaif_client.errors import InvalidArgument, Unavailable
 from kdaif_client.rollout_types import LineInfo
 from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
@@ -422,6 +423,18 @@ class Client:
             self._rpc.students.ListLines, students_pb2.ListLinesRequest(parent=self._parent, page_size=_PAGE)
         )
         return (_convert_rollout.line(each) for page in pages for each in page.lines)
+
+    def audit(self, limit: int | None = None) -> Iterator[AuditEntry]:
+        """What people decided, newest first: overrides, reviews, and changes of lines; who, when, why and what."""
+        return islice(_audit.entries(self._rpc, self.tenant, limit), limit)
+
+    def verify_audit(self, expected: tuple[int, str] | None = None) -> AuditReport:
+        """Checks that no entry of the audit log was changed or removed: each holds the hash of the one before.
+
+        Args:
+            expected: number and hash of an entry, as an earlier report told them: shows a log that was cut off.
+        """
+        return _audit.checked(self.audit(), expected)
 
     @property
     def _parent(self) -> str:

@@ -26,8 +26,8 @@ def monitored(message: pb.DistillationJob.Result) -> dict[str, Any]:
 
 
 def _scorecard(message: pb.Scorecard) -> Scorecard:
-    maps = {"shares": dict(message.shares), "figures": dict(message.figures)}
-    return Scorecard(**_plain(message, Scorecard) | maps)
+    lists = {"shares": dict(message.shares), "figures": dict(message.figures), "notes": tuple(message.notes)}
+    return Scorecard(**_plain(message, Scorecard) | lists)
 
 
 def _plain(message: Message, made: type) -> dict[str, Any]:

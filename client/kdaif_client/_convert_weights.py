@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from kdaif_proto.v1 import weights_pb2 as pb
 
 from kdaif_client._convert import time_of
 from kdaif_client.errors import InvalidArgument
+from kdaif_client.evidence_types import Evidence, EvidenceSearch, Neighbour, PairInfluence
 from kdaif_client.weight_types import (
     ColumnSummary,
     NameSummary,
@@ -87,6 +88,23 @@ def _provenance(message: pb.Provenance) -> Provenance:
         damping=message.damping,
         seed=message.seed,
         version=message.version,
+    )
+
+
+def evidence(message: pb.ExplainSamplesResponse) -> Evidence:
+    """Of one sample that was asked about."""
+    search = EvidenceSearch(*(getattr(message.search, field.name) for field in fields(EvidenceSearch)))
+    known = search if message.HasField("search") else None
+    if not message.samples:
+        return Evidence(search=known)
+    (found,) = message.samples
+    return Evidence(
+        chosen=found.chosen,
+        mean=found.mean if found.HasField("mean") else None,
+        helped=tuple(PairInfluence(each.id, each.label, each.loss_change) for each in found.helped),
+        harmed=tuple(PairInfluence(each.id, each.label, each.loss_change) for each in found.harmed),
+        neighbours=tuple(Neighbour(each.dataset, each.id, each.label, each.distance) for each in found.neighbours),
+        search=known,
     )
 
 

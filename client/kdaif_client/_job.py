@@ -11,6 +11,7 @@ import pyarrow as pa
 from kdaif_proto.v1 import jobs_pb2, students_pb2
 
 from kdaif_client import _convert, _download, _weights
+from kdaif_client._convert_weights import decisions
 from kdaif_client._progress import byte_bar, job_bar
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.bundle import Student
@@ -75,15 +76,41 @@ class Job:
         self.info = _convert.job(self._rpc.call(self._rpc.jobs.CancelDistillationJob, request).job)
         return self
 
-    def resume(self) -> Job:
-        """Lets a job that awaits a review go on, from its last checkpoint and with fresh attempts."""
-        request = jobs_pb2.ResumeDistillationJobRequest(name=self.name)
+    def resume(
+        self,
+        *,
+        author: str = "",
+        reason: str = "",
+        pin: Mapping[str | int, float] | None = None,
+        ban: Sequence[str | int] = (),
+        relabel: Mapping[str | int, str] | None = None,
+        clear: Sequence[str | int] = (),
+    ) -> Job:
+        """Lets a job that awaits a review go on, from its last checkpoint and with fresh attempts.
+
+        Decisions on samples hold from the next round on, which is weighed anew; so do those that ``override`` recorded
+        meanwhile. Once the weighted student is trained they come too late for this job, and a re-run takes them.
+
+        Args:
+            author: who decides; goes into the audit log. Needed with decisions.
+            reason: why, likewise.
+            pin: as that of ``override``, and so are ``ban``, ``relabel`` and ``clear``.
+            ban: samples that shall have no say.
+            relabel: classes by id.
+            clear: samples on which former decisions no longer hold.
+        """
+        request = jobs_pb2.ResumeDistillationJobRequest(
+            name=self.name,
+            author=author,
+            reason=reason,
+            overrides=decisions(pin or {}, ban, relabel or {}, clear),
+        )
         self.info = _convert.job(self._rpc.call(self._rpc.jobs.ResumeDistillationJob, request).job)
         return self
 
-    def reject(self, why: str = "") -> Job:
-        """Fails a job that awaits a review; ``why`` is kept as the message of its failure."""
-        request = jobs_pb2.RejectDistillationJobRequest(name=self.name, why=why)
+    def reject(self, why: str = "", *, author: str = "") -> Job:
+        """Fails a job that awaits a review; ``why`` is kept as its failure's message, ``author`` in the audit log."""
+        request = jobs_pb2.RejectDistillationJobRequest(name=self.name, why=why, author=author)
         self.info = _convert.job(self._rpc.call(self._rpc.jobs.RejectDistillationJob, request).job)
         return self
 
@@ -195,11 +222,16 @@ class Job:
         return _weights.history(self._rpc, self.name, ids)
 
     def explain(self, sample: str | int) -> Explanation:
-        """Why a sample weighs what it weighs: the parts of its weight, its history, and decisions; ``print`` it."""
+        """Why a sample weighs what it weighs; ``print`` it.
+
+        The parts of its weight, its history and decisions; and as far as the job computed them, the validation rows
+        that it helps and harms most and the rows nearest to it in the student's eyes (see ``Monitoring``).
+        """
         (history,) = self.weight_history([sample]).values()
         weighting = self.info.spec.weighting
         sharpness = weighting.sharpness if weighting is not None and weighting.sharpness is not None else _SHARPNESS
-        return explained(history, self.override_revisions(), sharpness)
+        evidence = _weights.evidence(self._rpc, self.name, sample)
+        return explained(history, self.override_revisions(), sharpness, evidence)
 
     def summarize_weights(self, round: int | None = None, filter: str = "") -> WeightSummary:
         """A round at a glance: histograms, quantiles, means by class and group, effective sample size, provenance."""
@@ -221,7 +253,9 @@ class Job:
         author: str,
         reason: str,
     ) -> OverrideRevision:
-        """Records decisions on single samples, for a re-run. This job and its student stay what they are.
+        """Records decisions on single samples, for a re-run. A job that succeeded and its student stay what they are.
+
+        A job that awaits a review honours them itself, once it is resumed.
 
         Args:
             pin: the weight that a sample shall have, 0 or more, by id; 1 is that of an average sample.

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from kdaif_proto.v1 import datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
+from kdaif_proto.v1 import audit_pb2_grpc, datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
 from kdaif_client import errors
 from kdaif_client.errors import FieldViolation, InvalidArgument, KdaifClientError
@@ -41,7 +41,9 @@ _IDEMPOTENT = {
         "GetWeightHistory",
         "SummarizeWeights",
         "ListOverrideRevisions",
+        "ExplainSamples",
     ),
+    "kdaif.v1.AuditService": ("ListAuditEntries",),
     "kdaif.v1.StudentService": (
         "GetStudent",
         "ListStudents",
@@ -72,7 +74,7 @@ _CUT = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "ABORTED"})
 
 
 class Rpc:
-    """One channel and its four stubs. Safe to use from several threads, as gRPC channels are."""
+    """One channel and its stubs. Safe to use from several threads, as gRPC channels are."""
 
     def __init__(self, target: str, timeout_s: float, *, keepalive_ms: int = _KEEPALIVE_MS) -> None:
         self.target = target
@@ -81,6 +83,7 @@ class Rpc:
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(self._channel)
         self.students = students_pb2_grpc.StudentServiceStub(self._channel)
 
     def close(self) -> None:

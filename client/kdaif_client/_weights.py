@@ -11,6 +11,7 @@ from kdaif_proto.v1 import weights_pb2 as pb
 from kdaif_client import _convert_weights as convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.errors import KdaifClientError
+from kdaif_client.evidence_types import Evidence
 from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightChange, WeightSummary
 
 _PAGE_ROWS = 10_000
@@ -80,6 +81,12 @@ def history(rpc: Rpc, job: str, ids: Sequence[str | int]) -> dict[str, list[Samp
             for weight in convert.weights(of_round):
                 found[weight.id].append(weight)
     return found
+
+
+def evidence(rpc: Rpc, job: str, sample: str | int) -> Evidence:
+    """Whom a sample helps and harms, and what lies nearest to it."""
+    request = pb.ExplainSamplesRequest(parent=job, ids=[str(sample)])
+    return convert.evidence(rpc.call(rpc.weights.ExplainSamples, request))
 
 
 def summarize(rpc: Rpc, job: str, where: str, round_number: int) -> WeightSummary:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from kdaif_client.evidence_types import Evidence, Neighbour, PairInfluence
 from kdaif_client.weight_types import Override, OverrideRevision, SampleWeight
 
 __all__ = ["Explanation"]
 
 # expit(1.702 z) is the normal distribution function of z within .01; the server weighs influence by it.
 _NORMAL_AS_LOGISTIC = 1.702
+# Of usual rows' distance: rows that a person would take for copies, or for one thing seen twice.
+_NEARLY_THE_SAME = 0.1
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Explanation:
         right: the factor of agreement, 0 to 1: that the pseudo-label is right, in the student's eyes.
         history: every scored round, oldest first.
         decisions: those on this sample with their revisions, oldest first.
+        evidence: whom it helps and harms, and what lies nearest to it, as far as the job computed it; ``None`` where
+            nobody asked.
     """
 
     weight: SampleWeight
@@ -30,6 +36,7 @@ class Explanation:
     right: float
     history: tuple[SampleWeight, ...]
     decisions: tuple[tuple[OverrideRevision, Override], ...]
+    evidence: Evidence | None = None
 
     def __str__(self) -> str:
         w = self.weight
@@ -46,16 +53,61 @@ class Explanation:
             lines.append(f"The truth is {w.truth}.")
         if w.weight_override is not None:
             lines.append(f"A person gave it the weight {w.weight_override:g}, whatever is said above.")
+        if self.evidence is not None:
+            lines += _found(w.id, self.evidence)
         lines += [f"{_decision(each)} by {of.author}: {of.reason}" for of, each in self.decisions]
         return "\n".join(lines)
 
 
-def explained(history: list[SampleWeight], revisions: tuple[OverrideRevision, ...], sharpness: float) -> Explanation:
+def explained(
+    history: list[SampleWeight],
+    revisions: tuple[OverrideRevision, ...],
+    sharpness: float,
+    evidence: Evidence | None = None,
+) -> Explanation:
     """Of one sample; ``history`` holds at least one round."""
     last = history[-1]
     decisions = tuple((of, each) for of in revisions for each in of.overrides if each.id == last.id)
     helps = _expit(_NORMAL_AS_LOGISTIC * sharpness * last.z_influence)
-    return Explanation(last, helps, _expit(sharpness * last.z_agreement), tuple(history), decisions)
+    return Explanation(last, helps, _expit(sharpness * last.z_agreement), tuple(history), decisions, evidence)
+
+
+def _found(sample: str, evidence: Evidence) -> list[str]:
+    search = evidence.search
+    if search is None:
+        return [
+            "Whom it helps and harms is not known: this job has explained no samples. It does so when its weighted "
+            "student is trained, unless monitoring.explain_seconds is 0."
+        ]
+    if not evidence.chosen:
+        return [
+            f"Whom it helps and harms is not known: it is not among the {search.samples:,} samples that the job "
+            f"explained. Run it again with Monitoring(explain_ids=[{sample!r}]), or kdaif rerun --explain {sample}."
+        ]
+    lines = []
+    if evidence.mean is None:
+        lines.append(
+            f"Whom it helps and harms is not known: the {search.budget_s:g} s of monitoring.explain_seconds were over."
+        )
+    else:
+        lines.append("Helps most: " + _pairs(evidence.helped))
+        lines.append("Harms most: " + _pairs(evidence.harmed))
+    lines.append(
+        "Nearest in the student's eyes: " + "; ".join(_near(each) for each in evidence.neighbours[:_SHOWN]) + "."
+    )
+    if search.searched_rows < search.pool_rows:
+        lines.append(f"The nearest were looked for among {search.searched_rows:,} of {search.pool_rows:,} rows.")
+    return lines
+
+
+def _pairs(pairs: tuple[PairInfluence, ...]) -> str:
+    told = "; ".join(f"{pair.id} ({pair.label}) {pair.loss_change:+.2e}" for pair in pairs[:_SHOWN])
+    return f"{told}." if told else "no validation row."
+
+
+def _near(row: Neighbour) -> str:
+    told = f"{row.dataset} {row.id} ({row.label}) at {row.distance:.3f}"
+    return f"{told}, nearly the same" if row.distance < _NEARLY_THE_SAME else told
 
 
 def _moves(weight: SampleWeight) -> str:

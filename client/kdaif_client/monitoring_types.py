@@ -63,7 +63,7 @@ class GroupWeight:
 class Scorecard:
     """A student on four axes, each 0 to 1, ``None`` where nothing is known; ``figures`` are what they are made of.
 
-    ``composite`` is the mean of the axes by ``shares``.
+    ``composite`` is the mean of the axes by ``shares``; ``notes`` tell which figures could not be read, and why.
     """
 
     sustainability: float | None
@@ -73,3 +73,4 @@ class Scorecard:
     composite: float | None
     shares: dict[str, float]
     figures: dict[str, float]
+    notes: tuple[str, ...] = ()

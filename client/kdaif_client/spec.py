@@ -12,7 +12,18 @@ from kdaif_client.teachers import Teacher
 if TYPE_CHECKING:
     from kdaif_client.types import Dataset
 
-__all__ = ["Checks", "Inputs", "Monitoring", "OverridesFrom", "Scheduling", "Spec", "Splits", "Training", "Weighting"]
+__all__ = [
+    "Checks",
+    "Inputs",
+    "Monitoring",
+    "OverridesFrom",
+    "Scheduling",
+    "ScorecardShares",
+    "Spec",
+    "Splits",
+    "Training",
+    "Weighting",
+]
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,16 @@ class Scheduling:
 
 
 @dataclass(frozen=True)
+class ScorecardShares:
+    """Of the four axes in a scorecard's composite, 0 or more; only their proportions count. A ``None`` has no say."""
+
+    sustainability: float | None = None
+    accuracy: float | None = None
+    fairness: float | None = None
+    explainability: float | None = None
+
+
+@dataclass(frozen=True)
 class Monitoring:
     """Bars of the alarms, and what an alarm does. A bar of 0 switches its alarm off.
 
@@ -195,6 +216,11 @@ class Monitoring:
         class_drift: largest share of the unlabelled rows' weight in other classes than V's rows. Default 0.3.
         effective_share: smallest effective sample size, as a share of the unlabelled rows. Default 0.2.
         reliability: smallest rank correlation of the influences of two halves of the validation rows. Default 0.05.
+        scorecard_shares: of the axes in the scorecard's composite. Default: equal ones.
+        explain_ids: ids, as text, of samples whose pairs and neighbours shall be found whatever they weigh, at most
+            1,000. Beside them those of overridden samples are, and of the extremes.
+        explained_rows: how many of those, of each class the most harmful and most helpful ones. Default 500.
+        explain_seconds: of the job's time that this may take; 0 leaves it out. Default 5.
     """
 
     on_alarm: Literal["report", "pause"] | None = None
@@ -203,6 +229,10 @@ class Monitoring:
     class_drift: float | None = None
     effective_share: float | None = None
     reliability: float | None = None
+    scorecard_shares: ScorecardShares | None = None
+    explain_ids: Sequence[str] | None = None
+    explained_rows: int | None = None
+    explain_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def scorecard(
     *,
     fewest_group_rows: int = 30,
     shares: Mapping[str, float] = EQUAL_SHARES,
+    notes: Sequence[str] = (),
 ) -> Scorecard:
     """Scores from 0 to 1; an axis without any figure has none, and the composite then is of the others.
 
@@ -34,7 +35,8 @@ def scorecard(
             ``accuracy_minus_uniform``, ``reliability``, ``canary_auroc``, ``stability``; None where unknown.
         groups: of the shipped student.
         fewest_group_rows: with a say.
-        shares: of the axes in the composite.
+        shares: of the axes in the composite, of which only the proportions count; an axis without one has no say.
+        notes: which figures could not be read, and why.
     """
     known = {name: float(value) for name, value in figures.items() if value is not None}
     judged = [group for group in groups if group.rows >= fewest_group_rows]
@@ -60,7 +62,7 @@ def scorecard(
     weighed = [(axes[name], shares.get(name, 0.0)) for name in AXES]
     total = sum(share for value, share in weighed if value is not None)
     composite = sum(value * share for value, share in weighed if value is not None) / total if total > 0 else None
-    return Scorecard(**axes, composite=composite, shares=dict(shares), figures=known)
+    return Scorecard(**axes, composite=composite, shares=dict(shares), figures=known, notes=tuple(notes))
 
 
 def _halved(value: float | None, half: float) -> float | None:

@@ -65,7 +65,7 @@ def head_influence_scores(
     of_curvature = head_rows(student, curvature.features)
     try:
         matrix = head_curvature(of_curvature, curvature.row_weights, curvature.temperatures)
-        d = damping if damping is not None else _scaled_damping(matrix, gradients, shares)
+        d = damping if damping is not None else scaled_damping(matrix, gradients, shares)
         solved = matrix.solve(gradients, d)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         d, solved = damping or _SMALLEST_DAMPING, torch.full_like(gradients, torch.nan)
@@ -96,7 +96,8 @@ def _mean(of_blocks: Tensor, shares: NDArray[np.float64]) -> Tensor:
     return torch.einsum("k,kci->ci", torch.from_numpy(shares).to(of_blocks), of_blocks)
 
 
-def _scaled_damping(matrix: HeadCurvature, gradients: Tensor, shares: NDArray[np.float64]) -> float:
+def scaled_damping(matrix: HeadCurvature, gradients: Tensor, shares: NDArray[np.float64]) -> float:
+    """.03 of the curvature along the mean gradient, of those of K blocks `[K, C, I]` with their shares `[K]`."""
     mean = _mean(gradients, shares)
     squared = float(mean.square().sum())
     if squared == 0:

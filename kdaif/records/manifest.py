@@ -28,7 +28,11 @@ class WeightsShard:
 
 @dataclass(frozen=True)
 class AttemptManifest:
-    """Written once, when everything it names is durable. Readers go by it and by nothing else."""
+    """Written once, when everything it names is durable. Readers go by it and by nothing else.
+
+    That of a job that awaits a review has no bundle, and stands under a name of its own. ``evidence`` are the explained
+    samples; its round is that of the last weights.
+    """
 
     job: str
     attempt: int
@@ -36,6 +40,7 @@ class AttemptManifest:
     bundle: tuple[StoredFile, ...]
     weights: tuple[WeightsShard, ...]
     created_at_ms: int
+    evidence: WeightsShard | None = None
 
     def to_json(self) -> bytes:
         """UTF-8 JSON."""

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kdaif.records.base import SpecModel
+from kdaif.records.base import SpecModel, require_unique
+
+SampleId = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class ScorecardShares(SpecModel):
+    """Of the axes of a scorecard in its composite; only their proportions count. Without any, all count alike."""
+
+    sustainability: float | None = Field(default=None, ge=0.0, le=1e6)
+    accuracy: float | None = Field(default=None, ge=0.0, le=1e6)
+    fairness: float | None = Field(default=None, ge=0.0, le=1e6)
+    explainability: float | None = Field(default=None, ge=0.0, le=1e6)
+
+    @model_validator(mode="after")
+    def _some_share(self) -> ScorecardShares:
+        given = self.given()
+        if given and not sum(given.values()):
+            raise ValueError("every share is 0: nothing would be left of the composite; give one axis a share over 0")
+        return self
+
+    def given(self) -> dict[str, float]:
+        """The shares that were given, by axis."""
+        return {name: float(share) for name, share in self.model_dump().items() if share is not None}
 
 
 class Monitoring(SpecModel):
@@ -28,6 +50,17 @@ class Monitoring(SpecModel):
     effective_share: float = Field(default=0.2, ge=0.0, le=1.0)
     # Smallest rank correlation of the influences of two halves of V.
     reliability: float = Field(default=0.05, ge=0.0, le=1.0)
+    scorecard_shares: ScorecardShares = ScorecardShares()
+    # Samples to explain pair by pair whatever they weigh; beside them overridden ones and, of each class, the extremes.
+    explain_ids: tuple[SampleId, ...] = Field(default=(), max_length=1000)
+    explained_rows: int = Field(default=500, ge=0, le=100_000)
+    # Of the job's time, at most; 0 explains nothing.
+    explain_seconds: float = Field(default=5.0, ge=0.0, le=86_400.0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Monitoring:
+        require_unique(self.explain_ids, "explain_ids")
+        return self
 
 
 class AlarmCode(StrEnum):
@@ -116,7 +149,8 @@ class GroupAccuracy:
 class Scorecard:
     """A student on four axes (SAFE), each 0 to 1 and with the figures that it is made of; None where none are known.
 
-    ``composite`` is their mean by ``shares``, over the axes that are known.
+    ``composite`` is their mean by ``shares``, over the axes that are known; ``notes`` tell which figures could not be
+    read, and why.
     """
 
     sustainability: float | None
@@ -126,3 +160,4 @@ class Scorecard:
     composite: float | None
     shares: dict[str, float]
     figures: dict[str, float]
+    notes: tuple[str, ...] = ()

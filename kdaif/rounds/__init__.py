@@ -2,6 +2,7 @@
 
 from kdaif.rounds.best_round import round_of_student
 from kdaif.rounds.canaries import FEWEST_PER_KIND, Canaries, judge_canaries, plant_canaries, side_arm_spec
+from kdaif.rounds.evidence import Evidence, evidence_of
 from kdaif.rounds.state import ArmState, student_alone
 from kdaif.rounds.train_arm import RoundOutcome, student_of, train_arm
 from kdaif.rounds.weights_rows import WeightsRows
@@ -10,8 +11,10 @@ __all__ = [
     "FEWEST_PER_KIND",
     "ArmState",
     "Canaries",
+    "Evidence",
     "RoundOutcome",
     "WeightsRows",
+    "evidence_of",
     "judge_canaries",
     "plant_canaries",
     "round_of_student",

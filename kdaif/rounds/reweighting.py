@@ -204,12 +204,12 @@ def score_rows(
         damping=options.damping,
         start=current.solution,
         seed=seed,
-        row_loss=_row_loss(spec.training),
+        row_loss=row_loss_of(spec.training),
         workspace=rows.workspace,
     )
 
 
-def _row_loss(training: Training) -> RowLoss | None:
+def row_loss_of(training: Training) -> RowLoss | None:
     """None for the default loss, whose gradient has a closed form."""
     if training.loss == "forward_kl" and not training.standardise_logits:
         return None

@@ -69,6 +69,7 @@ def train_arm(
     scratch: Scratch | None = None,
     resume: ArmState | None = None,
     initial_weights: Mapping[str, Tensor] | None = None,
+    weighed_anew: bool = False,
 ) -> Iterator[RoundOutcome]:
     """Trains one arm and yields after every round.
 
@@ -91,6 +92,7 @@ def train_arm(
         resume: the state after some round; goes on as if never interrupted.
         initial_weights: that every arm, and the scout, starts from, as `read_initial_weights` checked them; None draws
             them by the seed.
+        weighed_anew: the first round after `resume` is scored whatever its number: a person overruled rows meanwhile.
 
     Raises:
         InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture or a loss that does not fit
@@ -119,11 +121,13 @@ def train_arm(
         stored = under(resume, "beliefs/")
         beliefs = Beliefs.from_tensors(stored, workspace) if stored else None
     shown = student if average is None else cast(Student, average.module)
+    decided_round = finished + 1 if weighed_anew and resume is not None else None
     while not _is_over(finished, best, spec):
         round_number = finished + 1
         metrics, table, watched = {}, None, None
-        scored = arm == "influence" and is_scored(round_number, spec)
-        if scored and freezing.settled:
+        decided = round_number == decided_round  # by a person: their word is weighed at once, however settled all is
+        scored = arm == "influence" and (is_scored(round_number, spec) or decided)
+        if scored and freezing.settled and not decided:
             metrics["weights_settled"] = 1.0
         elif scored:
             started = time.perf_counter()
@@ -139,7 +143,7 @@ def train_arm(
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
             metrics |= stability(former.weights, reweighted.weighting.weights, seed)
             metrics |= _wrong_row_auroc(rows, reweighted)
-            if freezing.keeps_former(metrics, spec.weighting):
+            if freezing.keeps_former(metrics, spec.weighting) and not decided:
                 metrics["weights_frozen"] = 1.0
             else:
                 freezing = freezing.after(metrics, spec.weighting)

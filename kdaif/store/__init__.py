@@ -3,6 +3,7 @@
 from kdaif.store import layout
 from kdaif.store.allowed_places import AllowedBuckets, AllowedRoots, Listed, written
 from kdaif.store.attempts import attempts_with_blobs
+from kdaif.store.audit import AuditLog
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
 from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job
@@ -14,6 +15,7 @@ from kdaif.store.uploads import UploadWriter
 __all__ = [
     "AllowedBuckets",
     "AllowedRoots",
+    "AuditLog",
     "BlobStore",
     "DatasetStore",
     "JobArchive",

@@ -6,11 +6,14 @@
     tenants/{tenant}/jobs/{job}/job-{version:010d}.json
     tenants/{tenant}/jobs/{job}/overrides/revision-{n:06d}.json
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
+    tenants/{tenant}/jobs/{job}/attempt-{n}/evidence.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/checkpoints/step-{k:06d}.safetensors
     tenants/{tenant}/jobs/{job}/attempt-{n}/bundle/{file}
     tenants/{tenant}/jobs/{job}/attempt-{n}/test-predictions.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/manifest.json
+    tenants/{tenant}/jobs/{job}/attempt-{n}/review.json
     tenants/{tenant}/lines/{line}/revision-{n:06d}.json
+    tenants/{tenant}/audit/entry-{n:08d}.json
 
 Each function raises InvalidInputError for a part that is not of its form.
 """
@@ -34,6 +37,7 @@ _ATTEMPT = re.compile(r"attempt-([0-9]+)")
 _RECORD = re.compile(r"(?:.*/)?job-([0-9]{10,})\.json")
 _CHECKPOINT = re.compile(r"tenants/[^/]+/jobs/[^/]+/attempt-[0-9]+/checkpoints/.+")
 _LINE_REVISION = re.compile(r"(?:.*/)?revision-([0-9]{6,})\.json")
+_AUDIT_ENTRY = re.compile(r"(?:.*/)?entry-([0-9]{8,})\.json")
 _STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
 
 
@@ -114,6 +118,11 @@ def weights_shard(tenant: str, job: str, attempt: int, round_number: int) -> str
     return f"{_attempt(tenant, job, attempt)}/weights/round-{_counted('round', round_number):04d}.parquet"
 
 
+def evidence(tenant: str, job: str, attempt: int) -> str:
+    """The explained samples."""
+    return f"{_attempt(tenant, job, attempt)}/evidence.parquet"
+
+
 def checkpoints(tenant: str, job: str, attempt: int) -> str:
     """The folder of the checkpoints of one attempt."""
     return f"{_attempt(tenant, job, attempt)}/checkpoints"
@@ -172,6 +181,11 @@ def attempt_manifest(tenant: str, job: str, attempt: int) -> str:
     return f"{_attempt(tenant, job, attempt)}/manifest.json"
 
 
+def review_manifest(tenant: str, job: str, attempt: int) -> str:
+    """What the attempt left for the person who reviews it."""
+    return f"{_attempt(tenant, job, attempt)}/review.json"
+
+
 def lines(tenant: str) -> str:
     """The folder of the lines of students."""
     return f"{TENANTS}/{tenant_id(tenant)}/lines"
@@ -197,6 +211,22 @@ def line_revision_number(path: str) -> int:
     if match is None:
         raise ValueError(f"{path!r} is no revision of a line; one ends in revision-000001.json")
     return int(match[1])
+
+
+def audit_log(tenant: str) -> str:
+    """The folder of everything that people decided."""
+    return f"{TENANTS}/{tenant_id(tenant)}/audit"
+
+
+def audit_entry(tenant: str, number: int) -> str:
+    """One entry of the audit log."""
+    return f"{audit_log(tenant)}/entry-{_counted('number', number):08d}.json"
+
+
+def audit_entry_number(path: str) -> int | None:
+    """The number in a path that `audit_entry` made; None for another path."""
+    match = _AUDIT_ENTRY.fullmatch(path)
+    return None if match is None else int(match[1])
 
 
 def _attempt(tenant: str, job: str, attempt: int) -> str:

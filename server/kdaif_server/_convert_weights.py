@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kdaif_proto.v1 import weights_pb2 as pb
 
 from kdaif.errors import InvalidInputError
+from kdaif.records.evidence import EvidenceSearch
 from kdaif.records.overrides import Override, OverrideRevision
 from kdaif.records.provenance import Provenance
 from kdaif_server.weights.summary import ColumnSummary, NameSummary, Summary
@@ -117,6 +119,27 @@ def revision(found: OverrideRevision) -> pb.OverrideRevision:
         reason=found.reason,
         time=time,
         overrides=[_to_override(each) for each in found.overrides],
+    )
+
+
+def explanations(
+    samples: Iterable[dict[str, Any]], unexplained: Iterable[str], search: EvidenceSearch | None
+) -> pb.ExplainSamplesResponse:
+    """Rows of `evidence_schema`, and how they came about."""
+    return pb.ExplainSamplesResponse(
+        samples=[
+            pb.SampleEvidence(
+                id=row["id"],
+                chosen=row["chosen"],
+                mean=row["mean"],
+                helped=[pb.PairInfluence(**pair) for pair in row["helped"]],
+                harmed=[pb.PairInfluence(**pair) for pair in row["harmed"]],
+                neighbours=[pb.Neighbour(**each) for each in row["neighbours"]],
+            )
+            for row in samples
+        ],
+        unexplained=unexplained,
+        search=None if search is None else pb.EvidenceSearch(**asdict(search)),
     )
 
 

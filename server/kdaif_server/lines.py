@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -12,12 +13,15 @@ import structlog
 
 from kdaif.errors import FailedPreconditionError, InvalidInputError, NotFoundError
 from kdaif.records import Job
+from kdaif.records.audit import AuditEvent, AuditKind
 from kdaif.records.lines import Canary, Line, LineAction, LineRevision
 from kdaif.rollout import Decision
 from kdaif.rollout import line as moves
 from kdaif.store import LineStore
 from kdaif_server.artifacts import Artifacts
+from kdaif_server.audit import recorded
 from kdaif_server.gate import GateTerms, Passed, pass_gate
+from kdaif_server.names import line_name
 
 _SERVER = "kdaif-server"
 _log = structlog.get_logger("kdaif.server")
@@ -206,8 +210,36 @@ class Lines:
                 if last is None:
                     raise _no_line(order.tenant, order.line)
                 return last
-            if await asyncio.to_thread(self.store.append, order.tenant, order.line, made):
+            with contextlib.suppress(_LostRaceError):
+                async with recorded(self._artifacts.audit, order.tenant, _event(order, made)):
+                    if not await asyncio.to_thread(self.store.append, order.tenant, order.line, made):
+                        raise _LostRaceError(f"somebody else was first with revision {made.revision}")
                 return made
+
+
+class _LostRaceError(FailedPreconditionError):
+    """Somebody else added the revision."""
+
+
+def _event(order: Order, made: LineRevision) -> AuditEvent:
+    canary = made.line.canary
+    details = {
+        "revision": str(made.revision),
+        "student": made.student,
+        "champion": made.line.champion or "",
+        "canary": "" if canary is None else f"{canary.student} on {canary.share:.4g} of the devices",
+        "automatic": str(made.automatic).lower(),
+        "forced": str(made.forced).lower(),
+        "gate": made.gate,
+    }
+    return AuditEvent(
+        kind=AuditKind.LINE,
+        subject=line_name(order.tenant, order.line),
+        action=made.action.lower().replace("_", " "),
+        author=made.author,
+        reason=made.reason,
+        details={name: text for name, text in details.items() if text and text != "false"},
+    )
 
 
 def rollout_name(line: str, revision: int) -> str:

@@ -14,6 +14,8 @@ from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from kdaif_proto.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     datasets_pb2,
     datasets_pb2_grpc,
     jobs_pb2,
@@ -33,6 +35,7 @@ from kdaif_server.backend import Backend
 from kdaif_server.dashboard import running_dashboard
 from kdaif_server.interceptors import ErrorInterceptor
 from kdaif_server.rebuild import is_index_lost
+from kdaif_server.services.audit import AuditService
 from kdaif_server.services.datasets import DatasetService
 from kdaif_server.services.jobs import DistillationJobService
 from kdaif_server.services.students import StudentService
@@ -48,6 +51,7 @@ _SERVICES = tuple(
         (jobs_pb2, "DistillationJobService"),
         (weights_pb2, "WeightService"),
         (students_pb2, "StudentService"),
+        (audit_pb2, "AuditService"),
     )
 )
 _log = structlog.get_logger("kdaif.server")
@@ -180,12 +184,13 @@ def _build(settings: ServerSettings, backend: Backend) -> tuple[grpc.aio.Server,
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(
-            queue, backend.datasets, LineStore(artifacts.blobs), backend.cache_dir, backend.stopping
+            queue, backend.datasets, artifacts, LineStore(artifacts.blobs), backend.cache_dir, backend.stopping
         ),
         server,
     )
     weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts, backend.engine), server)
     students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts), server)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(artifacts.audit), server)
     health = grpc_health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:

@@ -113,7 +113,7 @@ def _artifacts(job: Job, blobs: BlobStore) -> Artifacts:
     named = {
         layout.bundle_file(job.tenant, job.id, manifest.attempt, file.path): file.sha256 for file in manifest.bundle
     }
-    named |= {shard.path: shard.sha256 for shard in manifest.weights}
+    named |= {shard.path: shard.sha256 for shard in (*manifest.weights, manifest.evidence) if shard is not None}
     faults = tuple(fault for path, sha256 in named.items() if (fault := _fault(blobs, path, sha256)))
     return Artifacts(manifest.attempt, manifest.job, faults=faults)
 

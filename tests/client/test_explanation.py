@@ -3,7 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from kdaif_client import Override, OverrideRevision, SampleWeight
+from kdaif_client import (
+    Evidence,
+    EvidenceSearch,
+    Neighbour,
+    Override,
+    OverrideRevision,
+    PairInfluence,
+    SampleWeight,
+)
 from kdaif_client.explanation import explained
 
 WEIGHT = SampleWeight("row-17", 4, 0.12, 3e-4, 1e-4, -1.5, -0.8, -2.0, "cat", 0.9, "dog", 0.75, 1.2, truth="dog")
@@ -35,3 +43,36 @@ def test_an_influence_within_two_standard_errors_hardly_moves_the_loss() -> None
     assert "would hardly move the validation loss" in told
     assert "A person gave it the weight 0" in told
     assert "truth" not in told
+
+
+SEARCH = EvidenceSearch(500, 40, 900, 1000, 1.5, 5.0, 0.03)
+
+
+def test_an_explanation_tells_whom_a_sample_helps_and_harms_and_what_is_nearest() -> None:
+    evidence = Evidence(
+        chosen="harmful",
+        mean=1e-4,
+        helped=(),
+        harmed=(PairInfluence("v-3", "cat", 2e-3), PairInfluence("v-1", "dog", 1e-3)),
+        neighbours=(Neighbour("labeled", "l-2", "dog", 0.02), Neighbour("unlabeled", "row-9", "cat", 0.4)),
+        search=SEARCH,
+    )
+    told = str(explained([WEIGHT], (), 2.0, evidence)).split("\n")
+    assert told[-4:] == [
+        "Helps most: no validation row.",
+        "Harms most: v-3 (cat) +2.00e-03; v-1 (dog) +1.00e-03.",
+        "Nearest in the student's eyes: labeled l-2 (dog) at 0.020, nearly the same; unlabeled row-9 (cat) at 0.400.",
+        "The nearest were looked for among 900 of 1,000 rows.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        (Evidence(), "this job has explained no samples"),
+        (Evidence(search=SEARCH), "kdaif rerun --explain row-17"),
+        (Evidence(chosen="asked", search=SEARCH), "the 5 s of monitoring.explain_seconds were over"),
+    ],
+)
+def test_what_was_not_explained_says_why_and_how_to_get_it(evidence: Evidence, words: str) -> None:
+    assert words in str(explained([WEIGHT], (), 2.0, evidence))

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> DatasetStore:
 @pytest.fixture
 def service(store: DatasetStore, tmp_path: Path) -> DistillationJobService:
     unused: Any = None
-    return DistillationJobService(unused, store, unused, tmp_path / "cache", asyncio.Event())
+    return DistillationJobService(unused, store, unused, unused, tmp_path / "cache", asyncio.Event())
 
 
 def uploaded(store: DatasetStore, data: bytes, kind: DatasetKind, *, whole: bool = True) -> str:

@@ -14,6 +14,7 @@ import torch
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle
 from kdaif_worker.messages import Assignment
+from kdaif_worker.resources import Taken
 from kdaif_worker.targets import soft_targets
 
 import kdaif.scratch
@@ -106,7 +107,7 @@ def attempt(given: Assignment, known: DistillationData, scratch: Scratch, blobs:
         lambda message: told(f"{message.progress.arm} {message.progress.round}"),
         scratch=scratch,
     )
-    make_bundle(bundle, Trained(given, known, targets, cost, point, {}, {}, scratch, resources={}), blobs)
+    make_bundle(bundle, Trained(given, known, targets, cost, point, {}, {}, scratch, resources=Taken({}, ())), blobs)
     told("bundle")
 
 

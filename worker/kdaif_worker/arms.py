@@ -16,18 +16,23 @@ from kdaif.evaluation.subgroups import group_accuracies
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
 from kdaif.records.monitoring import Alarm, GroupAccuracy
 from kdaif.records.provenance import Provenance
-from kdaif.rounds import RoundOutcome, round_of_student, student_alone, student_of, train_arm
+from kdaif.rounds import ArmState, RoundOutcome, round_of_student, student_alone, student_of, train_arm
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
 from kdaif.teachers import SoftTargets
 from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.canary import checked, shipped_arm
 from kdaif_worker.checkpoint import ArmKey, Checkpoint, FinishedArm
+from kdaif_worker.evidence import explained
 from kdaif_worker.messages import Assignment, ProgressMessage
 from kdaif_worker.review import raised
 
 _DISTIL_SHARE = 0.85  # of the job's progress bar: loading and teacher come before, evaluation and export after
 _BEFORE = 0.05
+_TOO_LATE = (
+    "The decisions of revision {} came when the weighted student was trained already: they do not change this job. Run "
+    "it again with them (kdaif rerun)"
+)
 
 
 def primary_arm(spec: DistillationSpec) -> str:
@@ -57,15 +62,19 @@ def train_all(
     *,
     scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
+    revision: int = 0,
 ) -> Checkpoint:
     """The checkpoint at which every arm is finished, going on from the furthest one there is.
+
+    ``revision`` is the last one of the decisions that ``data`` and ``targets`` hold. Where it is later than that of the
+    checkpoint, a person decided in a review, and the next round of the primary arm is weighed anew.
 
     The student that is shipped, and the weights shards, are those of the primary arm's first seed, so that the
     published weights are the ones that made the published student. Where the primary arm failed the canary check, the
     uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
     with contextlib.closing(AttemptFiles(assignment, blobs, emit, scratch)) as files:
-        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights)
+        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights, revision)
 
 
 def _train_all(
@@ -77,6 +86,7 @@ def _train_all(
     emit: Callable[[ProgressMessage], None],
     scratch: Scratch | None,
     initial_weights: Mapping[str, torch.Tensor] | None,
+    revision: int,
 ) -> Checkpoint:
     spec = assignment.spec
     point = checked(
@@ -93,6 +103,10 @@ def _train_all(
     )
     arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
     first_seed = spec.training.seed
+    decided = point.step > 0 and revision > point.revision
+    point = dataclasses.replace(point, revision=revision)
+    if decided and (primary_arm(spec), first_seed) in point.finished:
+        emit(ProgressMessage(Progress("distil", _BEFORE, message=_TOO_LATE.format(revision)), warning=True))
     keys: list[ArmKey] = [(arm, first_seed + offset) for offset in range(spec.training.seeds) for arm in arms]
     total = len(keys) * spec.training.rounds
     for arm, seed in keys:
@@ -110,6 +124,7 @@ def _train_all(
             scratch=scratch,
             resume=point.current,
             initial_weights=initial_weights,
+            weighed_anew=decided,
         ):
             shards = point.shards
             if weighs and outcome.weights is not None:
@@ -123,6 +138,8 @@ def _train_all(
                 shards=shards,
             )
             if outcome.last:
+                if weighs:
+                    point = _with_evidence(point, outcome.state, spec, data, targets, device, files, emit, scratch)
                 point = _finish_arm(point, (arm, seed), spec, data, device, ships=ships, weighs=weighs)
             # An arm that ends early counts as whole, so that the bar jumps ahead rather than to stop short of its end.
             of_arms = len(point.finished) * spec.training.rounds + (0 if outcome.last else outcome.round)
@@ -138,11 +155,38 @@ def _train_all(
             emit(ProgressMessage(progress, outcome.metrics))
             if weighs and outcome.watched is not None:
                 point = dataclasses.replace(point, groups=outcome.watched.groups)
-                point = raised(point, outcome.watched.alarms, spec, progress, files, emit)
+                point = raised(point, outcome.watched.alarms, spec, progress, files, emit, data.class_names)
     progress = Progress("distil", _BEFORE + _DISTIL_SHARE, message="every arm is trained")
-    point = raised(point, _alarms_at_the_end(spec, data, point), spec, progress, files, emit)
+    point = raised(point, _alarms_at_the_end(spec, data, point), spec, progress, files, emit, data.class_names)
     files.finish()
     return point
+
+
+def _with_evidence(
+    point: Checkpoint,
+    state: ArmState,
+    spec: DistillationSpec,
+    data: DistillationData,
+    targets: SoftTargets,
+    device: torch.device,
+    files: AttemptFiles,
+    emit: Callable[[ProgressMessage], None],
+    scratch: Scratch | None,
+) -> Checkpoint:
+    """With the explained samples of the last weights that made the student. A job does not fail for want of them."""
+    shards = [shard for shard in point.shards if shard.round <= round_of_student(state)]
+    if not shards:
+        return point
+    room = Scratch() if scratch is None else scratch
+    try:
+        with files.opened(shards[-1]) as shard:
+            table = explained(shard, state, data, targets, spec, device=device, scratch=room)
+    except (ValueError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        emit(ProgressMessage(Progress("distil", _BEFORE, message=f"No sample is explained: {error}"), warning=True))
+        return point
+    if table is None:
+        return point
+    return dataclasses.replace(point, evidence=files.add_evidence(shards[-1].round, table))
 
 
 def _alarms_at_the_end(spec: DistillationSpec, data: DistillationData, point: Checkpoint) -> tuple[Alarm, ...]:

@@ -6,14 +6,16 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import IO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdaif.errors import AlreadyExistsError, UnavailableError
 from kdaif.processes import give_memory_back
-from kdaif.records import Progress, WeightsShard
+from kdaif.records import AttemptManifest, Progress, WeightsShard
 from kdaif.records.provenance import Provenance
 from kdaif.rounds import WeightsRows
 from kdaif.scratch import Scratch
@@ -72,12 +74,48 @@ class AttemptFiles:
         """
         given, file = self._assignment, self._scratch.spooled()
         write_parquet(file, rows, made_by)
+        path = layout.weights_shard(given.tenant, given.job_id, given.attempt, round_number)
+        return self._waits(path, file, round_number, rows.num_rows)
+
+    def add_evidence(self, round_number: int, table: pa.Table) -> WeightsShard:
+        """The explained samples, durable as the shards are.
+
+        Args:
+            round_number: of the weights that they explain.
+            table: of `evidence_schema`.
+
+        Raises:
+            OSError: scratch has no room for it.
+        """
+        given, file = self._assignment, self._scratch.spooled()
+        pq.write_table(table, file, compression="zstd")
+        path = layout.evidence(given.tenant, given.job_id, given.attempt)
+        return self._waits(path, file, round_number, table.num_rows)
+
+    def _waits(self, path: str, file: IO[bytes], round_number: int, row_count: int) -> WeightsShard:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         sha256 = _sha256(file)
-        path = layout.weights_shard(given.tenant, given.job_id, given.attempt, round_number)
         self._waiting[path] = _Waiting(file, size)
-        return WeightsShard(round_number, path, sha256, rows.num_rows)
+        return WeightsShard(round_number, path, sha256, row_count)
+
+    @contextlib.contextmanager
+    def opened(self, shard: WeightsShard) -> Iterator[IO[bytes]]:
+        """A shard of this or a former attempt, at its beginning, whether it waits or is written.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        waiting = self._waiting.get(shard.path)
+        if waiting is not None:
+            waiting.file.seek(0)
+            yield waiting.file
+            return
+        with self._scratch.spooled() as file:
+            for chunk in self._blobs.iter_range(shard.path):
+                file.write(chunk)
+            file.seek(0)
+            yield file
 
     def save(self, point: Checkpoint, progress: Progress) -> None:
         """Writes the shards and then the checkpoint that names them; where that fails, warns, and training goes on.
@@ -99,6 +137,26 @@ class AttemptFiles:
                 raise
             told = f"No checkpoint of step {point.step}, training goes on: {error}"
             self._emit(ProgressMessage(dataclasses.replace(progress, message=told), warning=True))
+
+    def publish_review(self, point: Checkpoint, class_names: tuple[str, ...]) -> None:
+        """Names the weights so far, for the person who reviews the job.
+
+        Raises:
+            UnavailableError: the store is full or does not answer.
+        """
+        given = self._assignment
+        self.finish()
+        manifest = AttemptManifest(
+            job=given.job_id,
+            attempt=given.attempt,
+            class_names=class_names,
+            bundle=(),
+            weights=point.shards,
+            created_at_ms=int(time.time() * 1000),
+            evidence=point.evidence,
+        )
+        path = layout.review_manifest(given.tenant, given.job_id, given.attempt)
+        self._blobs.replace_bytes(path, manifest.to_json())
 
     def finish(self) -> None:
         """Writes all shards that wait.

@@ -11,17 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 
-from kdaif.datasets import DistillationData, InputSignature, Strings
+from kdaif.datasets import DistillationData, InputSignature
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
-from kdaif.evaluation.scorecard import scorecard
+from kdaif.evaluation.scorecard import EQUAL_SHARES, scorecard
 from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
 from kdaif.records.monitoring import Scorecard
@@ -36,6 +32,8 @@ from kdaif_worker.checkpoint import Checkpoint
 from kdaif_worker.external import external_results, shifts
 from kdaif_worker.messages import Assignment
 from kdaif_worker.predictions import publish_predictions
+from kdaif_worker.resources import Taken
+from kdaif_worker.row_places import places_of
 from kdaif_worker.targets import TeacherCost
 
 _CPU = torch.device("cpu")
@@ -45,8 +43,7 @@ _CPU = torch.device("cpu")
 class Trained:
     """All that a bundle is made from. ``dataset_sha256`` is by role, ``stage_seconds`` by stage.
 
-    What is large lies in ``scratch``; ``resources`` are what this attempt took so far: ``cpu_s``, and ``energy_j``
-    where the machine tells.
+    What is large lies in ``scratch``; ``resources`` are what this attempt took so far.
     """
 
     assignment: Assignment
@@ -57,7 +54,7 @@ class Trained:
     dataset_sha256: Mapping[str, str]
     stage_seconds: Mapping[str, float]
     scratch: Scratch
-    resources: Mapping[str, float]
+    resources: Taken
 
     @property
     def shipped_arm(self) -> str:
@@ -144,6 +141,7 @@ def publish_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> None:
         bundle=tuple(files),
         weights=trained.point.shards,
         created_at_ms=int(time.time() * 1000),
+        evidence=trained.point.evidence,
     )
     blobs.put_bytes(layout.attempt_manifest(*job), manifest.to_json())
 
@@ -179,9 +177,16 @@ def _scorecard(trained: Trained, result: JobResult) -> Scorecard:
         "reliability": _last(curve, "reliability"),
         "stability": _last(curve, "stability"),
         "canary_auroc": result.canary_auroc,
-        **trained.resources,
+        **trained.resources.figures,
     }
-    return scorecard(figures, result.groups, fewest_group_rows=spec.monitoring.fewest_group_rows)
+    monitoring = spec.monitoring
+    return scorecard(
+        figures,
+        result.groups,
+        fewest_group_rows=monitoring.fewest_group_rows,
+        shares=monitoring.scorecard_shares.given() or EQUAL_SHARES,
+        notes=trained.resources.notes,
+    )
 
 
 def _last(curve: Sequence[Mapping[str, float]], name: str) -> float | None:
@@ -196,7 +201,7 @@ def _report(trained: Trained, result: JobResult, certificate: Certificate, blobs
     shards = point.shards
     weights = _weighed(blobs, shards[-1].path, trained.scratch) if shards else None
     harmful = [] if weights is None else [row["id"] for row in weights.harmful]
-    shown = _places(data.unlabeled.ids, harmful, trained.scratch)
+    shown = places_of(data.unlabeled.ids, harmful, trained.scratch)
     is_image = data.signature.kind == "image"
     features = data.unlabeled.features
     return Report(
@@ -248,16 +253,6 @@ def _weighed(blobs: BlobStore, path: str, scratch: Scratch) -> Weighed | None:
         with pq.ParquetFile(file) as parquet:
             groups = (parquet.read_row_group(group) for group in range(parquet.num_row_groups))
             return weighed(groups, parquet.metadata.num_rows)
-
-
-def _places(ids: NDArray[Any] | Strings, wanted: Sequence[Any], scratch: Scratch) -> dict[Any, int]:
-    """Where each wanted id stands."""
-    found: dict[Any, int] = {}
-    for rows in scratch.slabs(len(ids), 16):
-        some = pa.array(ids[rows])
-        places = pc.indices_nonzero(pc.is_in(some, pa.array(wanted, some.type)))
-        found |= {some[place].as_py(): rows.start + place for place in places.to_pylist()}
-    return found
 
 
 def _out_of_fold(trained: Trained) -> dict[str, str]:

@@ -27,6 +27,7 @@ from kdaif_worker.tensor_files import read_tensors, write_tensors
 ArmKey = tuple[str, int]
 _CANARY = TypeAdapter(CanaryCheck | None)
 _SHARDS = TypeAdapter(tuple[WeightsShard, ...])
+_EVIDENCE = TypeAdapter(WeightsShard | None)
 _ALARMS = TypeAdapter(tuple[Alarm, ...])
 _GROUPS = TypeAdapter(tuple[GroupWeight, ...])
 _KEPT = 2
@@ -48,7 +49,8 @@ class Checkpoint:
 
     ``canary`` is what the canary check found; None while it is not over, and ``current`` then is its side arm's.
     ``alarms`` are those so far, the last round's of each kind and subject; ``reviewed`` holds the keys of those that a
-    person was asked about. ``groups`` are those of the last scoring.
+    person was asked about. ``groups`` are those of the last scoring. ``revision`` is the last one of people's decisions
+    that holds in it, and ``evidence`` the explained samples.
     """
 
     step: int = 0
@@ -61,6 +63,8 @@ class Checkpoint:
     alarms: tuple[Alarm, ...] = ()
     reviewed: frozenset[str] = frozenset()
     groups: tuple[GroupWeight, ...] = ()
+    revision: int = 0
+    evidence: WeightsShard | None = None
 
 
 def write(
@@ -140,6 +144,8 @@ def _parts(checkpoint: Checkpoint) -> tuple[dict[str, NDArray[Any]], dict[str, A
         "alarms": _ALARMS.dump_python(checkpoint.alarms, mode="json"),
         "reviewed": sorted(checkpoint.reviewed),
         "groups": _GROUPS.dump_python(checkpoint.groups, mode="json"),
+        "revision": checkpoint.revision,
+        "evidence": _EVIDENCE.dump_python(checkpoint.evidence, mode="json"),
     }
     for name, state in (("current", checkpoint.current), ("student", checkpoint.student)):
         if state is not None:
@@ -174,6 +180,9 @@ def _read(blobs: BlobStore, path: str, scratch: Scratch) -> Checkpoint:
         alarms=_ALARMS.validate_python(head["alarms"]),
         reviewed=frozenset(head["reviewed"]),
         groups=_GROUPS.validate_python(head["groups"]),
+        # Those of older versions have neither.
+        revision=head.get("revision", 0),
+        evidence=_EVIDENCE.validate_python(head.get("evidence")),
     )
 
 

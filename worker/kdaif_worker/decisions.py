@@ -29,7 +29,12 @@ _SURE = 0.99
 
 
 def decisions_of(assignment: Assignment, blobs: BlobStore) -> dict[str, Override]:
-    """What is in force for the job: what it inherits from the job it re-runs, then its own revisions.
+    """What is in force for the job, by sample; see `revisions_of`."""
+    return in_force(revisions_of(assignment, blobs))
+
+
+def revisions_of(assignment: Assignment, blobs: BlobStore) -> list[OverrideRevision]:
+    """What was decided for the job: what it inherits from the job it re-runs, then its own revisions, made in a review.
 
     The inherited decisions are kept as the job's own revision 0, so that they hold for a re-run of it too.
     """
@@ -41,7 +46,7 @@ def decisions_of(assignment: Assignment, blobs: BlobStore) -> dict[str, Override
         revision = OverrideRevision(INHERITED, "kdaif", told, now_ms, tuple(former.values()))
         with contextlib.suppress(AlreadyExistsError):  # a former attempt
             blobs.put_bytes(layout.override_revision(*job, INHERITED), revision.to_json())
-    return in_force(read_overrides(blobs, *job))
+    return read_overrides(blobs, *job)
 
 
 def with_weights(data: DistillationData, decisions: Mapping[str, Override]) -> DistillationData:

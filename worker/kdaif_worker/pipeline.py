@@ -16,12 +16,13 @@ from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.processes import give_memory_back
 from kdaif.records import DistillationSpec, Progress
+from kdaif.records.overrides import in_force
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, DatasetStore
 from kdaif.students import build_student, read_initial_weights
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
-from kdaif_worker.decisions import decisions_of, with_labels, with_weights
+from kdaif_worker.decisions import revisions_of, with_labels, with_weights
 from kdaif_worker.messages import Assignment, ProgressMessage, ReviewMessage, SucceededMessage
 from kdaif_worker.network import with_network
 from kdaif_worker.resources import Meter
@@ -43,7 +44,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     """
     spec = assignment.spec
     device = _device(spec.device)
-    meter, clock = Meter.started(), _StageClock(emit)
+    meter, clock = Meter.started(device), _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
     spool = assignment.cache_dir / "spool"
@@ -53,7 +54,8 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
     scratch = Scratch(assignment.cache_dir / "scratch")
-    decisions = decisions_of(assignment, blobs)
+    revisions = revisions_of(assignment, blobs)
+    decisions = in_force(revisions)
     data = with_weights(datasets.prepare(spec, files, scratch), decisions)
     assignment = with_network(assignment, data, blobs)
     spec = assignment.spec
@@ -65,7 +67,15 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     clock.stage("distil", 0.05)
     try:
         point = train_all(
-            assignment, data, targets, device, blobs, emit, scratch=scratch, initial_weights=initial_weights
+            assignment,
+            data,
+            targets,
+            device,
+            blobs,
+            emit,
+            scratch=scratch,
+            initial_weights=initial_weights,
+            revision=revisions[-1].revision if revisions else 0,
         )
     except ReviewNeededError as error:
         return ReviewMessage(str(error))

@@ -23,10 +23,12 @@ def raised(
     progress: Progress,
     files: AttemptFiles,
     emit: Callable[[ProgressMessage], None],
+    class_names: tuple[str, ...],
 ) -> Checkpoint:
     """The checkpoint with these alarms, each told once as a warning.
 
     Raises:
+        UnavailableError: the store does not take what a person needs to decide.
         ReviewNeededError: the job pauses on alarms, and one of these is new; a resumed job is not stopped for it again.
     """
     known = {alarm.key: alarm for alarm in point.alarms}
@@ -40,4 +42,5 @@ def raised(
         return point
     point = dataclasses.replace(point, reviewed=point.reviewed | {alarm.key for alarm in unseen})
     files.save(point, progress)
+    files.publish_review(point, class_names)
     raise ReviewNeededError(" ".join(f"{alarm.code}: {alarm.message}." for alarm in unseen))

@@ -11,6 +11,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import kdaif_proto.v1.spec_pb2
+import kdaif_proto.v1.weights_pb2
 import sys
 import typing
 
@@ -555,6 +556,7 @@ class Scorecard(google.protobuf.message.Message):
     COMPOSITE_FIELD_NUMBER: builtins.int
     SHARES_FIELD_NUMBER: builtins.int
     FIGURES_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     sustainability: builtins.float
     accuracy: builtins.float
     fairness: builtins.float
@@ -567,6 +569,10 @@ class Scorecard(google.protobuf.message.Message):
     def figures(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """What the axes are made of: size_kb, ms_per_row, cpu_s, energy_j, macro_f1, ece, reliability, ..."""
 
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Figures that could not be read, and why."""
+
     def __init__(
         self,
         *,
@@ -577,9 +583,10 @@ class Scorecard(google.protobuf.message.Message):
         composite: builtins.float | None = ...,
         shares: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         figures: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        notes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_composite", b"_composite", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "composite", b"composite", "explainability", b"explainability", "fairness", b"fairness", "sustainability", b"sustainability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_composite", b"_composite", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "composite", b"composite", "explainability", b"explainability", "fairness", b"fairness", "figures", b"figures", "shares", b"shares", "sustainability", b"sustainability"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_composite", b"_composite", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "composite", b"composite", "explainability", b"explainability", "fairness", b"fairness", "figures", b"figures", "notes", b"notes", "shares", b"shares", "sustainability", b"sustainability"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_accuracy", b"_accuracy"]) -> typing.Literal["accuracy"] | None: ...
     @typing.overload
@@ -901,13 +908,27 @@ class ResumeDistillationJobRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
     name: builtins.str
+    author: builtins.str
+    """Who decides; goes into the audit log. Required with overrides."""
+    reason: builtins.str
+    """Why. Required with overrides."""
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[kdaif_proto.v1.weights_pb2.Override]:
+        """Recorded as SetOverrides does, before the job goes on with them."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        overrides: collections.abc.Iterable[kdaif_proto.v1.weights_pb2.Override] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "name", b"name", "overrides", b"overrides", "reason", b"reason"]) -> None: ...
 
 global___ResumeDistillationJobRequest = ResumeDistillationJobRequest
 
@@ -934,16 +955,20 @@ class RejectDistillationJobRequest(google.protobuf.message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     WHY_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
     name: builtins.str
     why: builtins.str
     """For people; becomes the message of the job's failure."""
+    author: builtins.str
+    """Who decides; goes into the audit log."""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         why: builtins.str = ...,
+        author: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "why", b"why"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "name", b"name", "why", b"why"]) -> None: ...
 
 global___RejectDistillationJobRequest = RejectDistillationJobRequest
 

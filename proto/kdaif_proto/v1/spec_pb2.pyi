@@ -184,6 +184,10 @@ class Monitoring(google.protobuf.message.Message):
     CLASS_DRIFT_FIELD_NUMBER: builtins.int
     EFFECTIVE_SHARE_FIELD_NUMBER: builtins.int
     RELIABILITY_FIELD_NUMBER: builtins.int
+    SCORECARD_SHARES_FIELD_NUMBER: builtins.int
+    EXPLAIN_IDS_FIELD_NUMBER: builtins.int
+    EXPLAINED_ROWS_FIELD_NUMBER: builtins.int
+    EXPLAIN_SECONDS_FIELD_NUMBER: builtins.int
     on_alarm: global___Monitoring.OnAlarm.ValueType
     group_floor: builtins.float
     """Lowest mean weight of a group of a group_ column, where the mean over all rows is 1. Default 0.5."""
@@ -195,6 +199,18 @@ class Monitoring(google.protobuf.message.Message):
     """Smallest effective sample size, as a share of the unlabelled rows. Default 0.2."""
     reliability: builtins.float
     """Smallest rank correlation of the influences of two halves of the validation rows. Default 0.05."""
+    explained_rows: builtins.int
+    """Beside those and the overridden ones, so many of the most harmful and most helpful ones of each class. Default 500."""
+    explain_seconds: builtins.float
+    """Seconds of the job that explaining may take; 0 leaves it out. Default 5."""
+    @property
+    def scorecard_shares(self) -> global___ScorecardShares:
+        """Of the axes in the scorecard's composite. Default: equal ones."""
+
+    @property
+    def explain_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Samples that are explained pair by pair whatever they weigh (ExplainSamples). At most 1,000."""
+
     def __init__(
         self,
         *,
@@ -204,13 +220,21 @@ class Monitoring(google.protobuf.message.Message):
         class_drift: builtins.float | None = ...,
         effective_share: builtins.float | None = ...,
         reliability: builtins.float | None = ...,
+        scorecard_shares: global___ScorecardShares | None = ...,
+        explain_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        explained_rows: builtins.int | None = ...,
+        explain_seconds: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_class_drift", b"_class_drift", "_effective_share", b"_effective_share", "_fewest_group_rows", b"_fewest_group_rows", "_group_floor", b"_group_floor", "_reliability", b"_reliability", "class_drift", b"class_drift", "effective_share", b"effective_share", "fewest_group_rows", b"fewest_group_rows", "group_floor", b"group_floor", "reliability", b"reliability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_class_drift", b"_class_drift", "_effective_share", b"_effective_share", "_fewest_group_rows", b"_fewest_group_rows", "_group_floor", b"_group_floor", "_reliability", b"_reliability", "class_drift", b"class_drift", "effective_share", b"effective_share", "fewest_group_rows", b"fewest_group_rows", "group_floor", b"group_floor", "on_alarm", b"on_alarm", "reliability", b"reliability"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_class_drift", b"_class_drift", "_effective_share", b"_effective_share", "_explain_seconds", b"_explain_seconds", "_explained_rows", b"_explained_rows", "_fewest_group_rows", b"_fewest_group_rows", "_group_floor", b"_group_floor", "_reliability", b"_reliability", "class_drift", b"class_drift", "effective_share", b"effective_share", "explain_seconds", b"explain_seconds", "explained_rows", b"explained_rows", "fewest_group_rows", b"fewest_group_rows", "group_floor", b"group_floor", "reliability", b"reliability", "scorecard_shares", b"scorecard_shares"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_class_drift", b"_class_drift", "_effective_share", b"_effective_share", "_explain_seconds", b"_explain_seconds", "_explained_rows", b"_explained_rows", "_fewest_group_rows", b"_fewest_group_rows", "_group_floor", b"_group_floor", "_reliability", b"_reliability", "class_drift", b"class_drift", "effective_share", b"effective_share", "explain_ids", b"explain_ids", "explain_seconds", b"explain_seconds", "explained_rows", b"explained_rows", "fewest_group_rows", b"fewest_group_rows", "group_floor", b"group_floor", "on_alarm", b"on_alarm", "reliability", b"reliability", "scorecard_shares", b"scorecard_shares"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_class_drift", b"_class_drift"]) -> typing.Literal["class_drift"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_effective_share", b"_effective_share"]) -> typing.Literal["effective_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_explain_seconds", b"_explain_seconds"]) -> typing.Literal["explain_seconds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_explained_rows", b"_explained_rows"]) -> typing.Literal["explained_rows"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_fewest_group_rows", b"_fewest_group_rows"]) -> typing.Literal["fewest_group_rows"] | None: ...
     @typing.overload
@@ -219,6 +243,41 @@ class Monitoring(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_reliability", b"_reliability"]) -> typing.Literal["reliability"] | None: ...
 
 global___Monitoring = Monitoring
+
+@typing.final
+class ScorecardShares(google.protobuf.message.Message):
+    """Of the four axes of a scorecard, 0 or more; only their proportions count. An axis that is left out has no say."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SUSTAINABILITY_FIELD_NUMBER: builtins.int
+    ACCURACY_FIELD_NUMBER: builtins.int
+    FAIRNESS_FIELD_NUMBER: builtins.int
+    EXPLAINABILITY_FIELD_NUMBER: builtins.int
+    sustainability: builtins.float
+    accuracy: builtins.float
+    fairness: builtins.float
+    explainability: builtins.float
+    def __init__(
+        self,
+        *,
+        sustainability: builtins.float | None = ...,
+        accuracy: builtins.float | None = ...,
+        fairness: builtins.float | None = ...,
+        explainability: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "explainability", b"explainability", "fairness", b"fairness", "sustainability", b"sustainability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accuracy", b"_accuracy", "_explainability", b"_explainability", "_fairness", b"_fairness", "_sustainability", b"_sustainability", "accuracy", b"accuracy", "explainability", b"explainability", "fairness", b"fairness", "sustainability", b"sustainability"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_accuracy", b"_accuracy"]) -> typing.Literal["accuracy"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_explainability", b"_explainability"]) -> typing.Literal["explainability"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fairness", b"_fairness"]) -> typing.Literal["fairness"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_sustainability", b"_sustainability"]) -> typing.Literal["sustainability"] | None: ...
+
+global___ScorecardShares = ScorecardShares
 
 @typing.final
 class OverridesFrom(google.protobuf.message.Message):

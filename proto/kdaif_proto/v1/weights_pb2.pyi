@@ -639,3 +639,190 @@ class ListOverrideRevisionsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["revisions", b"revisions"]) -> None: ...
 
 global___ListOverrideRevisionsResponse = ListOverrideRevisionsResponse
+
+@typing.final
+class ExplainSamplesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "parent", b"parent"]) -> None: ...
+
+global___ExplainSamplesRequest = ExplainSamplesRequest
+
+@typing.final
+class ExplainSamplesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: builtins.int
+    UNEXPLAINED_FIELD_NUMBER: builtins.int
+    SEARCH_FIELD_NUMBER: builtins.int
+    @property
+    def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SampleEvidence]:
+        """In the order asked."""
+
+    @property
+    def unexplained(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids that the job knows, but did not explain. Run it again with them in spec.monitoring.explain_ids."""
+
+    @property
+    def search(self) -> global___EvidenceSearch:
+        """Unset where the job explained no sample at all."""
+
+    def __init__(
+        self,
+        *,
+        samples: collections.abc.Iterable[global___SampleEvidence] | None = ...,
+        unexplained: collections.abc.Iterable[builtins.str] | None = ...,
+        search: global___EvidenceSearch | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["search", b"search"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["samples", b"samples", "search", b"search", "unexplained", b"unexplained"]) -> None: ...
+
+global___ExplainSamplesResponse = ExplainSamplesResponse
+
+@typing.final
+class SampleEvidence(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    CHOSEN_FIELD_NUMBER: builtins.int
+    MEAN_FIELD_NUMBER: builtins.int
+    HELPED_FIELD_NUMBER: builtins.int
+    HARMED_FIELD_NUMBER: builtins.int
+    NEIGHBOURS_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    chosen: builtins.str
+    """Why it was explained: "asked", "overridden", "harmful" or "helpful"."""
+    mean: builtins.float
+    """How the mean loss on the validation rows changes per unit of its weight: the mean of all its pairs. Unset where the
+    time ran out before its pairs.
+    """
+    @property
+    def helped(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PairInfluence]:
+        """The validation rows whose loss falls most, the first most."""
+
+    @property
+    def harmed(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PairInfluence]:
+        """The validation rows whose loss rises most, the first most."""
+
+    @property
+    def neighbours(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Neighbour]:
+        """Of the labelled and unlabelled rows, the nearest first."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        chosen: builtins.str = ...,
+        mean: builtins.float | None = ...,
+        helped: collections.abc.Iterable[global___PairInfluence] | None = ...,
+        harmed: collections.abc.Iterable[global___PairInfluence] | None = ...,
+        neighbours: collections.abc.Iterable[global___Neighbour] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_mean", b"_mean", "mean", b"mean"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_mean", b"_mean", "chosen", b"chosen", "harmed", b"harmed", "helped", b"helped", "id", b"id", "mean", b"mean", "neighbours", b"neighbours"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_mean", b"_mean"]) -> typing.Literal["mean"] | None: ...
+
+global___SampleEvidence = SampleEvidence
+
+@typing.final
+class PairInfluence(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    LOSS_CHANGE_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Of a validation row."""
+    label: builtins.str
+    """Its human label."""
+    loss_change: builtins.float
+    """How its loss changes per unit of the sample's weight. Negative is help."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        label: builtins.str = ...,
+        loss_change: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "label", b"label", "loss_change", b"loss_change"]) -> None: ...
+
+global___PairInfluence = PairInfluence
+
+@typing.final
+class Neighbour(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    DISTANCE_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """"labeled" or "unlabeled"."""
+    id: builtins.str
+    label: builtins.str
+    """A human's, or the teacher's for an unlabelled row."""
+    distance: builtins.float
+    """Between what the student's last layer is given of both rows: 0 where that is the same, 1 is usual of two rows."""
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        id: builtins.str = ...,
+        label: builtins.str = ...,
+        distance: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "distance", b"distance", "id", b"id", "label", b"label"]) -> None: ...
+
+global___Neighbour = Neighbour
+
+@typing.final
+class EvidenceSearch(google.protobuf.message.Message):
+    """What explaining cost, and how far it came."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: builtins.int
+    VALIDATION_ROWS_FIELD_NUMBER: builtins.int
+    SEARCHED_ROWS_FIELD_NUMBER: builtins.int
+    POOL_ROWS_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    BUDGET_S_FIELD_NUMBER: builtins.int
+    DAMPING_FIELD_NUMBER: builtins.int
+    samples: builtins.int
+    """Samples that were explained."""
+    validation_rows: builtins.int
+    searched_rows: builtins.int
+    """Rows among which neighbours were looked for, of all labelled and unlabelled ones."""
+    pool_rows: builtins.int
+    seconds: builtins.float
+    budget_s: builtins.float
+    """spec.monitoring.explain_seconds."""
+    damping: builtins.float
+    """Of the solve."""
+    def __init__(
+        self,
+        *,
+        samples: builtins.int = ...,
+        validation_rows: builtins.int = ...,
+        searched_rows: builtins.int = ...,
+        pool_rows: builtins.int = ...,
+        seconds: builtins.float = ...,
+        budget_s: builtins.float = ...,
+        damping: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["budget_s", b"budget_s", "damping", b"damping", "pool_rows", b"pool_rows", "samples", b"samples", "searched_rows", b"searched_rows", "seconds", b"seconds", "validation_rows", b"validation_rows"]) -> None: ...
+
+global___EvidenceSearch = EvidenceSearch

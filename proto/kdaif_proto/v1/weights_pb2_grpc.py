@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class WeightServiceStub(object):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word.
+    """Reads the weight of every unlabelled sample of a job that succeeded or awaits a review, with what it was made of, and
+    takes a person's word.
     """
 
     def __init__(self, channel):
@@ -70,10 +71,16 @@ class WeightServiceStub(object):
                 request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsRequest.SerializeToString,
                 response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsResponse.FromString,
                 _registered_method=True)
+        self.ExplainSamples = channel.unary_unary(
+                '/kdaif.v1.WeightService/ExplainSamples',
+                request_serializer=kdaif__proto_dot_v1_dot_weights__pb2.ExplainSamplesRequest.SerializeToString,
+                response_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.ExplainSamplesResponse.FromString,
+                _registered_method=True)
 
 
 class WeightServiceServicer(object):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word.
+    """Reads the weight of every unlabelled sample of a job that succeeded or awaits a review, with what it was made of, and
+    takes a person's word.
     """
 
     def ListSampleWeights(self, request, context):
@@ -112,7 +119,8 @@ class WeightServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetOverrides(self, request, context):
-        """Records what a person decided on single samples, for a re-run. The job itself does not change.
+        """Records what a person decided on single samples, for a re-run, and of a job that awaits a review for the rest of the
+        job itself. A job that succeeded does not change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +128,13 @@ class WeightServiceServicer(object):
 
     def ListOverrideRevisions(self, request, context):
         """Every decision ever recorded for a job, oldest first: who, when, why and what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainSamples(self, request, context):
+        """Whom samples help and harm among the validation rows, and what lies nearest to them, as far as the job computed it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +178,11 @@ def add_WeightServiceServicer_to_server(servicer, server):
                     request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsRequest.FromString,
                     response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsResponse.SerializeToString,
             ),
+            'ExplainSamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSamples,
+                    request_deserializer=kdaif__proto_dot_v1_dot_weights__pb2.ExplainSamplesRequest.FromString,
+                    response_serializer=kdaif__proto_dot_v1_dot_weights__pb2.ExplainSamplesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kdaif.v1.WeightService', rpc_method_handlers)
@@ -172,7 +192,8 @@ def add_WeightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WeightService(object):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word.
+    """Reads the weight of every unlabelled sample of a job that succeeded or awaits a review, with what it was made of, and
+    takes a person's word.
     """
 
     @staticmethod
@@ -354,6 +375,33 @@ class WeightService(object):
             '/kdaif.v1.WeightService/ListOverrideRevisions',
             kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsRequest.SerializeToString,
             kdaif__proto_dot_v1_dot_weights__pb2.ListOverrideRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kdaif.v1.WeightService/ExplainSamples',
+            kdaif__proto_dot_v1_dot_weights__pb2.ExplainSamplesRequest.SerializeToString,
+            kdaif__proto_dot_v1_dot_weights__pb2.ExplainSamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

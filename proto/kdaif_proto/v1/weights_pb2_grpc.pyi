@@ -18,7 +18,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class WeightServiceStub:
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word."""
+    """Reads the weight of every unlabelled sample of a job that succeeded or awaits a review, with what it was made of, and
+    takes a person's word.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     ListSampleWeights: grpc.UnaryUnaryMultiCallable[
@@ -55,7 +57,9 @@ class WeightServiceStub:
         kdaif_proto.v1.weights_pb2.SetOverridesRequest,
         kdaif_proto.v1.weights_pb2.SetOverridesResponse,
     ]
-    """Records what a person decided on single samples, for a re-run. The job itself does not change."""
+    """Records what a person decided on single samples, for a re-run, and of a job that awaits a review for the rest of the
+    job itself. A job that succeeded does not change.
+    """
 
     ListOverrideRevisions: grpc.UnaryUnaryMultiCallable[
         kdaif_proto.v1.weights_pb2.ListOverrideRevisionsRequest,
@@ -63,8 +67,16 @@ class WeightServiceStub:
     ]
     """Every decision ever recorded for a job, oldest first: who, when, why and what."""
 
+    ExplainSamples: grpc.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.ExplainSamplesRequest,
+        kdaif_proto.v1.weights_pb2.ExplainSamplesResponse,
+    ]
+    """Whom samples help and harm among the validation rows, and what lies nearest to them, as far as the job computed it."""
+
 class WeightServiceAsyncStub:
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word."""
+    """Reads the weight of every unlabelled sample of a job that succeeded or awaits a review, with what it was made of, and
+    takes a person's word.
+    """
 
     ListSampleWeights: grpc.aio.UnaryUnaryMultiCallable[
         kdaif_proto.v1.weights_pb2.ListSampleWeightsRequest,
@@ -100,7 +112,9 @@ class WeightServiceAsyncStub:
         kdaif_proto.v1.weights_pb2.SetOverridesRequest,
         kdaif_proto.v1.weights_pb2.SetOverridesResponse,
     ]
-    """Records what a person decided on single samples, for a re-run. The job itself does not change."""
+    """Records what a person decided on single samples, for a re-run, and of a job that awaits a review for the rest of the
+    job itself. A job that succeeded does not change.
+    """
 
     ListOverrideRevisions: grpc.aio.UnaryUnaryMultiCallable[
         kdaif_proto.v1.weights_pb2.ListOverrideRevisionsRequest,
@@ -108,8 +122,16 @@ class WeightServiceAsyncStub:
     ]
     """Every decision ever recorded for a job, oldest first: who, when, why and what."""
 
+    ExplainSamples: grpc.aio.UnaryUnaryMultiCallable[
+        kdaif_proto.v1.weights_pb2.ExplainSamplesRequest,
+        kdaif_proto.v1.weights_pb2.ExplainSamplesResponse,
+    ]
+    """Whom samples help and harm among the validation rows, and what lies nearest to them, as far as the job computed it."""
+
 class WeightServiceServicer(metaclass=abc.ABCMeta):
-    """Reads the weight of every unlabelled sample of a succeeded job, with what it was made of, and takes a person's word."""
+    """Reads the weight of every unlabelled sample of a job that succeeded or awaits a review, with what it was made of, and
+    takes a person's word.
+    """
 
     @abc.abstractmethod
     def ListSampleWeights(
@@ -157,7 +179,9 @@ class WeightServiceServicer(metaclass=abc.ABCMeta):
         request: kdaif_proto.v1.weights_pb2.SetOverridesRequest,
         context: _ServicerContext,
     ) -> typing.Union[kdaif_proto.v1.weights_pb2.SetOverridesResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.SetOverridesResponse]]:
-        """Records what a person decided on single samples, for a re-run. The job itself does not change."""
+        """Records what a person decided on single samples, for a re-run, and of a job that awaits a review for the rest of the
+        job itself. A job that succeeded does not change.
+        """
 
     @abc.abstractmethod
     def ListOverrideRevisions(
@@ -166,5 +190,13 @@ class WeightServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[kdaif_proto.v1.weights_pb2.ListOverrideRevisionsResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.ListOverrideRevisionsResponse]]:
         """Every decision ever recorded for a job, oldest first: who, when, why and what."""
+
+    @abc.abstractmethod
+    def ExplainSamples(
+        self,
+        request: kdaif_proto.v1.weights_pb2.ExplainSamplesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kdaif_proto.v1.weights_pb2.ExplainSamplesResponse, collections.abc.Awaitable[kdaif_proto.v1.weights_pb2.ExplainSamplesResponse]]:
+        """Whom samples help and harm among the validation rows, and what lies nearest to them, as far as the job computed it."""
 
 def add_WeightServiceServicer_to_server(servicer: WeightServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -17,9 +17,10 @@ from starlette.types import ASGIApp
 from kdaif import errors
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.guard import Guard, Tokens, read_form
-from kdaif_server.dashboard.pages import actions, compare, job, jobs, sample, samples, streams, students, weights
+from kdaif_server.dashboard.pages import actions, audit, compare, job, jobs, sample, samples, streams, students, weights
 from kdaif_server.dashboard.readings import Readings
 from kdaif_server.dashboard.rendering import path_of, render
+from kdaif_server.lines import Lines
 
 _STATIC = Path(__file__).parent / "static"
 _STATUSES: dict[type[errors.KdaifError], int] = {
@@ -61,6 +62,8 @@ def make_app(backend: Backend) -> ASGIApp:
             Route(f"{of_job}/overrides", sample.record),
             Route(f"{of_job}/compare", compare.show),
             Route("/tenants/{tenant}/students", students.index),
+            Route("/tenants/{tenant}/lines/{line}", students.line),
+            Route("/tenants/{tenant}/audit", audit.show),
             Route("/tenants/{tenant}/students/{job}", students.show),
             Route("/tenants/{tenant}/students/{job}/files/{file:path}", students.download),
             _form(f"{of_job}/cancel", actions.cancel),
@@ -75,6 +78,7 @@ def make_app(backend: Backend) -> ASGIApp:
     )
     app.state.backend = backend
     app.state.readings = Readings(backend)
+    app.state.lines = Lines(backend.artifacts)
     app.state.tokens = Tokens()
     return Guard(app)
 

@@ -8,6 +8,7 @@ from kdaif.errors import InvalidInputError, NotFoundError
 from kdaif.records import Job, JobState
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.readings import Readings
+from kdaif_server.lines import Lines
 
 
 def backend_of(request: Request) -> Backend:
@@ -22,6 +23,12 @@ def readings_of(request: Request) -> Readings:
     return found
 
 
+def lines_of(request: Request) -> Lines:
+    """The lines of students."""
+    found: Lines = request.app.state.lines
+    return found
+
+
 async def job_of(request: Request) -> Job:
     """The job of the path. Raises NotFoundError."""
     tenant, job_id = request.path_params["tenant"], request.path_params["job"]
@@ -32,8 +39,8 @@ async def job_of(request: Request) -> Job:
 
 
 def has_weights(job: Job) -> bool:
-    """Whether its weights and student can be read."""
-    return job.state is JobState.SUCCEEDED and job.result is not None
+    """Whether its weights can be read."""
+    return job.state is JobState.AWAITING_REVIEW or (job.state is JobState.SUCCEEDED and job.result is not None)
 
 
 def number_of(request: Request, name: str, default: int, *, least: int = 0, most: int = 10**9) -> int:

@@ -13,12 +13,14 @@ from kdaif.records import AttemptManifest, Job
 from kdaif.store import layout
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.rows import Row, read_rows
+from kdaif_server.weights.explained import Explained, at_a_glance
 from kdaif_server.weights.filters import EVERY_ROW
 from kdaif_server.weights.shard import Shard
 from kdaif_server.weights.summary import ColumnSummary, Summary, summarize, summarize_column
 
 T = TypeVar("T")
 _MOST_KEPT = 256
+_MOST_EXPLAINED = 10
 _MOST_JSON_BYTES = 16 << 20
 
 
@@ -37,6 +39,10 @@ class Readings:
     def weight_quantiles(self, shard: Shard) -> ColumnSummary:
         """How the weights of a shard are spread."""
         return self._once("weight", shard, lambda: summarize_column(self._backend.engine, shard, EVERY_ROW, "weight"))
+
+    def explained(self, shard: Shard) -> Explained:
+        """The explained samples, and the ten that harm most."""
+        return self._once("explained", shard, lambda: at_a_glance(shard, _MOST_EXPLAINED))
 
     def rows(self, job: Job, ids: Sequence[str]) -> dict[str, Row]:
         """Rows of the unlabelled data set by id, as far as it holds them. Raises what fetching a data set raises."""

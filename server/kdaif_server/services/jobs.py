@@ -27,7 +27,9 @@ from kdaif.records import (
 )
 from kdaif.store import DatasetStore, LineStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
-from kdaif_server.decisions import reject_job
+from kdaif_server._convert_weights import overrides_from
+from kdaif_server.artifacts import Artifacts
+from kdaif_server.decisions import reject_job, resume_job
 from kdaif_server.following import follow
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
@@ -40,9 +42,16 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     """A job is checked once, here, against its data; the queue then holds identifiers only."""
 
     def __init__(
-        self, queue: JobQueue, dataset_store: DatasetStore, lines: LineStore, cache_dir: Path, stopping: asyncio.Event
+        self,
+        queue: JobQueue,
+        dataset_store: DatasetStore,
+        artifacts: Artifacts,
+        lines: LineStore,
+        cache_dir: Path,
+        stopping: asyncio.Event,
     ) -> None:
         self._queue = queue
+        self._artifacts = artifacts
         self._datasets = dataset_store
         self._lines = lines
         self._cache_dir = cache_dir
@@ -118,8 +127,17 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     async def ResumeDistillationJob(
         self, request: pb.ResumeDistillationJobRequest, context: Any
     ) -> pb.ResumeDistillationJobResponse:
-        """Queues a job again that awaited a review."""
-        job = await self._queue.resume(*parse_name(request.name, "distillationJobs"))
+        """Queues a job again that awaited a review, with what a person decided on its samples."""
+        tenant, job_id = parse_name(request.name, "distillationJobs")
+        job = await resume_job(
+            self._queue,
+            self._artifacts,
+            tenant,
+            job_id,
+            author=request.author,
+            reason=request.reason,
+            overrides=overrides_from(request.overrides),
+        )
         return pb.ResumeDistillationJobResponse(job=job_to_proto(job))
 
     async def RejectDistillationJob(
@@ -127,7 +145,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     ) -> pb.RejectDistillationJobResponse:
         """Fails a job that awaited a review."""
         tenant, job_id = parse_name(request.name, "distillationJobs")
-        job = await reject_job(self._queue, tenant, job_id, request.why)
+        job = await reject_job(self._queue, self._artifacts, tenant, job_id, request.why, author=request.author)
         return pb.RejectDistillationJobResponse(job=job_to_proto(job))
 
     async def DeleteDistillationJob(

@@ -20,6 +20,7 @@ from kdaif_server.decisions import record_decisions
 from kdaif_server.names import parse_name
 from kdaif_server.services.paging import decode_token, encode_token, page_size
 from kdaif_server.weights.engine import Engine
+from kdaif_server.weights.explained import explained_samples
 from kdaif_server.weights.filters import parse_filter
 from kdaif_server.weights.pages import order_of, read_page
 from kdaif_server.weights.shard import Shard
@@ -114,24 +115,32 @@ class WeightService(weights_pb2_grpc.WeightServiceServicer):
         """One revision more. The samples must be of the job, and new labels among its classes."""
         job = await self._job(request.parent)
         overrides = convert.overrides_from(request.overrides)
-
-        def write() -> pb.SetOverridesResponse:
-            revision = record_decisions(self._artifacts, job, overrides, author=request.author, reason=request.reason)
-            held = in_force(read_overrides(self._artifacts.blobs, job.tenant, job.id))
-            return pb.SetOverridesResponse(revision=convert.revision(revision), overridden=len(held))
-
-        return await asyncio.to_thread(write)
+        revision = await record_decisions(self._artifacts, job, overrides, author=request.author, reason=request.reason)
+        revisions = await asyncio.to_thread(read_overrides, self._artifacts.blobs, job.tenant, job.id)
+        return pb.SetOverridesResponse(revision=convert.revision(revision), overridden=len(in_force(revisions)))
 
     async def ListOverrideRevisions(
         self, request: pb.ListOverrideRevisionsRequest, context: Any
     ) -> pb.ListOverrideRevisionsResponse:
         """The whole record."""
-        job = await self._job(request.parent)
+        job = await self._artifacts.job(*parse_name(request.parent, "distillationJobs", "parent"))
         found = await asyncio.to_thread(read_overrides, self._artifacts.blobs, job.tenant, job.id)
         return pb.ListOverrideRevisionsResponse(revisions=[convert.revision(each) for each in found])
 
+    async def ExplainSamples(self, request: pb.ExplainSamplesRequest, context: Any) -> pb.ExplainSamplesResponse:
+        """What the job found out about the samples."""
+        job = await self._job(request.parent)
+        _check_count(request.ids, _MAX_HISTORIES)
+
+        def read() -> pb.ExplainSamplesResponse:
+            manifest = self._artifacts.manifest(job)
+            self._artifacts.weights(manifest, 0)[1].rows_of(list(request.ids))  # an unknown id is not just unexplained
+            return convert.explanations(*explained_samples(self._artifacts, manifest, request.ids))
+
+        return await asyncio.to_thread(read)
+
     async def _job(self, parent: str) -> Job:
-        return await self._artifacts.succeeded_job(*parse_name(parent, "distillationJobs", "parent"))
+        return await self._artifacts.weighed_job(*parse_name(parent, "distillationJobs", "parent"))
 
     def _shard(self, job: Job, round_number: int) -> tuple[int, Shard]:
         return self._artifacts.weights(self._artifacts.manifest(job), round_number)

@@ -46,13 +46,23 @@ class Shard:
             NotFoundError: naming the first ten that are missing.
             InvalidInputError: the ids of this job are numbers and some of these are not.
         """
+        rows, missing = self.known_rows_of(ids)
+        if missing:
+            raise NotFoundError(f"{len(missing)} id(s) are not in this job: {', '.join(missing[:10])}")
+        return rows
+
+    def known_rows_of(self, ids: Sequence[str]) -> tuple[pa.Table, list[str]]:
+        """The rows of those ids that are there, in that order, and the other ids.
+
+        Raises:
+            InvalidInputError: the ids of this job are numbers and some of these are not.
+        """
         wanted = _typed(ids, self.schema.field("id").type)
         with self._mapped() as batches:
             places, missing = _find(batches, wanted)
-            if missing:
-                named = ", ".join(str(value) for value in missing[:10])
-                raise NotFoundError(f"{len(missing)} id(s) are not in this job: {named}")
-            return _take(batches, places, self.schema)
+            gone = set(missing)
+            there = np.array([value not in gone for value in wanted], dtype=np.bool_)
+            return _take(batches, places[there], self.schema), [str(value) for value in missing]
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
         """The rows at these positions (int64 ``[M]``), in that order."""

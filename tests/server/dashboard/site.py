@@ -66,8 +66,10 @@ class Site:
         classes: tuple[str, ...] = ("cat", "dog"),
         rounds: int = 2,
         report: Mapping[str, object] | None = None,
+        evidence: pa.Table | None = None,
+        pause: bool = False,
     ) -> Job:
-        """Does the work of the next job: the weights of its last round, and equal ones before."""
+        """Does the work of the next job: the weights of its last round, and equal ones before. Or pauses with them."""
         claim = await self.claim()
         job, shards, count = claim.job, [], len(ids)
         for number in range(1, rounds + 1):
@@ -88,7 +90,18 @@ class Site:
         for name, data in bundle.items():
             self.backend.artifacts.blobs.put_bytes(layout.bundle_file(job.tenant, job.id, claim.token, name), data)
         files = tuple(StoredFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in bundle.items())
-        manifest = AttemptManifest(job.id, claim.token, classes, files, tuple(shards), 1)
+        explained = None
+        if evidence is not None:
+            file, path = self.folder / f"{job.id}-evidence.parquet", layout.evidence(job.tenant, job.id, claim.token)
+            pq.write_table(evidence, file)
+            self.backend.artifacts.blobs.put_file(path, file)
+            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+            explained = WeightsShard(rounds, path, sha256, evidence.num_rows)
+        manifest = AttemptManifest(job.id, claim.token, classes, () if pause else files, tuple(shards), 1, explained)
+        if pause:
+            path = layout.review_manifest(job.tenant, job.id, claim.token)
+            self.backend.artifacts.blobs.put_bytes(path, manifest.to_json())
+            return await self.queue.await_review(claim, "group F fell under its floor")
         self.backend.artifacts.blobs.put_bytes(
             layout.attempt_manifest(job.tenant, job.id, claim.token), manifest.to_json()
         )

@@ -140,19 +140,25 @@ def test_a_review_is_resumed_or_rejected_with_a_reason(valkey_url: str, tmp_path
         await site.queue.await_review(await site.claim(), "group F fell under its floor")
         page = await site.page(jobs(job.id))
         assert "group F fell under its floor" in page
-        silent = await site.send(page, jobs(job.id, "/reject"), why=" ")
+        silent = await site.send(page, jobs(job.id, "/reject"), why=" ", author="Ada")
         assert silent.status_code == 422
         assert "say why" in silent.text
-        await site.send(page, jobs(job.id, "/resume"))
+        nobody = await site.send(page, jobs(job.id, "/resume"), author=" ")
+        assert nobody.status_code == 422
+        assert "say who you are" in nobody.text
+        await site.send(page, jobs(job.id, "/resume"), author="Ada", reason="looked at it")
         assert (await site.queue.get("default", job.id)).state is JobState.QUEUED
-        late = await site.send(page, jobs(job.id, "/resume"))
+        late = await site.send(page, jobs(job.id, "/resume"), author="Ada")
         assert late.status_code == 409
         assert "only a job that is AWAITING_REVIEW can be resumed" in late.text
         await site.queue.await_review(await site.claim(), "again")
-        await site.send(page, jobs(job.id, "/reject"), why="the floor stands")
+        await site.send(page, jobs(job.id, "/reject"), why="the floor stands", author="Bo")
         rejected = await site.queue.get("default", job.id)
         assert rejected.state is JobState.FAILED
         assert "the floor stands" in await site.page(jobs(job.id))
+        log = await site.page("/tenants/default/audit")
+        for told in ("<b>Reject</b> by Bo", "the floor stands", "<b>Resume</b> by Ada", "looked at it"):
+            assert told in log
         await site.send(await site.page(jobs(job.id)), jobs(job.id, "/retry"))
         assert (await site.queue.get("default", job.id)).state is JobState.QUEUED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from starlette.requests import Request
@@ -15,7 +14,7 @@ from kdaif_server.dashboard.asked import backend_of, job_of
 from kdaif_server.dashboard.pages import job as job_page
 from kdaif_server.dashboard.pages import sample as sample_page
 from kdaif_server.dashboard.rendering import path_of
-from kdaif_server.decisions import record_decisions, reject_job, rerun_job
+from kdaif_server.decisions import record_decisions, reject_job, rerun_job, resume_job
 
 Form = Mapping[str, str]
 
@@ -33,32 +32,48 @@ async def retry(request: Request, form: Form) -> Response:
 
 
 async def resume(request: Request, form: Form) -> Response:
-    """Lets a job that awaited a review go on."""
-    job = await job_of(request)
-    return _back_to(await backend_of(request).queue.resume(job.tenant, job.id))
+    """Lets a job that awaited a review go on, with the decisions on its samples so far; a person has to say who."""
+    backend, job = backend_of(request), await job_of(request)
+    author, reason = form.get("author", ""), form.get("reason", "")
+    try:
+        _require(form, author="say who you are")
+        return _back_to(
+            await resume_job(backend.queue, backend.artifacts, job.tenant, job.id, author=author, reason=reason)
+        )
+    except InvalidInputError as error:
+        return await job_page.page(request, job, status=422, form=form, wrong=_wrong(error, "resume"))
 
 
 async def reject(request: Request, form: Form) -> Response:
-    """Fails a job that awaited a review; here a person has to say why."""
-    job, why = await job_of(request), form.get("why", "")
+    """Fails a job that awaited a review; here a person has to say who and why."""
+    backend, job = backend_of(request), await job_of(request)
+    author, why = form.get("author", ""), form.get("why", "")
     try:
-        if not why.strip():
-            raise InvalidInputError.of("why", "is empty; say why, for whoever reads the record")
-        return _back_to(await reject_job(backend_of(request).queue, job.tenant, job.id, why))
+        _require(form, author="say who you are", why="say why")
+        return _back_to(await reject_job(backend.queue, backend.artifacts, job.tenant, job.id, why, author=author))
     except InvalidInputError as error:
-        return await job_page.page(request, job, status=422, error=error.violations[0].description, why=why)
+        return await job_page.page(request, job, status=422, form=form, wrong=_wrong(error, "reject"))
+
+
+def _require(form: Form, **wanted: str) -> None:
+    for field, words in wanted.items():
+        if not form.get(field, "").strip():
+            raise InvalidInputError.of(field, f"is empty; {words}, for whoever reads the record")
+
+
+def _wrong(error: InvalidInputError, action: str) -> dict[str, str]:
+    """By form and field: both forms of a review ask who."""
+    return {f"{action}-{each.field.rpartition('.')[2]}": each.description for each in error.violations}
 
 
 async def decide(request: Request, form: Form) -> Response:
     """Records a decision on one sample, as SetOverrides does."""
     backend, given = backend_of(request), await job_of(request)
-    job = await backend.artifacts.succeeded_job(given.tenant, given.id)
+    job = await backend.artifacts.weighed_job(given.tenant, given.id)
     try:
         override = _override(form)
-        await asyncio.to_thread(
-            lambda: record_decisions(
-                backend.artifacts, job, [override], author=form.get("author", ""), reason=form.get("reason", "")
-            )
+        await record_decisions(
+            backend.artifacts, job, [override], author=form.get("author", ""), reason=form.get("reason", "")
         )
     except InvalidInputError as error:
         wrong = {each.field.rpartition(".")[2]: each.description for each in error.violations}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from kdaif.errors import FailedPreconditionError
 from kdaif.records import Job, JobEvent, JobState, Severity
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.asked import backend_of, has_weights, job_of, readings_of
@@ -17,6 +19,7 @@ from kdaif_server.dashboard.curves import charts_of, rounds_of_events, rounds_of
 from kdaif_server.dashboard.pages.jobs import outcome
 from kdaif_server.dashboard.rendering import fragment, render
 from kdaif_server.dashboard.timing import elapsed_s, remaining_s
+from kdaif_server.weights.explained import Explained
 
 CANCELLABLE = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.AWAITING_REVIEW})
 RETRYABLE = frozenset({JobState.FAILED, JobState.DEAD, JobState.CANCELLED})
@@ -29,10 +32,18 @@ async def show(request: Request) -> Response:
     return await page(request, await job_of(request))
 
 
-async def page(request: Request, job: Job, *, status: int = 200, error: str = "", why: str = "") -> Response:
+async def page(
+    request: Request,
+    job: Job,
+    *,
+    status: int = 200,
+    form: Mapping[str, str] | None = None,
+    wrong: Mapping[str, str] | None = None,
+) -> Response:
     """The page of a job, with what was wrong with a form on it."""
     events = await read_events(backend_of(request), job)
     report = await _report(request, job)
+    explained = await asyncio.to_thread(_explained, request, job)
     findings = sorted(job.preflight.findings, key=lambda finding: _SEVERITIES.index(finding.severity))
     return render(
         request,
@@ -43,12 +54,13 @@ async def page(request: Request, job: Job, *, status: int = 200, error: str = ""
         last=events[-1].sequence if events else 0,
         findings=findings,
         alarms=[alarm for alarm in report.get("alarms") or [] if isinstance(alarm, dict)],
+        explained=explained,
         cancellable=job.state in CANCELLABLE,
         retryable=job.state in RETRYABLE,
         weighed=has_weights(job),
         spec=json.dumps(job.spec.model_dump(mode="json"), ensure_ascii=False, indent=2),
-        error=error,
-        why=why,
+        form=form or {},
+        wrong=wrong or {},
         **outcome(job),
     )
 
@@ -64,10 +76,21 @@ async def curves(request: Request) -> Response:
 
 async def _report(request: Request, job: Job) -> dict[str, Any]:
     """The report of the bundle, empty where there is none."""
-    if not has_weights(job):
+    if job.state is not JobState.SUCCEEDED or job.result is None:
         return {}
     artifacts, readings = backend_of(request).artifacts, readings_of(request)
     return await asyncio.to_thread(lambda: readings.bundle_json(job, artifacts.manifest(job), "report.json")) or {}
+
+
+def _explained(request: Request, job: Job) -> Explained | None:
+    if not has_weights(job):
+        return None
+    artifacts = backend_of(request).artifacts
+    try:
+        found = artifacts.evidence(artifacts.manifest(job))
+    except FailedPreconditionError:
+        return None  # a worker of an older version paused it
+    return None if found is None else readings_of(request).explained(found[1])
 
 
 def live(job: Job) -> str:

@@ -18,6 +18,7 @@ from kdaif_server.dashboard.asked import backend_of, has_weights, job_of, readin
 from kdaif_server.dashboard.pages.samples import with_text_ids
 from kdaif_server.dashboard.rendering import render
 from kdaif_server.dashboard.rows import Row
+from kdaif_server.weights.explained import NEARLY_THE_SAME, explained_samples
 
 _NORMAL_AS_LOGISTIC = 1.702
 
@@ -61,7 +62,11 @@ def _find(request: Request, job: Job, sample: str) -> dict[str, Any]:
     row = history[-1][1]
     revisions = read_overrides(artifacts.blobs, job.tenant, job.id)
     shown, unshown = _shown(request, job, row["id"])
+    explained, _, search = explained_samples(artifacts, manifest, [row["id"]])
     return {
+        "evidence": explained[0] if explained else None,
+        "search": search,
+        "near": NEARLY_THE_SAME,
         "row": row,
         "history": history,
         "class_names": manifest.class_names,
