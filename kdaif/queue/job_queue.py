@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from kdaif.errors import FailureReason, InvalidInputError
-from kdaif.queue import codec, connection, keys, refusals
+from kdaif.queue import codec, connection, ids, keys, refusals
 from kdaif.queue.archive import ArchiveIndex
 from kdaif.queue.claim import Claim
 from kdaif.queue.event_log import EventLog
-from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_id
+from kdaif.queue.ids import check_request_id, check_tenant, is_job_id
 from kdaif.queue.listing import read_page
 from kdaif.queue.outcome_counts import OutcomeCounts
 from kdaif.queue.registry import WorkerRegistry
@@ -39,8 +39,6 @@ from kdaif.records import (
     WorkerOffer,
 )
 
-# Candidates for one claim: enough that workers who are too late for the first find another without asking again.
-_CANDIDATES = 16
 # Combinations of GPUs and labels that may stand in a tenant's line at once: a claim looks at each.
 _MOST_NEEDS = 256
 # Written by transitions alone; a worker that published one of these would mislead every watcher.
@@ -170,12 +168,11 @@ class JobQueue:
         check_request_id(request_id)
         fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
         digest = codec.body_digest(spec, display_name)
+        arguments = ["", _new_call(), digest, str(_MOST_NEEDS), ids.DIGITS, ids.random_end(), *codec.flat(fields)]
+        job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
         with connection.translated(self._url, "submit a job"):
-            job_id = new_job_id(int(await self._scripts.now([keys.jobs(tenant)])))
-            await self._tenants.touch(tenant, may_be_new=True)
-            answer = await self._scripts.submit(
-                [*keys.of_job(tenant, job_id), keys.jobs(tenant), keys.request(tenant, request_id)],
-                [job_id, _new_call(), digest, str(_MOST_NEEDS), *codec.flat(fields)],
+            answer = await self._scripts.in_turn(
+                self._tenants.touching(tenant, may_be_new=True), (self._scripts.submit, job_keys, arguments)
             )
         if answer[0] == "TAKEN":
             raise refusals.taken(tenant, request_id, answer[1])
@@ -183,7 +180,19 @@ class JobQueue:
             raise refusals.too_different(tenant, _MOST_NEEDS)
         if answer[0] == "KNOWN":
             return await self.get(tenant, answer[1])
-        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+        _, job_id, created_at_ms, deadline_at_ms = answer
+        return Job(
+            tenant=tenant,
+            id=job_id,
+            state=JobState.QUEUED,
+            spec=spec,
+            preflight=preflight,
+            created_at_ms=created_at_ms,
+            max_attempts=spec.max_attempts,
+            display_name=display_name,
+            estimate=estimate,
+            deadline_at_ms=int(deadline_at_ms) if deadline_at_ms else None,
+        )
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is now. Raises NotFoundError."""
@@ -306,21 +315,22 @@ class JobQueue:
             offer: who takes it, and what it brings.
         """
         with connection.translated(self._url, "claim a job"):
-            if await self._redis.hexists(keys.MODES, offer.name):
-                return None
-            for tenant in self._turns.order(await self._tenants.running()):
-                candidates = await self._scripts.waiting(
-                    [keys.line(tenant), keys.delayed(tenant), keys.needs(tenant)],
-                    [str(_CANDIDATES), str(offer.gpus), *sorted(offer.labels)],
+            for tenant in self._turns.order(await self._tenants.running(offer.name)):
+                answer = await self._scripts.claim(
+                    keys.of_job(tenant, ""),
+                    [
+                        "",
+                        _new_call(),
+                        offer.name,
+                        str(self._lease_ms),
+                        _OVERDUE,
+                        str(offer.gpus),
+                        *sorted(offer.labels),
+                    ],
                 )
-                for job_id in candidates:
-                    answer = await self._scripts.claim(
-                        keys.of_job(tenant, job_id),
-                        [job_id, _new_call(), offer.name, str(self._lease_ms), _overdue()],
-                    )
-                    if answer[0] == "OK":
-                        self._turns.served(tenant)
-                        return _claim(tenant, job_id, answer)
+                if answer[0] == "OK":
+                    self._turns.served(tenant)
+                    return _claim(tenant, answer)
         return None
 
     async def renew(self, claim: Claim) -> bool:
@@ -436,7 +446,7 @@ class JobQueue:
                 tenant_keys = [keys.leases(tenant), keys.extended(tenant), keys.reaped(tenant), keys.deadlines(tenant)]
                 expired, overdue = await self._scripts.expired(tenant_keys, [str(self._lease_ms)])
                 for job_id in overdue:
-                    answer = await self._run(self._scripts.expire, "end", tenant, job_id, _overdue())
+                    answer = await self._run(self._scripts.expire, "end", tenant, job_id, _OVERDUE)
                     if answer[0] == "OK":
                         reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
                 for job_id in expired:
@@ -566,14 +576,14 @@ def _new_call() -> str:
     return uuid.uuid4().hex
 
 
-def _claim(tenant: str, job_id: str, answer: _Answer) -> Claim:
-    fields = codec.pairs(answer[1])
+def _claim(tenant: str, answer: _Answer) -> Claim:
+    _, job_id, flat, lease_expires_ms, now_ms = answer
+    fields = codec.pairs(flat)
     job = codec.job_from(tenant, job_id, fields)
-    now_ms = int(answer[3])
     return Claim(
         job=job,
         token=job.attempt,
-        lease_expires_ms=int(float(answer[2])),
+        lease_expires_ms=int(float(lease_expires_ms)),
         nonce=fields["claim"],
         deadline_in_s=None if job.deadline_at_ms is None else (job.deadline_at_ms - now_ms) / 1000,
     )
@@ -583,6 +593,10 @@ def _cancelled(when: str) -> str:
     return codec.encode(Failure(FailureReason.CANCELLED, f"Cancelled on request {when}.", retryable=False))
 
 
-def _overdue() -> str:
-    message = "The job was not over within its deadline_s. Retry it, which counts anew, or submit it with a longer one."
-    return codec.encode(Failure(FailureReason.DEADLINE, message, retryable=False))
+_OVERDUE = codec.encode(
+    Failure(
+        FailureReason.DEADLINE,
+        "The job was not over within its deadline_s. Retry it, which counts anew, or submit it with a longer one.",
+        retryable=False,
+    )
+)
