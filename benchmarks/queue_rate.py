@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -192,7 +192,7 @@ def _write_bare(url: str, clients: int, ready: Any, seconds: Any) -> None:
     asyncio.run(run())
 
 
-async def _timed(work: list[Callable[[], Awaitable[None]]], ready: Any, seconds: Any) -> None:
+async def _timed(work: Sequence[Callable[[], Awaitable[None]]], ready: Any, seconds: Any) -> None:
     """Starts with all other processes, and tells the processor time it took."""
     ready.wait(120)
     before = _cpu_s()

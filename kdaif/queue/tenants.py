@@ -52,9 +52,9 @@ class Tenants:
     async def running(self, worker: str) -> dict[str, int]:
         """Jobs under way of each tenant that has somebody in line, for a worker; none where it is not ACTIVE.
 
-        One round trip, unless there are other tenants than at the last look.
+        One round trip, unless there are other tenants than at the last look. A lone tenant, which has no rival, has 0.
         """
-        guess = self._last_busy
+        guess = self._last_busy if len(self._last_busy) > 1 else []
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hexists(keys.MODES, worker)
             pipeline.zrange(keys.BUSY, 0, -1)
@@ -62,11 +62,13 @@ class Tenants:
             is_held_up, tenants, *answers = await pipeline.execute()
         if is_held_up:
             return {}
+        self._last_busy = tenants
+        if len(tenants) < 2:
+            return dict.fromkeys(tenants, 0)
         if tenants != guess:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 _count_jobs(pipeline, tenants)
                 answers = await pipeline.execute()
-            self._last_busy = tenants
         counts = zip(tenants, answers[::2], answers[1::2], strict=True)
         return {tenant: under_way for tenant, has_jobs, under_way in counts if has_jobs}
 

@@ -7,7 +7,7 @@ local worker, lease_ms, gpus = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 local most_promoted, most_overdue = 256, 256
 
 local function claimed()
-  return {'OK', ID, redis.call('HGETALL', JOB), redis.call('ZSCORE', LEASES, ID) or '0', NOW}
+  return {'OK', ID, whole(), redis.call('ZSCORE', LEASES, ID) or '0', NOW}
 end
 
 local before = redis.call('HGET', CLAIMS, CALL)

@@ -20,8 +20,33 @@ local function set(...)
   redis.call('HSET', JOB, ...)
 end
 
+local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms'}
+local MOVING = {'state', 'attempt', 'worker', 'claim', 'started_at_ms', 'ended_at_ms', 'deadline_at_ms', 'progress',
+  'failure', 'result'}
+
+-- Those of the fields that the job has, as name, value, ...
+local function told(told_fields, flat)
+  flat = flat or {}
+  for i, value in ipairs(redis.call('HMGET', JOB, unpack(told_fields))) do
+    if value then
+      flat[#flat + 1] = told_fields[i]
+      flat[#flat + 1] = value
+    end
+  end
+  return flat
+end
+
+local function whole()
+  return told(MOVING, told(AS_SUBMITTED))
+end
+
 local function answer()
-  return {'OK', redis.call('HGETALL', JOB)}
+  return {'OK', whole()}
+end
+
+-- To who claimed the job, and so knows the rest of it.
+local function answer_holder()
+  return {'OK', told(MOVING)}
 end
 
 local function refuse(code)
