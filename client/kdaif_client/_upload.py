@@ -6,8 +6,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO
 
 from kdaif_proto.v1 import datasets_pb2 as pb
@@ -18,9 +20,6 @@ from kdaif_client.errors import FailedPrecondition, InvalidArgument, KdaifClient
 from kdaif_client.types import Dataset, DatasetKind, DatasetState
 
 CHUNK_BYTES = 512 * 1024
-
-# Pieces of a large file that are under way at a time.
-_STREAMS = 4
 
 # A stream may last this long at this slowest speed before it is cut and taken up again.
 _STREAM_S = 600.0
@@ -51,6 +50,7 @@ def upload(
     patience_s: float,
     progress: Progress | None,
     kind: DatasetKind = DatasetKind.TABLE,
+    streams: int = 1,
 ) -> Dataset:
     """The data set made of ``file``. Bytes that the server knows are not sent.
 
@@ -62,6 +62,8 @@ def upload(
         patience_s: how long to go on without progress before giving up.
         progress: called with the bytes sent so far and the size, from other threads.
         kind: what the file is.
+        streams: how many pieces of a large file are under way at a time, each by a connection of its own; 1 sends the
+            file as a whole.
     """
     size = file.stat().st_size
     request = pb.CreateDatasetRequest(
@@ -79,8 +81,8 @@ def upload(
             answer.committed_size,
             answer.piece_size_bytes,
         )
-        if piece_size and size - committed > piece_size:
-            _send_pieces(rpc, whole, piece_size, committed, patience_s, progress)
+        if streams > 1 and piece_size and size - committed > piece_size:
+            _send_pieces(rpc, whole, piece_size, committed, patience_s, progress, streams)
             committed = size
         _send(rpc, whole, committed, patience_s, _Counted(progress, committed, size))
         found = rpc.call(rpc.datasets.GetDataset, pb.GetDatasetRequest(name=dataset.name))
@@ -91,18 +93,34 @@ def upload(
 
 
 def _send_pieces(
-    rpc: Rpc, whole: _Span, piece_size: int, committed: int, patience_s: float, progress: Progress | None
+    rpc: Rpc,
+    whole: _Span,
+    piece_size: int,
+    committed: int,
+    patience_s: float,
+    progress: Progress | None,
+    streams: int,
 ) -> None:
     """Sends every piece that is not there yet, several at a time. The first that fails ends it."""
     begin = committed // piece_size * piece_size
     counted = _Counted(progress, begin, whole.size)
 
+    free: SimpleQueue[Rpc] = SimpleQueue()
+
     def send(start: int) -> None:
         size = min(piece_size, whole.size - start)
         piece = pb.Piece(start=start, sha256=_sha256_of(whole.file, start, size))
-        _send(rpc, _Span(whole.dataset, whole.file, start, size, piece), 0, patience_s, counted)
+        connection = free.get()  # there is one for each thread
+        try:
+            _send(connection, _Span(whole.dataset, whole.file, start, size, piece), 0, patience_s, counted)
+        finally:
+            free.put(connection)
 
-    with ThreadPoolExecutor(_STREAMS, thread_name_prefix="kdaif-upload") as pool:
+    with ExitStack() as open_ones, ThreadPoolExecutor(streams, thread_name_prefix="kdaif-upload") as pool:
+        for _ in range(streams):
+            connection = rpc.beside()
+            open_ones.callback(connection.close)
+            free.put(connection)
         begun = [pool.submit(send, start) for start in range(begin, whole.size, piece_size)]
         try:
             for each in begun:

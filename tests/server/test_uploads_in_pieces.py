@@ -91,10 +91,9 @@ def test_a_piece_that_was_cut_goes_on_and_the_others_are_not_sent_again(
 
     monkeypatch.setattr(_upload, "_write", noted)
     told: list[int] = []
-    monkeypatch.setattr(_upload, "_STREAMS", 2)
     rpc = Rpc(target, 30.0)
     try:
-        dataset = _upload.upload(rpc, "default", file, "pool", 60.0, lambda done, size: told.append(done))
+        dataset = _upload.upload(rpc, "default", file, "pool", 60.0, lambda done, size: told.append(done), streams=2)
     finally:
         rpc.close()
     assert dataset.state is DatasetState.READY
