@@ -72,7 +72,7 @@ bench-quality: install ## Influence against its rivals; KDAIF_DATA names the dat
 bench-large: install ## Memory of a job of 10 million rows, 40 GB of disk; ROWS= fewer, FOLDER= where
 	@$(BIN)/python -m benchmarks.large $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
-bench-queue: install ## Jobs per second of the queue at 16 clients, beside a bare redis-benchmark
+bench-queue: install ## Jobs per second of the queue at 16 clients, beside bare writes by redis-benchmark and by Python
 	@$(BIN)/python -m benchmarks.queue_rate
 
 chaos: install ## Over 500 faults over 500 jobs, three seeds, minutes each; SEED=7 runs one of them

@@ -1,34 +1,42 @@
 """How many jobs a second the queue takes, beside what the same server does bare.
 
 A job is submitted, claimed and finished: three durable writes, each by one of 16 clients that wait for every answer.
-The bare rate is that of ``redis-benchmark`` with as many clients and durable writes of about the size of a job. Both
-run against one Valkey that fsyncs before it answers, in the folder for temporary files.
+Two bare rates stand beside it: ``redis-benchmark``, a C program, says what the server can do, and plain writes by as
+many clients of the Python library that the queue uses say what is left of that in Python. All write values of about the
+size of a job to one Valkey that fsyncs before it answers, in the folder for temporary files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kdaif_server.embedded.valkey import EmbeddedValkey
 from redis import Redis
 
 from kdaif.queue import JobQueue
+from kdaif.queue.connection import close, open_redis
 from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
 
 _CLIENTS = 16
 # Python needs more time for a call than Valkey does: one process could not keep it busy.
 _PROCESSES = 4
-_JOBS_PER_CLIENT = 100
+_JOBS_PER_CLIENT = 50
+# Queue and bare clients take turns, so that a machine with other work is as fast for both.
+_TURNS = 3
+_WRITES_PER_JOB = 3
 _BARE_WRITES = 20_000
 _BYTES = 1000
 _TENANT = "bench"
@@ -36,37 +44,66 @@ _SPEC = DistillationSpec(labeled="0" * 32, unlabeled="1" * 32)
 
 
 @dataclass(frozen=True)
-class QueueRate:
-    """Jobs and bare writes per second."""
+class Rate:
+    """Jobs per second of the clock, and what one job costs of processors, in milliseconds."""
 
     jobs_per_s: float
+    client_cpu_ms: float
+    server_cpu_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.jobs_per_s:,.0f} jobs/s, {_WRITES_PER_JOB * self.jobs_per_s:,.0f} durable writes/s, CPU a job: "
+            f"{self.client_cpu_ms:.2f} ms in the clients, {self.server_cpu_ms:.2f} ms in the server"
+        )
+
+
+@dataclass(frozen=True)
+class QueueRate:
+    """The queue, and the bare server by Python clients and by ``redis-benchmark`` (writes per second by command)."""
+
+    queue: Rate
+    python: Rate
     bare_writes_per_s: dict[str, float]
+
+    @property
+    def jobs_per_s(self) -> float:
+        """Submitted, claimed and finished."""
+        return self.queue.jobs_per_s
 
     @property
     def ratio_to_bare(self) -> float:
         """Transitions of jobs, three for each, per bare write. 1 would be a queue that costs nothing."""
-        return 3 * self.jobs_per_s / max(self.bare_writes_per_s.values())
+        return _WRITES_PER_JOB * self.queue.jobs_per_s / max(self.bare_writes_per_s.values())
+
+    @property
+    def ratio_to_python(self) -> float:
+        """Jobs per three bare writes of clients in Python."""
+        return self.queue.jobs_per_s / self.python.jobs_per_s
 
     def __str__(self) -> str:
         bare = ", ".join(f"{command} {rate:,.0f}/s" for command, rate in self.bare_writes_per_s.items())
         return (
-            f"queue at {_CLIENTS} clients: {self.jobs_per_s:,.0f} jobs/s (submit + claim + finish, "
-            f"{3 * self.jobs_per_s:,.0f} durable writes/s)\n"
+            f"queue at {_CLIENTS} clients (submit + claim + finish): {self.queue}\n"
+            f"bare writes by {_CLIENTS} clients of the same library, {_WRITES_PER_JOB} a job: {self.python}\n"
             f"bare redis-benchmark at {_CLIENTS} clients, fsync always: {bare}\n"
+            f"queue_ratio_to_bare_python: {self.ratio_to_python:.3f}\n"
             f"queue_ratio_to_bare: {self.ratio_to_bare:.3f}"
         )
 
 
 def measure() -> QueueRate:
-    """Takes about 10 s. Raises SystemExit where ``redis-benchmark`` is missing."""
+    """Takes about half a minute. Raises SystemExit where ``redis-benchmark`` is missing."""
     benchmark = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
     if benchmark is None:
         sys.exit("redis-benchmark is not installed; 'apt-get install redis-tools' brings it")
     with tempfile.TemporaryDirectory(prefix="kdaif-bench-") as folder, _server(Path(folder)) as (url, socket):
         bare = {command: _bare(benchmark, socket, command) for command in ("SET", "RPUSH")}
-        with Redis.from_url(url) as redis:
-            redis.flushall()
-        return QueueRate(_jobs_per_s(url), bare)
+        python, queue = [], []
+        for _ in range(_TURNS):
+            python.append(_rate(url, _write_bare))
+            queue.append(_rate(url, _run_jobs))
+        return QueueRate(_middle(queue), _middle(python), bare)
 
 
 @contextmanager
@@ -84,28 +121,42 @@ def _bare(benchmark: str, socket: Path, command: str) -> float:
     return float(row.split(",")[1].strip('"'))
 
 
-def _jobs_per_s(url: str) -> float:
-    context = multiprocessing.get_context("spawn")
-    clients = _CLIENTS // _PROCESSES
-    ready = context.Barrier(_PROCESSES + 1)
-    processes = [context.Process(target=_run_clients, args=(url, clients, ready)) for _ in range(_PROCESSES)]
-    for process in processes:
-        process.start()
-    ready.wait(60)
-    started = time.perf_counter()
-    for process in processes:
-        process.join(300)
-        if process.exitcode != 0:
-            raise RuntimeError(f"a client of the queue ended with exit code {process.exitcode}")
-    seconds = time.perf_counter() - started
-    return _CLIENTS * _JOBS_PER_CLIENT / seconds
+def _middle(rates: list[Rate]) -> Rate:
+    return sorted(rates, key=lambda rate: rate.jobs_per_s)[len(rates) // 2]
 
 
-def _run_clients(url: str, clients: int, ready: object) -> None:
+def _rate(url: str, run: Callable[[str, int, Any, Any], None]) -> Rate:
+    """Of one run of all clients against an empty server."""
+    with Redis.from_url(url, decode_responses=True) as redis:
+        redis.flushall()
+        context = multiprocessing.get_context("spawn")
+        ready, seconds = context.Barrier(_PROCESSES + 1), context.Queue()
+        clients = _CLIENTS // _PROCESSES
+        processes = [context.Process(target=run, args=(url, clients, ready, seconds)) for _ in range(_PROCESSES)]
+        for process in processes:
+            process.start()
+        ready.wait(120)
+        server_s, started = _server_cpu_s(redis), time.perf_counter()
+        client_s = sum(seconds.get(timeout=300) for _ in processes)
+        elapsed_s, server_s = time.perf_counter() - started, _server_cpu_s(redis) - server_s
+        for process in processes:
+            process.join(60)
+            if process.exitcode != 0:
+                raise RuntimeError(f"a client ended with exit code {process.exitcode}")
+    jobs = _CLIENTS * _JOBS_PER_CLIENT
+    return Rate(jobs / elapsed_s, 1000 * client_s / jobs, 1000 * server_s / jobs)
+
+
+def _server_cpu_s(redis: Redis) -> float:
+    used: Any = redis.info("cpu")
+    return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
+
+
+def _run_jobs(url: str, clients: int, ready: Any, seconds: Any) -> None:
     async def run() -> None:
         queues = [await JobQueue.connect(url) for _ in range(clients)]
-        ready.wait(60)  # type: ignore[attr-defined]
-        await asyncio.gather(*(_client(queue, f"client-{place}") for place, queue in enumerate(queues)))
+        work = [partial(_client, queue, f"client-{place}") for place, queue in enumerate(queues)]
+        await _timed(work, ready, seconds)
         for queue in queues:
             await queue.close()
 
@@ -121,6 +172,37 @@ async def _client(queue: JobQueue, name: str) -> None:
         if claim is not None:
             await queue.succeed(claim, JobResult(claim.token, (), "", 0.0))
             finished += 1
+
+
+def _write_bare(url: str, clients: int, ready: Any, seconds: Any) -> None:
+    async def write(redis: Any, name: str) -> None:
+        value = "x" * _BYTES
+        for place in range(_JOBS_PER_CLIENT * _WRITES_PER_JOB):
+            await redis.set(f"{name}:{place}", value)
+
+    async def run() -> None:
+        connections = [open_redis(url) for _ in range(clients)]
+        for redis in connections:
+            await redis.ping()
+        work = [partial(write, redis, f"{id(redis)}") for redis in connections]
+        await _timed(work, ready, seconds)
+        for redis in connections:
+            await close(redis)
+
+    asyncio.run(run())
+
+
+async def _timed(work: Sequence[Callable[[], Awaitable[None]]], ready: Any, seconds: Any) -> None:
+    """Starts with all other processes, and tells the processor time it took."""
+    ready.wait(120)
+    before = _cpu_s()
+    await asyncio.gather(*(each() for each in work))
+    seconds.put(_cpu_s() - before)
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

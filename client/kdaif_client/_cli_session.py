@@ -39,9 +39,9 @@ _EXIT_CODES: dict[type[errors.KdaifClientError], int] = {
 
 
 @contextmanager
-def connection(target: str, tenant: str, *, on_interrupt: str = "") -> Iterator[Client]:
+def connection(target: str, tenant: str, *, on_interrupt: str = "", upload_streams: int = 1) -> Iterator[Client]:
     """A client for the time of one command."""
-    with exit_codes(on_interrupt), Client(target, tenant) as client:
+    with exit_codes(on_interrupt), Client(target, tenant, upload_streams=upload_streams) as client:
         yield client
 
 

@@ -40,6 +40,9 @@ _SUBMIT_S = 300.0
 _PAGE = 1000
 
 
+_MOST_STREAMS = 16
+
+
 class Client:
     """A connection to one kdaif server for one tenant. Safe to use from several threads; connects when first used.
 
@@ -53,7 +56,13 @@ class Client:
     """
 
     def __init__(
-        self, target: str, tenant: str = "default", *, timeout_s: float = 30.0, patience_s: float = 300.0
+        self,
+        target: str,
+        tenant: str = "default",
+        *,
+        timeout_s: float = 30.0,
+        patience_s: float = 300.0,
+        upload_streams: int = 1,
     ) -> None:
         """Prepares the connection.
 
@@ -62,12 +71,18 @@ class Client:
             tenant: whose data sets and jobs these are.
             timeout_s: deadline of a plain call.
             patience_s: how long an upload, a download or a watch goes on trying while the server is away.
+            upload_streams: by how many connections at a time a file of over 32 MiB is sent, in pieces that are resumed
+                each by itself. Several help where one connection is slow, over a far or lossy network; on a fast one a
+                single one is faster.
         """
         if not target:
             raise InvalidArgument.of("target", "is empty; give host:port, for example localhost:50051")
         if timeout_s <= 0 or patience_s < 0:
             raise InvalidArgument.of("timeout_s and patience_s", f"are {timeout_s} and {patience_s}; give seconds")
+        if not 1 <= upload_streams <= _MOST_STREAMS:
+            raise InvalidArgument.of("upload_streams", f"is {upload_streams}; give 1 to {_MOST_STREAMS}")
         self.tenant = tenant
+        self._upload_streams = upload_streams
         self._patience_s = patience_s
         self._rpc = Rpc(target, timeout_s)
 
@@ -113,7 +128,9 @@ class Client:
             Unavailable: the server stayed away for longer than the client's patience.
         """
         with parquet_file(data, name, y, ids) as file, byte_bar(f"Uploading {name}", shown=progress) as tell:
-            return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell)
+            return _upload.upload(
+                self._rpc, self.tenant, file, name, self._patience_s, tell, streams=self._upload_streams
+            )
 
     def upload_model(self, path: str | os.PathLike[str], name: str | None = None, *, progress: bool = False) -> Dataset:
         """Uploads a model once, as ``upload_dataset`` does a table.
@@ -131,7 +148,8 @@ class Client:
         """
         name = model_name(Path(path)) if name is None else name
         with model_file(Path(path)) as (file, kind), byte_bar(f"Uploading {name}", shown=progress) as tell:
-            return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell, kind)
+            streams = self._upload_streams
+            return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell, kind, streams)
 
     def register_dataset(self, uri: str, name: str, *, kind: DatasetKind | str | None = None) -> Dataset:
         """Makes a data set of a file that stays where it is. The server reads it once, to hash and check it.

@@ -76,15 +76,23 @@ _CUT = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "ABORTED"})
 class Rpc:
     """One channel and its stubs. Safe to use from several threads, as gRPC channels are."""
 
-    def __init__(self, target: str, timeout_s: float, *, keepalive_ms: int = _KEEPALIVE_MS) -> None:
+    def __init__(
+        self, target: str, timeout_s: float, *, keepalive_ms: int = _KEEPALIVE_MS, shares_connection: bool = True
+    ) -> None:
         self.target = target
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(target, options=_channel_options(keepalive_ms))
+        # Channels with like options share one TCP connection of the process, unless they are told not to.
+        options = [*_channel_options(keepalive_ms), ("grpc.use_local_subchannel_pool", int(not shares_connection))]
+        self._channel = grpc.insecure_channel(target, options=options)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self._channel)
         self.students = students_pb2_grpc.StudentServiceStub(self._channel)
+
+    def beside(self) -> Rpc:
+        """The same server by a TCP connection of its own. To be closed."""
+        return Rpc(self.target, self.timeout_s, shares_connection=False)
 
     def close(self) -> None:
         """Ends every call and the connection."""

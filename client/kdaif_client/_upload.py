@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO
 
 from kdaif_proto.v1 import datasets_pb2 as pb
@@ -27,6 +31,17 @@ _REGISTER_S = 3600.0
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class _Span:
+    """Bytes of the file that one stream after the other brings: all of it, or a piece with its hash."""
+
+    dataset: str
+    file: Path
+    start: int
+    size: int
+    piece: pb.Piece | None = None
+
+
 def upload(
     rpc: Rpc,
     tenant: str,
@@ -35,6 +50,7 @@ def upload(
     patience_s: float,
     progress: Progress | None,
     kind: DatasetKind = DatasetKind.TABLE,
+    streams: int = 1,
 ) -> Dataset:
     """The data set made of ``file``. Bytes that the server knows are not sent.
 
@@ -44,8 +60,10 @@ def upload(
         file: a Parquet file, or a model of another kind.
         name: what people call it.
         patience_s: how long to go on without progress before giving up.
-        progress: called with the bytes sent so far and the size, from another thread.
+        progress: called with the bytes sent so far and the size, from other threads.
         kind: what the file is.
+        streams: how many pieces of a large file are under way at a time, each by a connection of its own; 1 sends the
+            file as a whole.
     """
     size = file.stat().st_size
     request = pb.CreateDatasetRequest(
@@ -57,26 +75,82 @@ def upload(
     )
     answer = rpc.call(rpc.datasets.CreateDataset, request, timeout_s=max(_CREATE_S, rpc.timeout_s))
     dataset = _convert.dataset(answer.dataset)
-    offset = answer.committed_size
+    if dataset.state is not DatasetState.READY:
+        whole, committed, piece_size = (
+            _Span(dataset.name, file, 0, size),
+            answer.committed_size,
+            answer.piece_size_bytes,
+        )
+        if streams > 1 and piece_size and size - committed > piece_size:
+            _send_pieces(rpc, whole, piece_size, committed, patience_s, progress, streams)
+            committed = size
+        _send(rpc, whole, committed, patience_s, _Counted(progress, committed, size))
+        found = rpc.call(rpc.datasets.GetDataset, pb.GetDatasetRequest(name=dataset.name))
+        dataset = _convert.dataset(found.dataset)
+    if progress is not None:
+        progress(size, size)
+    return dataset
+
+
+def _send_pieces(
+    rpc: Rpc,
+    whole: _Span,
+    piece_size: int,
+    committed: int,
+    patience_s: float,
+    progress: Progress | None,
+    streams: int,
+) -> None:
+    """Sends every piece that is not there yet, several at a time. The first that fails ends it."""
+    begin = committed // piece_size * piece_size
+    counted = _Counted(progress, begin, whole.size)
+
+    free: SimpleQueue[Rpc] = SimpleQueue()
+
+    def send(start: int) -> None:
+        size = min(piece_size, whole.size - start)
+        piece = pb.Piece(start=start, sha256=_sha256_of(whole.file, start, size))
+        connection = free.get()  # there is one for each thread
+        try:
+            _send(connection, _Span(whole.dataset, whole.file, start, size, piece), 0, patience_s, counted)
+        finally:
+            free.put(connection)
+
+    with ExitStack() as open_ones, ThreadPoolExecutor(streams, thread_name_prefix="kdaif-upload") as pool:
+        for _ in range(streams):
+            connection = rpc.beside()
+            open_ones.callback(connection.close)
+            free.put(connection)
+        begun = [pool.submit(send, start) for start in range(begin, whole.size, piece_size)]
+        try:
+            for each in begun:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _send(rpc: Rpc, span: _Span, offset: int, patience_s: float, counted: _Counted) -> None:
+    """Sends the bytes of a span from ``offset`` on, in as many streams as it takes."""
     patience = Patience(patience_s)
-    while dataset.state is not DatasetState.READY:
+    while True:
         error: KdaifClientError | None = None
         try:
-            dataset, committed = _write(rpc, dataset.name, file, offset, size, progress)
+            committed, complete = _write(rpc, span, offset, counted)
         except KdaifClientError as broken:
             error = broken
-            dataset, committed = _after(broken, rpc, dataset, patience)
-        if dataset.state is DatasetState.READY:
-            break
+            committed, complete = _after(broken, rpc, span, patience)
+        counted.is_at(span, span.size if complete else committed)
+        if complete:
+            return
         if error is not None and committed == offset and not was_cut(error):
             raise error
         if committed > offset:
             patience.progress()
         if error is not None or committed == offset:
-            patience.pause(error or ServerError(f"{dataset.name} takes no bytes past {offset:,} of {size:,}."))
+            told = f"{span.dataset} takes no bytes past {span.start + offset:,} of {span.start + span.size:,}."
+            patience.pause(error or ServerError(told))
         offset = committed
-    _tell(progress, size, size)
-    return dataset
 
 
 def register(rpc: Rpc, tenant: str, uri: str, name: str, kind: DatasetKind | str) -> Dataset:
@@ -87,18 +161,19 @@ def register(rpc: Rpc, tenant: str, uri: str, name: str, kind: DatasetKind | str
     return _convert.dataset(rpc.call(rpc.datasets.CreateDataset, request, timeout_s=_REGISTER_S).dataset)
 
 
-def _write(rpc: Rpc, name: str, file: Path, offset: int, size: int, progress: Progress | None) -> tuple[Dataset, int]:
-    with file.open("rb") as handle:
-        messages = _Messages(handle, name, offset, size, progress)
+def _write(rpc: Rpc, span: _Span, offset: int, counted: _Counted) -> tuple[int, bool]:
+    with span.file.open("rb") as handle:
+        messages = _Messages(handle, span, offset, counted)
         try:
-            timeout_s = _STREAM_S + (size - offset) / _SLOWEST_BYTES_S
+            timeout_s = _STREAM_S + (span.size - offset) / _SLOWEST_BYTES_S
             answer = rpc.send(rpc.datasets.WriteDataset, messages, timeout_s=timeout_s)
         finally:
             messages.stop()
-    return _convert.dataset(answer.dataset), answer.committed_size
+    is_ready = answer.dataset.state == pb.Dataset.STATE_READY
+    return answer.committed_size, is_ready if span.piece is None else answer.committed_size >= span.size
 
 
-def _after(broken: KdaifClientError, rpc: Rpc, dataset: Dataset, patience: Patience) -> tuple[Dataset, int]:
+def _after(broken: KdaifClientError, rpc: Rpc, span: _Span, patience: Patience) -> tuple[int, bool]:
     """How far the server is, asked until it answers. A refusal that has nothing to do with the offset is raised."""
     # A handler of a broken stream may still be writing when the next one opens: its offset is then refused as stale.
     offset_may_be_stale = isinstance(broken, InvalidArgument | FailedPrecondition)
@@ -106,20 +181,31 @@ def _after(broken: KdaifClientError, rpc: Rpc, dataset: Dataset, patience: Patie
         raise broken
     while True:
         try:
-            answer = rpc.call(rpc.datasets.QueryWriteStatus, pb.QueryWriteStatusRequest(name=dataset.name))
-            if answer.complete:
-                found = rpc.call(rpc.datasets.GetDataset, pb.GetDatasetRequest(name=dataset.name))
-                dataset = _convert.dataset(found.dataset)
-            return dataset, answer.committed_size
+            request = pb.QueryWriteStatusRequest(name=span.dataset, piece=span.piece)
+            answer = rpc.call(rpc.datasets.QueryWriteStatus, request)
+            return answer.committed_size, answer.complete
         except KdaifClientError as error:
             if not was_cut(error):
                 raise broken from error
             patience.pause(error)
 
 
-def _tell(progress: Progress | None, done: int, size: int) -> None:
-    if progress is not None:
-        progress(done, size)
+class _Counted:
+    """Adds up how far the streams of one file are, and tells it."""
+
+    def __init__(self, progress: Progress | None, done: int, size: int) -> None:
+        self._progress = progress
+        self._before = done
+        self._size = size
+        self._spans: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def is_at(self, span: _Span, offset: int) -> None:
+        """The stream of a span has come to ``offset`` of it."""
+        if self._progress is not None:
+            with self._lock:
+                self._spans[span.start] = offset - (0 if span.piece else self._before)
+                self._progress(min(self._before + sum(self._spans.values()), self._size), self._size)
 
 
 class _Messages:
@@ -128,15 +214,15 @@ class _Messages:
     gRPC does not say when that thread is done, so ``stop`` makes sure that it reads no more before the file closes.
     """
 
-    def __init__(self, handle: BinaryIO, name: str, offset: int, size: int, progress: Progress | None) -> None:
-        self._progress = progress
+    def __init__(self, handle: BinaryIO, span: _Span, offset: int, counted: _Counted) -> None:
         self._handle = handle
-        self._name = name
+        self._span = span
+        self._counted = counted
         self._offset = offset
-        self._size = size
+        self._is_first = True
         self._lock = threading.Lock()
         self._done = False
-        handle.seek(offset)
+        handle.seek(span.start + offset)
 
     def __iter__(self) -> Iterator[pb.WriteDatasetRequest]:
         return self
@@ -145,16 +231,19 @@ class _Messages:
         with self._lock:
             if self._done:
                 raise StopIteration
-            data = self._handle.read(CHUNK_BYTES)
-            first = pb.WriteDatasetRequest(name=self._name, write_offset=self._offset) if self._name else None
-            self._name = ""
-            message = first or pb.WriteDatasetRequest()
-            message.data = data
+            span = self._span
+            data = self._handle.read(min(CHUNK_BYTES, span.size - self._offset))
+            message = pb.WriteDatasetRequest(data=data)
+            if self._is_first:
+                message.name, message.write_offset = span.dataset, self._offset
+                if span.piece is not None:
+                    message.piece.CopyFrom(span.piece)
+                self._is_first = False
             self._offset += len(data)
             # A file that shrank meanwhile ends here too; the server sees that bytes are missing and says so.
-            message.finish_write = self._done = self._offset >= self._size or not data
+            message.finish_write = self._done = self._offset >= span.size or not data
         # gRPC asks for the next message when the last one is on its way, so this follows the network.
-        _tell(self._progress, self._offset, self._size)
+        self._counted.is_at(span, self._offset)
         return message
 
     def stop(self) -> None:
@@ -165,3 +254,13 @@ class _Messages:
 def _sha256(file: Path) -> str:
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _sha256_of(file: Path, start: int, size: int) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as handle:
+        handle.seek(start)
+        while size and (block := handle.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return digest.hexdigest()

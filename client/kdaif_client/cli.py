@@ -86,12 +86,16 @@ def upload(
         ),
     ],
     name: Annotated[str | None, typer.Option(help="What people call it; default the file's name.")] = None,
+    streams: Annotated[
+        int, typer.Option(min=1, max=16, help="Connections for a large file; several help over a far network.")
+    ] = 1,
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
     """Upload a table or a model. Known bytes are not sent again; a broken upload goes on where it stopped."""
-    with connection(target, tenant, on_interrupt="Stopped. The same command goes on where this one ended.") as client:
+    interrupted = "Stopped. The same command goes on where this one ended."
+    with connection(target, tenant, on_interrupt=interrupted, upload_streams=streams) as client:
         called = name or Path(file).stem
         if "://" in file:
             dataset = client.register_dataset(file, name=called)

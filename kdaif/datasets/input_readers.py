@@ -159,9 +159,9 @@ class _Texts:
     def read(self, rows: slice, batch: pa.RecordBatch) -> Run:
         (values,) = _of(batch, self.columns)
         texts = as_text(values)
-        pieceless = without_pieces(texts, lower_case=self._lower_case)
+        read = as_read(texts, lower_case=self._lower_case)
         null = texts.is_null().to_numpy(zero_copy_only=False)
-        return Run(None, text_hashes(as_read(texts, lower_case=self._lower_case)), (null, pieceless))
+        return Run(None, text_hashes(read), (null, without_pieces(read) & ~null))
 
     def reasons(self) -> tuple[Reason, ...]:
         return (

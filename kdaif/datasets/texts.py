@@ -25,23 +25,6 @@ from kdaif.scratch import Scratch
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 _WORD_START = "▁"
 _IN_MEMORY = Scratch()
-# Of RE2: a text with a letter or a digit has a word piece, whatever else is in it.
-_LETTER_OR_DIGIT = r"[\pL\pN]"
-
-
-def without_pieces(texts: pa.Array, *, lower_case: bool) -> NDArray[np.bool_]:
-    """Bool [N]: texts (null excepted) in which there is no word piece.
-
-    Args:
-        texts: [N] large strings.
-        lower_case: whether case and accents are folded.
-    """
-    doubtful = ~pc.match_substring_regex(texts, _LETTER_OR_DIGIT).fill_null(True).to_numpy(zero_copy_only=False)
-    normalizer = _normalizer(lower_case)
-    pieceless = np.zeros(len(texts), dtype=np.bool_)
-    for row in np.flatnonzero(doubtful):
-        pieceless[row] = not normalizer.normalize_str(texts[int(row)].as_py()).strip()
-    return pieceless
 
 
 def as_read(texts: pa.Array, *, lower_case: bool) -> pa.Array:
@@ -56,6 +39,11 @@ def as_read(texts: pa.Array, *, lower_case: bool) -> pa.Array:
     normalize = _normalizer(lower_case).normalize_str
     read = [" ".join(normalize(text).split()) for text in texts.fill_null("").to_pylist()]
     return pa.array(read, pa.large_string())
+
+
+def without_pieces(read: pa.Array) -> NDArray[np.bool_]:
+    """Bool [N]: texts, as `as_read` gives them, in which there is no word piece."""
+    return np.asarray(pc.equal(read, "").to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def train_tokenizer(texts: Collection[str], inputs: Inputs) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import permutation_test
-from sklearn.metrics import f1_score
 
 from kdaif.errors import InvalidInputError, NonFiniteError
 from kdaif.evaluation.calibration import expected_calibration_error
@@ -122,6 +121,9 @@ def _correct(labels: NDArray[Any], seeds: Sequence[NDArray[Any]]) -> NDArray[Any
 
 
 def _macro_f1(labels: NDArray[Any], array: NDArray[Any]) -> float:
+    # Imported late, as pandas comes with it: a training child does without both until it evaluates.
+    from sklearn.metrics import f1_score
+
     return float(
         f1_score(labels, np.argmax(array, axis=1), labels=range(array.shape[1]), average="macro", zero_division=np.nan)
     )

@@ -55,22 +55,57 @@ def job_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
     return Job(
         tenant=tenant,
         id=job_id,
-        state=JobState(fields["state"]),
         spec=DistillationSpec.model_validate_json(fields["spec"]),
         preflight=_PREFLIGHT.validate_json(fields["preflight"]),
         created_at_ms=int(fields["created_at_ms"]),
-        attempt=int(fields["attempt"]),
         max_attempts=int(fields["max_attempts"]),
         display_name=fields["display_name"],
-        progress=_optional(_PROGRESS, fields.get("progress")),
-        failure=_optional(_FAILURE, fields.get("failure")),
-        result=_optional(_RESULT, fields.get("result")),
-        started_at_ms=int(fields["started_at_ms"]) if "started_at_ms" in fields else None,
-        ended_at_ms=int(fields["ended_at_ms"]) if "ended_at_ms" in fields else None,
         estimate=_optional(_ESTIMATE, fields.get("estimate")),  # jobs of old have none
-        worker=fields.get("worker", ""),
-        deadline_at_ms=int(fields["deadline_at_ms"]) if "deadline_at_ms" in fields else None,
+        **_moving(fields),
     )
+
+
+def queued_job(
+    tenant: str,
+    answer: Sequence[Any],
+    spec: DistillationSpec,
+    preflight: PreflightReport,
+    display_name: str,
+    estimate: Estimate | None,
+) -> Job:
+    """The job that was just submitted; ``answer`` is its id, its time and its deadline or ""."""
+    job_id, created_at_ms, deadline_at_ms = answer
+    return Job(
+        tenant=tenant,
+        id=job_id,
+        state=JobState.QUEUED,
+        spec=spec,
+        preflight=preflight,
+        created_at_ms=created_at_ms,
+        max_attempts=spec.max_attempts,
+        display_name=display_name,
+        estimate=estimate,
+        deadline_at_ms=_optional_int(deadline_at_ms),
+    )
+
+
+def moved(job: Job, fields: Mapping[str, str]) -> Job:
+    """The job after a transition, of which ``fields`` holds what a transition may change."""
+    return dataclasses.replace(job, **_moving(fields))
+
+
+def _moving(fields: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "state": JobState(fields["state"]),
+        "attempt": int(fields["attempt"]),
+        "progress": _optional(_PROGRESS, fields.get("progress")),
+        "failure": _optional(_FAILURE, fields.get("failure")),
+        "result": _optional(_RESULT, fields.get("result")),
+        "started_at_ms": _optional_int(fields.get("started_at_ms")),
+        "ended_at_ms": _optional_int(fields.get("ended_at_ms")),
+        "worker": fields.get("worker", ""),
+        "deadline_at_ms": _optional_int(fields.get("deadline_at_ms")),
+    }
 
 
 def snapshot_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> JobSnapshot:
@@ -147,3 +182,7 @@ def event_from(entry_id: str, fields: Mapping[str, str]) -> JobEvent:
 
 def _optional(adapter: TypeAdapter[Any], text: str | None) -> Any:
     return adapter.validate_json(text) if text else None
+
+
+def _optional_int(text: str | None) -> int | None:
+    return int(text) if text else None

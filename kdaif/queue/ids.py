@@ -7,22 +7,23 @@ import secrets
 
 from kdaif.errors import InvalidInputError
 
-# Crockford's digits: no i, l, o, u, so that an id can be read aloud.
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_JOB_ID = re.compile(rf"[{_DIGITS}]{{26}}")
+DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Of a job id. Crockford's: no i, l, o, u, so that an id can be read aloud."""
+
+_JOB_ID = re.compile(rf"[{DIGITS}]{{26}}")
 # No braces: they would move the hash tag of every key.
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def new_job_id(time_ms: int) -> str:
-    """26 lower-case letters and digits: 10 of the Unix time in milliseconds, 16 random; they sort by time."""
-    number = (time_ms << 80) | secrets.randbits(80)
-    return "".join(_DIGITS[(number >> shift) & 31] for shift in range(125, -1, -5))
+def random_end() -> str:
+    """The last 16 of the 26 digits of a job id. Before them stands the time, which Redis knows."""
+    number = secrets.randbits(80)
+    return "".join(DIGITS[(number >> shift) & 31] for shift in range(75, -1, -5))
 
 
 def is_job_id(text: str) -> bool:
-    """Whether ``new_job_id`` may have made ``text``."""
+    """Whether ``text`` may be one: 26 digits."""
     return _JOB_ID.fullmatch(text) is not None
 
 

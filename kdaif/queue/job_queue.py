@@ -1,51 +1,47 @@
-"""The queue itself. Each method that changes a job runs one Lua script; the states are drawn in ``records/job.py``."""
+"""The queue itself. Each method that changes a job runs one Lua script; the states are drawn in ``records/job.py``.
+
+What a worker asks stands in `attempts`, what its clients, its operators and the archive ask stands here.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
-from kdaif.errors import FailureReason, InvalidInputError
-from kdaif.queue import codec, connection, keys, refusals
+from kdaif.errors import InvalidInputError
+from kdaif.queue import codec, connection, endings, ids, keys, refusals, transitions
 from kdaif.queue.archive import ArchiveIndex
-from kdaif.queue.claim import Claim
+from kdaif.queue.attempts import Attempts
 from kdaif.queue.event_log import EventLog
-from kdaif.queue.ids import check_request_id, check_tenant, is_job_id, new_job_id
+from kdaif.queue.ids import check_request_id, check_tenant
 from kdaif.queue.listing import read_page
 from kdaif.queue.outcome_counts import OutcomeCounts
+from kdaif.queue.reaper import Reaper
 from kdaif.queue.registry import WorkerRegistry
 from kdaif.queue.scripts import Scripts
 from kdaif.queue.tenants import Tenants
-from kdaif.queue.turns import Turns
+from kdaif.queue.transitions import Backoff, check_job_name, new_call
 from kdaif.records import (
     DistillationSpec,
     Estimate,
-    Failure,
     Job,
     JobEvent,
-    JobResult,
     JobSnapshot,
     JobState,
     PreflightReport,
-    Progress,
     Worker,
     WorkerMode,
     WorkerOffer,
 )
 
-# Candidates for one claim: enough that workers who are too late for the first find another without asking again.
-_CANDIDATES = 16
 # Combinations of GPUs and labels that may stand in a tenant's line at once: a claim looks at each.
 _MOST_NEEDS = 256
-# Written by transitions alone; a worker that published one of these would mislead every watcher.
-_RESERVED_KINDS = frozenset({"queued", "claimed", "requeued", "cancelling", "review", "restored", "finished"})
-
 # Named here because ``JobQueue.list`` hides the type inside the class.
 _Texts: TypeAlias = list[str]
 _Jobs: TypeAlias = list[Job]
@@ -61,6 +57,12 @@ class JobQueue:
 
     Every method raises UnavailableError when the server does not answer; all may be called again then. Names of tenants
     that cannot be part of a key are an InvalidInputError.
+
+    Attributes:
+        durability: what the server's settings mean for jobs.
+        outcomes: what devices reported during a rollout.
+        claim, renew, publish, succeed, fail, await_review, give_back: those of `Attempts`.
+        reap: that of `Reaper`.
     """
 
     def __init__(
@@ -74,11 +76,15 @@ class JobQueue:
         self.outcomes = OutcomeCounts(url, redis, self._scripts)
         self._archive = ArchiveIndex(url, redis, self._scripts)
         self._tenants = Tenants(redis, self._scripts)
-        self._turns = Turns()
         self._lease_ms = max(1, round(lease_ttl_s * 1000))
-        self._retry_delay_ms = max(0, round(retry_delay_s * 1000))
-        self._chance = chance
         self.durability = connection.Durability()
+
+        backoff = Backoff(max(0, round(retry_delay_s * 1000)), chance)
+        attempts = Attempts(url, self._scripts, self._tenants, self._lease_ms, backoff)
+        self.claim, self.renew, self.publish = attempts.claim, attempts.renew, attempts.publish
+        self.succeed, self.fail = attempts.succeed, attempts.fail
+        self.await_review, self.give_back = attempts.await_review, attempts.give_back
+        self.reap = Reaper(url, self._scripts, self._tenants, self._lease_ms, backoff).reap
 
     @classmethod
     async def connect(
@@ -170,12 +176,11 @@ class JobQueue:
         check_request_id(request_id)
         fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
         digest = codec.body_digest(spec, display_name)
+        arguments = ["", new_call(), digest, str(_MOST_NEEDS), ids.DIGITS, ids.random_end(), *codec.flat(fields)]
+        job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
         with connection.translated(self._url, "submit a job"):
-            job_id = new_job_id(int(await self._scripts.now([keys.jobs(tenant)])))
-            await self._tenants.touch(tenant, may_be_new=True)
-            answer = await self._scripts.submit(
-                [*keys.of_job(tenant, job_id), keys.jobs(tenant), keys.request(tenant, request_id)],
-                [job_id, _new_call(), digest, str(_MOST_NEEDS), *codec.flat(fields)],
+            answer = await self._scripts.in_turn(
+                self._tenants.touching(tenant, may_be_new=True), (self._scripts.submit, job_keys, arguments)
             )
         if answer[0] == "TAKEN":
             raise refusals.taken(tenant, request_id, answer[1])
@@ -183,11 +188,11 @@ class JobQueue:
             raise refusals.too_different(tenant, _MOST_NEEDS)
         if answer[0] == "KNOWN":
             return await self.get(tenant, answer[1])
-        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+        return codec.queued_job(tenant, answer[1:], spec, preflight, display_name, estimate)
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is now. Raises NotFoundError."""
-        self._check_job_name(tenant, job_id)
+        check_job_name(tenant, job_id)
         with connection.translated(self._url, f"read job {job_id}"):
             fields: Any = await self._redis.hgetall(keys.job(tenant, job_id))
         if not fields:
@@ -217,7 +222,7 @@ class JobQueue:
             FailedPreconditionError: the job SUCCEEDED, FAILED or is DEAD.
             NotFoundError: no such job.
         """
-        answer = await self._ask(self._scripts.cancel, "cancel", tenant, job_id, _cancelled("while it waited"))
+        answer = await self._ask(self._scripts.cancel, "cancel", tenant, job_id, endings.cancelled("while it waited"))
         if answer[0] == "WRONG_STATE":
             wanted = "QUEUED, RUNNING or AWAITING_REVIEW"
             raise refusals.wrong_state(tenant, job_id, answer[1], "cancelled", wanted)
@@ -263,7 +268,7 @@ class JobQueue:
             FailedPreconditionError: the job is in another state.
             NotFoundError: no such job.
         """
-        failure = codec.encode_failure(Failure(FailureReason.REVIEW, why, retryable=False))
+        failure = endings.for_review(why)
         answer = await self._ask(self._scripts.reject, "reject", tenant, job_id, failure)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "rejected", "AWAITING_REVIEW")
@@ -276,7 +281,7 @@ class JobQueue:
             FailedPreconditionError: the job has not ended; cancel it first.
             NotFoundError: no such job.
         """
-        self._check_job_name(tenant, job_id)
+        check_job_name(tenant, job_id)
         with connection.translated(self._url, f"delete job {job_id}"):
             await self._tenants.touch(tenant)
             request_id = await self._redis.hget(keys.job(tenant, job_id), "request_id")
@@ -287,169 +292,13 @@ class JobQueue:
                     keys.request(tenant, str(request_id)),
                     keys.deleted(tenant),
                 ],
-                [job_id, _new_call()],
+                [job_id, new_call()],
             )
         if answer[0] == "NOT_FOUND":
             raise refusals.not_found(tenant, job_id)
         if answer[0] == "WRONG_STATE":
             wanted = "SUCCEEDED, FAILED, CANCELLED or DEAD"
             raise refusals.wrong_state(tenant, job_id, answer[1], "deleted", wanted)
-
-    async def claim(self, offer: WorkerOffer) -> Claim | None:
-        """Takes the next job that the worker may run, or returns None at once; always None while it is not ACTIVE.
-
-        The tenant with the fewest jobs under way comes first, and equals take turns. Of one tenant's jobs the most
-        urgent comes first, and of equally urgent ones the oldest. Costs a look per busy tenant and per combination of
-        needs in line, however many jobs wait.
-
-        Args:
-            offer: who takes it, and what it brings.
-        """
-        with connection.translated(self._url, "claim a job"):
-            if await self._redis.hexists(keys.MODES, offer.name):
-                return None
-            for tenant in self._turns.order(await self._tenants.running()):
-                candidates = await self._scripts.waiting(
-                    [keys.line(tenant), keys.delayed(tenant), keys.needs(tenant)],
-                    [str(_CANDIDATES), str(offer.gpus), *sorted(offer.labels)],
-                )
-                for job_id in candidates:
-                    answer = await self._scripts.claim(
-                        keys.of_job(tenant, job_id),
-                        [job_id, _new_call(), offer.name, str(self._lease_ms), _overdue()],
-                    )
-                    if answer[0] == "OK":
-                        self._turns.served(tenant)
-                        return _claim(tenant, job_id, answer)
-        return None
-
-    async def renew(self, claim: Claim) -> bool:
-        """Extends the lease by ``lease_ttl_s`` from now. False: the job is to be cancelled; stop, then call ``fail``.
-
-        Raises:
-            FencedError: the job was given to another attempt or has ended; stop, and publish nothing.
-        """
-        answer = await self._run_held(self._scripts.renew, "renew the lease of", claim, str(self._lease_ms))
-        return bool(answer[1] == JobState.RUNNING)
-
-    async def publish(
-        self, claim: Claim, kind: str, progress: Progress | None = None, metrics: Mapping[str, float] | None = None
-    ) -> None:
-        """Writes an event, and ``progress`` into the job when given.
-
-        Args:
-            claim: of the attempt that speaks.
-            kind: "progress", "round" or "canary"; the kinds that transitions write are an InvalidInputError.
-            progress: how far the attempt is.
-            metrics: figures by name.
-
-        Raises:
-            FencedError: the attempt no longer holds the job.
-        """
-        if not kind or kind in _RESERVED_KINDS:
-            raise InvalidInputError.of("kind", f"is {kind!r}; use 'progress', 'round' or 'canary'")
-        texts = (codec.encode(progress) if progress else "", codec.encode(dict(metrics)) if metrics else "")
-        await self._run_held(self._scripts.publish, "publish progress of", claim, kind, *texts)
-
-    async def succeed(self, claim: Claim, result: JobResult) -> Job:
-        """The job SUCCEEDED; or CANCELLED, without its result, when somebody asked for that before.
-
-        The same call again is an acknowledgement.
-
-        Raises:
-            FencedError: the attempt no longer holds the job.
-        """
-        texts = (codec.encode(result), _cancelled("while it ran"))
-        answer = await self._run_held(self._scripts.succeed, "finish", claim, *texts)
-        return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
-
-    async def fail(self, claim: Claim, failure: Failure) -> Job:
-        """The job is FAILED; or, when ``failure.retryable``, QUEUED again while attempts are left, else DEAD.
-
-        CANCELLED, with that reason, when somebody asked for it before. The queue sets ``failure.attempt``.
-        The same call again is an acknowledgement.
-
-        Raises:
-            FencedError: the attempt no longer holds the job.
-        """
-        texts = (
-            codec.encode_failure(failure),
-            "1" if failure.retryable else "0",
-            str(self._retry_delay_ms),
-            str(self._chance()),
-            _cancelled("while it ran"),
-        )
-        answer = await self._run_held(self._scripts.fail, "fail", claim, *texts)
-        return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
-
-    async def await_review(self, claim: Claim, why: str) -> Job:
-        """The job is AWAITING_REVIEW until a person resumes, rejects or cancels it; its worker is free.
-
-        CANCELLED when somebody asked for that before. The same call again is an acknowledgement.
-
-        Args:
-            claim: of the attempt that raises the alarm.
-            why: for people; becomes the job's failure, with reason REVIEW.
-
-        Raises:
-            FencedError: the attempt no longer holds the job.
-        """
-        failure = codec.encode_failure(Failure(FailureReason.REVIEW, why, retryable=False))
-        texts = (failure, _cancelled("while it ran"))
-        answer = await self._run_held(self._scripts.await_review, "hold for review", claim, *texts)
-        return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
-
-    async def give_back(self, claim: Claim, why: str) -> Job:
-        """The job is QUEUED again at its old place, at once, and the attempt does not count against ``max_attempts``.
-
-        For a worker that is told to stop. CANCELLED when somebody asked for that before. The same call again is an
-        acknowledgement.
-
-        Args:
-            claim: of the attempt that ends.
-            why: for people; stands in the event alone.
-
-        Raises:
-            FencedError: the attempt no longer holds the job.
-        """
-        failure = codec.encode_failure(Failure(FailureReason.LOST, why, retryable=True))
-        texts = (failure, _cancelled("while it ran"))
-        answer = await self._run_held(self._scripts.give_back, "give back", claim, *texts)
-        return codec.job_from(claim.job.tenant, claim.job.id, codec.pairs(answer[1]))
-
-    async def reap(self) -> _Jobs:
-        """Ends jobs whose deadline passed (FAILED), and takes jobs away from workers that let their lease run out.
-
-        The latter become QUEUED, DEAD or CANCELLED. Returns all these jobs. Call it several times per lease, from any
-        number of processes. When nobody called it for longer than a lease, the server was away and workers could not
-        renew: that call extends every lease once instead.
-        """
-        lost = Failure(
-            FailureReason.LOST,
-            "The worker stopped renewing its lease: its process or host died, or lost its connection to Redis.",
-            retryable=True,
-        )
-        reaped = []
-        with connection.translated(self._url, "look for expired leases"):
-            await self._tenants.tidy()
-            for tenant in await self._tenants.busy():
-                tenant_keys = [keys.leases(tenant), keys.extended(tenant), keys.reaped(tenant), keys.deadlines(tenant)]
-                expired, overdue = await self._scripts.expired(tenant_keys, [str(self._lease_ms)])
-                for job_id in overdue:
-                    answer = await self._run(self._scripts.expire, "end", tenant, job_id, _overdue())
-                    if answer[0] == "OK":
-                        reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
-                for job_id in expired:
-                    texts = (
-                        codec.encode(lost),
-                        str(self._retry_delay_ms),
-                        str(self._chance()),
-                        _cancelled("while it ran; its worker is gone"),
-                    )
-                    answer = await self._run(self._scripts.reap, "reap", tenant, job_id, *texts)
-                    if answer[0] == "OK":
-                        reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
-        return reaped
 
     async def announce(self, offer: WorkerOffer, job: Job | None = None, note: str = "") -> WorkerMode:
         """A worker's beat; answers what an operator wants of it.
@@ -526,63 +375,17 @@ class JobQueue:
 
     async def events(self, tenant: str, job_id: str, *, after_sequence: int, limit: int = 1000) -> _Events:
         """Events after ``after_sequence``, oldest first, at most ``limit``. Raises NotFoundError."""
-        self._check_job_name(tenant, job_id)
+        check_job_name(tenant, job_id)
         return await self._events.read(tenant, job_id, after_sequence, limit)
 
     async def wait_events(self, tenant: str, job_id: str, *, after_sequence: int, timeout_s: float) -> _Events:
         """As ``events``, but waits up to ``timeout_s`` for the first; an empty list then. Raises NotFoundError."""
-        self._check_job_name(tenant, job_id)
+        check_job_name(tenant, job_id)
         return await self._events.wait(tenant, job_id, after_sequence, timeout_s)
-
-    async def _run_held(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> _Answer:
-        job = claim.job
-        answer = await self._run(script, action, job.tenant, job.id, f"{claim.token}:{claim.nonce}", *arguments)
-        if answer[0] == "FENCED":
-            raise refusals.fenced(job.tenant, job.id, claim.token, action, answer[1], answer[2])
-        return answer
 
     async def _ask(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
         """What a person asks: the job may come to life after a long time."""
-        self._check_job_name(tenant, job_id)
+        check_job_name(tenant, job_id)
         with connection.translated(self._url, f"{action} job {job_id}"):
             await self._tenants.touch(tenant)
-        return await self._run(script, action, tenant, job_id, *arguments)
-
-    async def _run(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
-        self._check_job_name(tenant, job_id)
-        with connection.translated(self._url, f"{action} job {job_id}"):
-            answer: _Answer = await script(keys.of_job(tenant, job_id), [job_id, _new_call(), *arguments])
-        if answer[0] == "NOT_FOUND":
-            raise refusals.not_found(tenant, job_id)
-        return answer
-
-    def _check_job_name(self, tenant: str, job_id: str) -> None:
-        check_tenant(tenant)
-        if not is_job_id(job_id):
-            raise refusals.not_found(tenant, job_id)
-
-
-def _new_call() -> str:
-    return uuid.uuid4().hex
-
-
-def _claim(tenant: str, job_id: str, answer: _Answer) -> Claim:
-    fields = codec.pairs(answer[1])
-    job = codec.job_from(tenant, job_id, fields)
-    now_ms = int(answer[3])
-    return Claim(
-        job=job,
-        token=job.attempt,
-        lease_expires_ms=int(float(answer[2])),
-        nonce=fields["claim"],
-        deadline_in_s=None if job.deadline_at_ms is None else (job.deadline_at_ms - now_ms) / 1000,
-    )
-
-
-def _cancelled(when: str) -> str:
-    return codec.encode(Failure(FailureReason.CANCELLED, f"Cancelled on request {when}.", retryable=False))
-
-
-def _overdue() -> str:
-    message = "The job was not over within its deadline_s. Retry it, which counts anew, or submit it with a longer one."
-    return codec.encode(Failure(FailureReason.DEADLINE, message, retryable=False))
+        return await transitions.run(self._url, script, action, tenant, job_id, *arguments)

@@ -90,6 +90,11 @@ def unsaved(tenant: str) -> str:
     return f"kdaif:{{{tenant}}}:unsaved"
 
 
+def claims(tenant: str) -> str:
+    """Hash: the job under way by the call that claimed it, so that the call may be repeated."""
+    return f"kdaif:{{{tenant}}}:claims"
+
+
 def deleted(tenant: str) -> str:
     """Set: ids of deleted jobs whose blobs are still there."""
     return f"kdaif:{{{tenant}}}:deleted"
@@ -116,7 +121,10 @@ def of_work(tenant: str) -> list[str]:
 
 
 def of_job(tenant: str, job_id: str) -> list[str]:
-    """What every script that moves a job is given, in the order that ``lua/job.lua`` names them."""
+    """What every script that moves a job is given, in the order that ``lua/job.lua`` names them.
+
+    Without an id for the scripts that find it themselves, which then complete the first two.
+    """
     return [
         job(tenant, job_id),
         events(tenant, job_id),
@@ -129,4 +137,5 @@ def of_job(tenant: str, job_id: str) -> list[str]:
         deadlines(tenant),
         ended(tenant),
         unsaved(tenant),
+        claims(tenant),
     ]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
+
+# A script, its keys and its arguments.
+Call: TypeAlias = tuple[AsyncScript, list[str], list[str]]
 
 
 class Scripts:
     """The scripts, bound to a connection pool."""
 
     def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self.submit = _job_script(redis, "submit")
         self.claim = _job_script(redis, "claim")
         self.renew = _job_script(redis, "renew")
@@ -33,12 +39,28 @@ class Scripts:
         self.retire = _register(redis, "clock", "retire")
         self.now = _register(redis, "clock", "now")
         self.saved = _register(redis, "saved")
-        self.waiting = _register(redis, "clock", "waiting")
         self.expired = _register(redis, "clock", "expired")
         self.announce = _register(redis, "clock", "announce")
         self.set_mode = _register(redis, "set_mode")
         self.leave = _register(redis, "clock", "leave")
         self.report = _register(redis, "report")
+
+    async def in_turn(self, first: Call, second: Call) -> Any:
+        """Runs two scripts, the second only after the first, and answers what the second does.
+
+        Their keys may lie in two slots: then the nodes of a Cluster are asked one after the other, for it knows no
+        order between them. One server is asked once.
+        """
+        if not isinstance(self._redis, RedisCluster):
+            try:
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    for script, script_keys, arguments in (first, second):
+                        pipeline.evalsha(script.sha, len(script_keys), *script_keys, *arguments)
+                    return (await pipeline.execute())[1]
+            except NoScriptError:
+                pass
+        await first[0](first[1], first[2])
+        return await second[0](second[1], second[2])
 
 
 def _job_script(redis: Redis, name: str) -> AsyncScript:

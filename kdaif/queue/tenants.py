@@ -1,8 +1,8 @@
 """Which tenants there are, and which of them may have work, so that idle ones cost a claim nothing.
 
 The keys of one tenant share a slot of a Cluster, and those here lie in another, so no script can keep both in step.
-Therefore a tenant becomes busy before it gets work, and stays so for at least ten minutes; only then, seen without any,
-it is left out. Should a process have stood still for so long in between, a look at all tenants brings it back.
+Therefore a tenant becomes busy before it gets work, and stays so for at least nine minutes; only then, seen without
+any, it is left out. Should a process have stood still for so long in between, a look at all tenants brings it back.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from kdaif.queue import keys
-from kdaif.queue.scripts import Scripts
+from kdaif.queue.scripts import Call, Scripts
 
-_BUSY_MS = 600_000
+_BUSY_MS = 540_000
+_MADE_BUSY_MS = 600_000
 _LOOK_S = 600.0
 
 
@@ -26,10 +27,17 @@ class Tenants:
         self._redis = redis
         self._scripts = scripts
         self._looked_at: float | None = None
+        self._last_busy: list[str] = []
 
     async def touch(self, tenant: str, *, may_be_new: bool = False) -> None:
         """The tenant is about to get work. A tenant without any does no harm; one that is not touched is not served."""
-        await self._scripts.touch(keys.OF_TENANTS, [tenant, str(_BUSY_MS), "1" if may_be_new else "0"])
+        script, script_keys, arguments = self.touching(tenant, may_be_new=may_be_new)
+        await script(script_keys, arguments)
+
+    def touching(self, tenant: str, *, may_be_new: bool = False) -> Call:
+        """What `touch` calls, to be called together with what gives the tenant its work."""
+        arguments = [tenant, str(_BUSY_MS), str(_MADE_BUSY_MS), "1" if may_be_new else "0"]
+        return self._scripts.touch, keys.OF_TENANTS, arguments
 
     async def all(self) -> list[str]:
         """Every tenant that ever had a job."""
@@ -41,14 +49,26 @@ class Tenants:
         members: Any = await self._redis.zrange(keys.BUSY, 0, -1)
         return sorted(members)
 
-    async def running(self) -> dict[str, int]:
-        """Jobs under way of each tenant that has somebody in line."""
-        tenants = await self.busy()
+    async def running(self, worker: str) -> dict[str, int]:
+        """Jobs under way of each tenant that has somebody in line, for a worker; none where it is not ACTIVE.
+
+        One round trip, unless there are other tenants than at the last look. A lone tenant, which has no rival, has 0.
+        """
+        guess = self._last_busy if len(self._last_busy) > 1 else []
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for tenant in tenants:
-                pipeline.exists(keys.line(tenant), keys.delayed(tenant))
-                pipeline.zcard(keys.leases(tenant))
-            answers = await pipeline.execute()
+            pipeline.hexists(keys.MODES, worker)
+            pipeline.zrange(keys.BUSY, 0, -1)
+            _count_jobs(pipeline, guess)
+            is_held_up, tenants, *answers = await pipeline.execute()
+        if is_held_up:
+            return {}
+        self._last_busy = tenants
+        if len(tenants) < 2:
+            return dict.fromkeys(tenants, 0)
+        if tenants != guess:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                _count_jobs(pipeline, tenants)
+                answers = await pipeline.execute()
         counts = zip(tenants, answers[::2], answers[1::2], strict=True)
         return {tenant: under_way for tenant, has_jobs, under_way in counts if has_jobs}
 
@@ -71,3 +91,9 @@ class Tenants:
             for tenant in tenants:
                 pipeline.exists(*keys.of_work(tenant))
             return dict(zip(tenants, map(bool, await pipeline.execute()), strict=True))
+
+
+def _count_jobs(pipeline: Any, tenants: list[str]) -> None:
+    for tenant in tenants:
+        pipeline.exists(keys.line(tenant), keys.delayed(tenant))
+        pipeline.zcard(keys.leases(tenant))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from kdaif.report.page import render
 from kdaif.report.report import Report
 
 FORMAT_VERSION = 1
@@ -29,6 +28,9 @@ def write_report(folder: Path, report: Report) -> None:
     (folder / "report.json").write_text(
         json.dumps(_figures(report), allow_nan=False, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
     )
+    # Imported late, as matplotlib comes with it: a training child writes its report last.
+    from kdaif.report.page import render
+
     (folder / "report.html").write_text(render(report), encoding="utf-8")
 
 

@@ -24,6 +24,7 @@ from kdaif.store.blobs import BlobStore
 from kdaif.store.copies import local_copy
 from kdaif.store.failures import translated
 from kdaif.store.kinds import Inspect, InspectModel, Inspectors, require_kind, require_same
+from kdaif.store.pieces import Pieces
 from kdaif.store.references import References
 from kdaif.store.room import Room, UploadLimits, on_one_disk, require_quota
 from kdaif.store.uploads import RECORD, Spool, UploadWriter
@@ -59,6 +60,7 @@ class DatasetStore:
         self._blobs = blobs
         self._limits = limits or UploadLimits()
         self._spool = Spool(spool_dir, self._limits.disk_reserve_bytes)
+        self._pieces = Pieces(self._spool, self._limits.piece_bytes)
         self._inspectors = Inspectors(inspect, inspect_model)
         self._references = references or References()
 
@@ -190,6 +192,7 @@ class DatasetStore:
             raise FailedPreconditionError(f"data set {dataset_id} is complete; there is nothing to write")
         descriptor = self._spool.lock(dataset)
         try:
+            self._pieces.join(dataset)
             committed = self._spool.durable_bytes(dataset)
             if offset != committed:
                 raise FailedPreconditionError(
@@ -200,6 +203,34 @@ class DatasetStore:
         except BaseException:
             os.close(descriptor)
             raise
+
+    def piece_bytes(self) -> int:
+        """Size of every piece but the last of an upload."""
+        return self._pieces.piece_bytes
+
+    def open_piece_writer(self, tenant: str, dataset_id: str, start: int, offset: int) -> UploadWriter:
+        """Goes on with the piece of an upload that begins at ``start``, at ``offset`` of it.
+
+        Different pieces may be written at a time. Raises NotFoundError, and what `Pieces.open_writer` raises.
+        """
+        dataset = self.upload_of(tenant, dataset_id)
+        if dataset.state is DatasetState.READY:
+            raise FailedPreconditionError(f"data set {dataset_id} is complete; there is nothing to write")
+        return self._pieces.open_writer(dataset, start, offset)
+
+    def finish_piece(self, tenant: str, dataset_id: str, start: int, sha256: str) -> Dataset:
+        """Verifies a piece of an upload. Raises NotFoundError, and what `Pieces.finish` raises."""
+        dataset = self.upload_of(tenant, dataset_id)
+        if dataset.state is not DatasetState.READY:
+            self._pieces.finish(dataset, start, sha256)
+        return dataset
+
+    def piece_committed_size(self, tenant: str, dataset_id: str, start: int) -> tuple[int, bool]:
+        """How many bytes of a piece are safe, and whether it is verified. Raises what `Pieces.committed` raises."""
+        dataset = self.upload_of(tenant, dataset_id)
+        if dataset.state is DatasetState.READY:
+            return self._pieces.size(dataset, start), True
+        return self._pieces.committed(dataset, start), self._pieces.is_done(dataset, start)
 
     def append(self, tenant: str, dataset_id: str, offset: int, chunks: Iterable[bytes]) -> int:
         """Writes all ``chunks`` from ``offset`` on and returns the committed size; raises what the writer raises."""
@@ -224,6 +255,7 @@ class DatasetStore:
             return dataset
         descriptor = self._spool.lock(dataset)
         try:
+            self._pieces.join(dataset)
             return self._publish(self._verified(dataset))
         finally:
             os.close(descriptor)

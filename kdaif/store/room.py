@@ -18,10 +18,12 @@ class UploadLimits:
         tenant_quota_bytes: most bytes of one tenant's uploaded data sets, those in progress by their declared size;
             None for no limit.
         disk_reserve_bytes: free space that uploads leave alone on the disks of the spool and of a local store.
+        piece_bytes: size of the pieces in which a large file may be sent, several at a time.
     """
 
     tenant_quota_bytes: int | None = None
     disk_reserve_bytes: int = 0
+    piece_bytes: int = 32 << 20
 
 
 @dataclass(frozen=True)

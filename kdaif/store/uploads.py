@@ -20,6 +20,8 @@ from kdaif.store.failures import translated
 from kdaif.store.room import Room
 
 RECORD = TypeAdapter(Dataset)
+PIECE, WHOLE = ".piece", ".whole"
+"""Ends of the names of pieces: see `pieces`."""
 
 
 class UploadWriter:
@@ -206,6 +208,9 @@ class Spool:
         with translated(f"remove the upload of data set {dataset_id}"):
             self._record(part).unlink(missing_ok=True)
             part.unlink(missing_ok=True)
+            for suffix in (PIECE, WHOLE):
+                for piece in part.parent.glob(f"{part.stem}.*{suffix}"):
+                    piece.unlink(missing_ok=True)
             if known:
                 local_files.sync_folder(part.parent)
         return known
@@ -217,7 +222,7 @@ class Spool:
             for file in sorted(self._folder.glob("*/*")):
                 if not local_files.older_than(file, max_age_s):
                     continue
-                if local_files.is_staged(file.name):
+                if local_files.is_staged(file.name) or _is_stray_piece(file):
                     file.unlink(missing_ok=True)
                 elif file.suffix == ".part":
                     with self.locked(file.parent.name), suppress(FileNotFoundError):
@@ -249,3 +254,8 @@ def _is_named(descriptor: int, file: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:
         return False
+
+
+def _is_stray_piece(file: Path) -> bool:
+    """A piece goes with its upload; this one came while that was given up."""
+    return file.suffix in (PIECE, WHOLE) and not file.with_name(f"{file.name.partition('.')[0]}.part").exists()

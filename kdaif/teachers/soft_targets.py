@@ -25,7 +25,6 @@ from kdaif.teachers.outputs import TeacherOutputs
 from kdaif.teachers.planted_noise import plant_noise
 from kdaif.teachers.remembered import Remember, always_make
 from kdaif.teachers.trained import trained_outputs
-from kdaif.teachers.transformer_teacher import transformer_outputs
 
 _NAMED_ROWS = 10
 
@@ -140,6 +139,9 @@ def _ask(
             return onnx_outputs(source, data, models[role], field, remember, scratch)
         case TransformerTeacher() as source:
             seed = spec.training.seed
+            # Imported late, for the memory of jobs with another teacher: it brings scikit-learn.
+            from kdaif.teachers.transformer_teacher import transformer_outputs
+
             return transformer_outputs(source, data, models[role], seed, device, field, remember, scratch)
 
 

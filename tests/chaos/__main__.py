@@ -29,7 +29,7 @@ def main() -> None:
     _tell(str(rate))
     plans = [Plan.cut(seed) if arguments.cut else Plan.full(seed) for seed in arguments.seed or (1, 2, 3)]
     outcomes = [_run(plan, arguments.logs) for plan in plans]
-    ratio = {"queue_ratio_to_bare": rate.ratio_to_bare}
+    ratio = {"queue_ratio_to_bare": rate.ratio_to_bare, "queue_ratio_to_bare_python": rate.ratio_to_python}
     bare = {f"bare_{name.lower()}_per_s": per_s for name, per_s in rate.bare_writes_per_s.items()}
     rows = [row(outcome) | ratio | {"queue_jobs_per_s": rate.jobs_per_s} | bare for outcome in outcomes]
     sys.stdout.write(f"{table(rows)}\n")

@@ -134,7 +134,8 @@ real messages and writes real files, {first["real_jobs"]} by the real training c
 the figures "while faults go on", of killed supervisors, hold whatever else was broken meanwhile.
 
 Queue at 16 clients: {first["queue_jobs_per_s"]:,.0f} jobs/s (submit, claim, finish: three durable writes each). The
-same server bare, by `redis-benchmark` at 16 clients: {bare}. Ratio of writes: {first["queue_ratio_to_bare"]:.3f}.
+same server bare, by `redis-benchmark` at 16 clients: {bare}. Ratio of writes: {first["queue_ratio_to_bare"]:.3f};
+to the same number of bare writes by as many clients in Python, {first["queue_ratio_to_bare_python"]:.3f}.
 
 {machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB; {document["started_at"]}, commit
 {document["commit"][:12]}. To repeat one seed: `make chaos SEED={first["seed"]}`. Which job, fault and pause comes when

@@ -308,7 +308,7 @@ class _Run:
     def _left_keys(self) -> list[str]:
         """Of ended jobs nothing may be in line, delayed, or under a lease."""
         with self._world.redis() as redis:
-            groups = (keys.line, keys.delayed, keys.needs, keys.leases, keys.extended, keys.deadlines)
+            groups = (keys.line, keys.delayed, keys.needs, keys.leases, keys.extended, keys.deadlines, keys.claims)
             named = [key(tenant) for key, tenant in itertools.product(groups, TENANTS)]
             return [key for key in named if redis.exists(key)]
 

@@ -4,7 +4,7 @@ if not STATE then
 end
 local verdict = 'review:' .. ARGV[3]
 if is_repeated() or field('verdict') == verdict then
-  return answer()
+  return answer_holder()
 end
 if not holds(ARGV[3]) then
   return refuse('FENCED')
@@ -19,4 +19,4 @@ else
   mark_unsaved()
   record('review', {failure = failure})
 end
-return answer()
+return answer_holder()

@@ -1,24 +1,81 @@
--- QUEUED -> RUNNING, or FAILED when its deadline has passed. ARGV: id, call, worker, lease_ms, failure of an overdue job.
--- Answers GONE when another worker was faster.
-local lease_ms = tonumber(ARGV[4])
+-- The next QUEUED job that the worker may start -> RUNNING; on the way there, overdue jobs -> FAILED.
+-- KEYS[1] and KEYS[2] lack the job's id, which is found here: one tenant's keys lie in one slot, so this stays in it.
+-- ARGV: '', call, worker, lease_ms, failure of an overdue job, GPUs of the worker,
+-- its labels, ... Answers NONE when no job in line suits the worker. Costs one look per different needs, never one per job.
+local worker, lease_ms, gpus = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
+-- Bounded numbers at a time; the next claim goes on with the rest.
+local most_promoted, most_overdue = 256, 256
 
-if not is_repeated() then
-  if STATE ~= 'QUEUED' or redis.call('ZSCORE', DELAYED, field('place')) then
-    return refuse('GONE')
-  end
-  leave_line()
-  if is_overdue() then
-    finish('FAILED', with_attempt(ARGV[5]))
-    return refuse('GONE')
-  end
-  -- A job that came out of the archive counts on from a number that no worker of before can hold.
-  local skipped = math.max(0, tonumber(field('attempt_floor') or '0') - field('attempt'))
-  redis.call('HINCRBY', JOB, 'attempts_forgiven', skipped)
-  redis.call('HINCRBY', JOB, 'attempt', skipped + 1)
-  redis.call('HSETNX', JOB, 'started_at_ms', NOW)
-  set('state', 'RUNNING', 'worker', ARGV[3], 'claim', CALL, 'last_call', CALL)
-  redis.call('ZADD', LEASES, NOW + lease_ms, ID)
-  redis.call('SREM', EXTENDED, ID)
-  record('claimed')
+local function claimed()
+  return {'OK', ID, whole(), redis.call('ZSCORE', LEASES, ID) or '0', NOW}
 end
-return {'OK', redis.call('HGETALL', JOB), redis.call('ZSCORE', LEASES, ID) or '0', NOW}
+
+local before = redis.call('HGET', CLAIMS, CALL)
+if before then
+  open(before)
+  return claimed()
+end
+
+local offered = {}
+for i = 7, #ARGV do
+  offered[ARGV[i]] = true
+end
+
+local function fits(needs)
+  local wanted_gpus, labels = string.match(needs, '^(%d+);(.*)$')
+  if tonumber(wanted_gpus) > gpus then
+    return false
+  end
+  for label in string.gmatch(labels, '[^,]+') do
+    if not offered[label] then
+      return false
+    end
+  end
+  return true
+end
+
+-- The most urgent, and of these the oldest.
+local function next_in_line()
+  local first
+  for _, needs in ipairs(redis.call('HKEYS', NEEDS)) do
+    if fits(needs) then
+      -- '}' is the character after '|', so this is every member that begins with the needs.
+      local place = redis.call('ZRANGEBYLEX', LINE, '[' .. needs .. '|', '(' .. needs .. '}', 'LIMIT', 0, 1)[1]
+      local rest = place and string.sub(place, #needs + 2)
+      if rest and (not first or rest < first) then
+        first = rest
+      end
+    end
+  end
+  return first and string.match(first, '[^|]*$')
+end
+
+for _, place in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', NOW, 'LIMIT', 0, most_promoted)) do
+  redis.call('ZREM', DELAYED, place)
+  redis.call('ZADD', LINE, 0, place)
+  redis.call('HINCRBY', NEEDS, string.match(place, '^[^|]*'), 1)
+end
+
+for _ = 1, most_overdue do
+  local id = next_in_line()
+  if not id then
+    return {'NONE'}
+  end
+  open(id)
+  leave_line()
+  if not is_overdue() then
+    -- A job that came out of the archive counts on from a number that no worker of before can hold.
+    local skipped = math.max(0, tonumber(field('attempt_floor') or '0') - field('attempt'))
+    redis.call('HINCRBY', JOB, 'attempts_forgiven', skipped)
+    redis.call('HINCRBY', JOB, 'attempt', skipped + 1)
+    redis.call('HSETNX', JOB, 'started_at_ms', NOW)
+    set('state', 'RUNNING', 'worker', worker, 'claim', CALL, 'last_call', CALL)
+    redis.call('ZADD', LEASES, NOW + lease_ms, ID)
+    redis.call('SREM', EXTENDED, ID)
+    redis.call('HSET', CLAIMS, CALL, ID)
+    record('claimed')
+    return claimed()
+  end
+  finish('FAILED', with_attempt(ARGV[5]))
+end
+return {'NONE'}

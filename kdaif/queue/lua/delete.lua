@@ -1,5 +1,5 @@
--- Removes an ended job for good. KEYS[12]: jobs, KEYS[13]: request, KEYS[14]: deleted. ARGV: id, call.
-local JOBS, REQUEST, DELETED = KEYS[12], KEYS[13], KEYS[14]
+-- Removes an ended job for good. KEYS[13]: jobs, KEYS[14]: request, KEYS[15]: deleted. ARGV: id, call.
+local JOBS, REQUEST, DELETED = KEYS[13], KEYS[14], KEYS[15]
 if not STATE then
   return refuse('NOT_FOUND')
 end

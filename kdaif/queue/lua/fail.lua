@@ -5,7 +5,7 @@ if not STATE then
 end
 local verdict = 'fail:' .. ARGV[3]
 if is_repeated() or field('verdict') == verdict then
-  return answer()
+  return answer_holder()
 end
 if not holds(ARGV[3]) then
   return refuse('FENCED')
@@ -18,4 +18,4 @@ elseif ARGV[5] == '1' then
 else
   finish('FAILED', with_attempt(ARGV[4]))
 end
-return answer()
+return answer_holder()

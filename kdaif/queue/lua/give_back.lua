@@ -5,7 +5,7 @@ if not STATE then
 end
 local verdict = 'give_back:' .. ARGV[3]
 if is_repeated() or field('verdict') == verdict then
-  return answer()
+  return answer_holder()
 end
 if not holds(ARGV[3]) then
   return refuse('FENCED')
@@ -20,4 +20,4 @@ else
   join_line()
   record('requeued', {failure = with_attempt(ARGV[4])})
 end
-return answer()
+return answer_holder()

@@ -1,21 +1,52 @@
 -- Second part of every script that moves a job: names for its keys, and the steps that several transitions share.
 -- ARGV[1] is the job id; ARGV[2] names this call, so that a call repeated after a lost reply changes nothing.
-local JOB, EVENTS, LINE, DELAYED, NEEDS, LEASES, EXTENDED, ORDER, DEADLINES, ENDED, UNSAVED =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local JOB, EVENTS, LINE, DELAYED, NEEDS, LEASES, EXTENDED, ORDER, DEADLINES, ENDED, UNSAVED, CLAIMS =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local ID, CALL = ARGV[1], ARGV[2]
 
 local function field(name)
   return redis.call('HGET', JOB, name)
 end
 
-local STATE = field('state')
+local STATE = ID ~= '' and field('state')
+
+-- For scripts that find the job themselves. Their first two keys end before its id.
+local function open(id)
+  ID, JOB, EVENTS = id, KEYS[1] .. id, KEYS[2] .. id
+  STATE = field('state')
+end
 
 local function set(...)
   redis.call('HSET', JOB, ...)
 end
 
+local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms'}
+local MOVING = {'state', 'attempt', 'worker', 'claim', 'started_at_ms', 'ended_at_ms', 'deadline_at_ms', 'progress',
+  'failure', 'result'}
+
+-- Those of the fields that the job has, as name, value, ...
+local function told(told_fields, flat)
+  flat = flat or {}
+  for i, value in ipairs(redis.call('HMGET', JOB, unpack(told_fields))) do
+    if value then
+      flat[#flat + 1] = told_fields[i]
+      flat[#flat + 1] = value
+    end
+  end
+  return flat
+end
+
+local function whole()
+  return told(MOVING, told(AS_SUBMITTED))
+end
+
 local function answer()
-  return {'OK', redis.call('HGETALL', JOB)}
+  return {'OK', whole()}
+end
+
+-- To who claimed the job, and so knows the rest of it.
+local function answer_holder()
+  return {'OK', told(MOVING)}
 end
 
 local function refuse(code)
@@ -47,6 +78,7 @@ end
 local function release()
   redis.call('ZREM', LEASES, ID)
   redis.call('SREM', EXTENDED, ID)
+  redis.call('HDEL', CLAIMS, field('claim') or '')
 end
 
 -- What a worker must offer, then how urgent, then how old: members sort by their letters, so the first member that

@@ -1,14 +1,12 @@
--- A job out of the archive. KEYS[12]: jobs, KEYS[13]: request, KEYS[14]: deleted. Answers KNOWN where it, or its request, is here.
+-- A job out of the archive. KEYS[13]: jobs, KEYS[14]: request, KEYS[15]: deleted. Answers KNOWN where it, or its request, is here.
 -- ARGV: id, call, body digest, state, version floor, attempt, attempt floor, ended_at_ms or '', deadline_at_ms or '', field, value, ...
-local JOBS, REQUEST, DELETED = KEYS[12], KEYS[13], KEYS[14]
+local JOBS, REQUEST, DELETED = KEYS[13], KEYS[14], KEYS[15]
 local ended_at_ms, deadline_at_ms = ARGV[8], ARGV[9]
 
 if STATE or redis.call('EXISTS', REQUEST) == 1 or redis.call('SISMEMBER', DELETED, ID) == 1 then
   return {'KNOWN'}
 end
-for i = 10, #ARGV, 2 do
-  set(ARGV[i], ARGV[i + 1])
-end
+set(unpack(ARGV, 10))
 set('state', ARGV[4], 'version', ARGV[5], 'attempt', ARGV[6], 'attempts_forgiven', ARGV[6], 'attempt_floor', ARGV[7],
   'last_call', CALL, 'body', ARGV[3])
 take_place(redis.call('INCR', ORDER))

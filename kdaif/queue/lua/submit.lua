@@ -1,5 +1,17 @@
--- -> QUEUED. KEYS[12]: jobs, KEYS[13]: request. ARGV: id, call, body digest, most different needs, field, value, ...
-local JOBS, REQUEST = KEYS[12], KEYS[13]
+-- -> QUEUED. KEYS[1] and KEYS[2] lack the job's id, which begins with the time. KEYS[13]: jobs, KEYS[14]: request.
+-- ARGV: '', call, body digest, most different needs, digits of an id, its random end, field, value, ...
+local JOBS, REQUEST = KEYS[13], KEYS[14]
+
+-- The milliseconds in 10 digits of 5 bits: ids sort by time.
+local function new_id(digits, random_end)
+  local id, rest = random_end, NOW
+  for _ = 1, 10 do
+    local digit = rest % 32
+    id = string.sub(digits, digit + 1, digit + 1) .. id
+    rest = (rest - digit) / 32
+  end
+  return id
+end
 
 local known = redis.call('HGET', REQUEST, 'job')
 if known then
@@ -9,9 +21,8 @@ if known then
   return {'KNOWN', known}
 end
 
-for i = 5, #ARGV, 2 do
-  set(ARGV[i], ARGV[i + 1])
-end
+open(new_id(ARGV[5], ARGV[6]))
+set(unpack(ARGV, 7))
 if redis.call('HEXISTS', NEEDS, field('needs')) == 0 and redis.call('HLEN', NEEDS) >= tonumber(ARGV[4]) then
   redis.call('DEL', JOB)
   return {'TOO_DIFFERENT'}
@@ -24,4 +35,4 @@ join_line()
 start_clock()
 mark_unsaved()
 record('queued')
-return answer()
+return {'OK', ID, NOW, field('deadline_at_ms') or ''}

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkdaif_proto/v1/datasets.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x04\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.kdaif.v1.Dataset.State\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12)\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x18.kdaif.v1.Dataset.Column\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x04kind\x18\t \x01(\x0e\x32\x16.kdaif.v1.Dataset.Kind\x12\x0b\n\x03uri\x18\n \x01(\t\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x1a*\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\narrow_type\x18\x02 \x01(\t\"g\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_TABLE\x10\x01\x12\r\n\tKIND_ONNX\x10\x02\x12\x14\n\x10KIND_TRANSFORMER\x10\x03\x12\x14\n\x10KIND_SAFETENSORS\x10\x04\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_UPLOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\"\x93\x01\n\x14\x43reateDatasetRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12$\n\x04kind\x18\x05 \x01(\x0e\x32\x16.kdaif.v1.Dataset.Kind\x12\x0b\n\x03uri\x18\x06 \x01(\t\"S\n\x15\x43reateDatasetResponse\x12\"\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Dataset\x12\x16\n\x0e\x63ommitted_size\x18\x02 \x01(\x03\"]\n\x13WriteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cwrite_offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x14\n\x0c\x66inish_write\x18\x04 \x01(\x08\"R\n\x14WriteDatasetResponse\x12\"\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Dataset\x12\x16\n\x0e\x63ommitted_size\x18\x02 \x01(\x03\"\'\n\x17QueryWriteStatusRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x18QueryWriteStatusResponse\x12\x16\n\x0e\x63ommitted_size\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetDatasetResponse\x12\"\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Dataset\"L\n\x13ListDatasetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListDatasetsResponse\x12#\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x11.kdaif.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse2\xf8\x03\n\x0e\x44\x61tasetService\x12P\n\rCreateDataset\x12\x1e.kdaif.v1.CreateDatasetRequest\x1a\x1f.kdaif.v1.CreateDatasetResponse\x12O\n\x0cWriteDataset\x12\x1d.kdaif.v1.WriteDatasetRequest\x1a\x1e.kdaif.v1.WriteDatasetResponse(\x01\x12Y\n\x10QueryWriteStatus\x12!.kdaif.v1.QueryWriteStatusRequest\x1a\".kdaif.v1.QueryWriteStatusResponse\x12G\n\nGetDataset\x12\x1b.kdaif.v1.GetDatasetRequest\x1a\x1c.kdaif.v1.GetDatasetResponse\x12M\n\x0cListDatasets\x12\x1d.kdaif.v1.ListDatasetsRequest\x1a\x1e.kdaif.v1.ListDatasetsResponse\x12P\n\rDeleteDataset\x12\x1e.kdaif.v1.DeleteDatasetRequest\x1a\x1f.kdaif.v1.DeleteDatasetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkdaif_proto/v1/datasets.proto\x12\x08kdaif.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x04\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.kdaif.v1.Dataset.State\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12)\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x18.kdaif.v1.Dataset.Column\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x04kind\x18\t \x01(\x0e\x32\x16.kdaif.v1.Dataset.Kind\x12\x0b\n\x03uri\x18\n \x01(\t\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x1a*\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\narrow_type\x18\x02 \x01(\t\"g\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_TABLE\x10\x01\x12\r\n\tKIND_ONNX\x10\x02\x12\x14\n\x10KIND_TRANSFORMER\x10\x03\x12\x14\n\x10KIND_SAFETENSORS\x10\x04\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_UPLOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\"\x93\x01\n\x14\x43reateDatasetRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12$\n\x04kind\x18\x05 \x01(\x0e\x32\x16.kdaif.v1.Dataset.Kind\x12\x0b\n\x03uri\x18\x06 \x01(\t\"m\n\x15\x43reateDatasetResponse\x12\"\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Dataset\x12\x16\n\x0e\x63ommitted_size\x18\x02 \x01(\x03\x12\x18\n\x10piece_size_bytes\x18Z \x01(\x03\"&\n\x05Piece\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"}\n\x13WriteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cwrite_offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x14\n\x0c\x66inish_write\x18\x04 \x01(\x08\x12\x1e\n\x05piece\x18Z \x01(\x0b\x32\x0f.kdaif.v1.Piece\"R\n\x14WriteDatasetResponse\x12\"\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Dataset\x12\x16\n\x0e\x63ommitted_size\x18\x02 \x01(\x03\"G\n\x17QueryWriteStatusRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x05piece\x18Z \x01(\x0b\x32\x0f.kdaif.v1.Piece\"D\n\x18QueryWriteStatusResponse\x12\x16\n\x0e\x63ommitted_size\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetDatasetResponse\x12\"\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x11.kdaif.v1.Dataset\"L\n\x13ListDatasetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListDatasetsResponse\x12#\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x11.kdaif.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse2\xf8\x03\n\x0e\x44\x61tasetService\x12P\n\rCreateDataset\x12\x1e.kdaif.v1.CreateDatasetRequest\x1a\x1f.kdaif.v1.CreateDatasetResponse\x12O\n\x0cWriteDataset\x12\x1d.kdaif.v1.WriteDatasetRequest\x1a\x1e.kdaif.v1.WriteDatasetResponse(\x01\x12Y\n\x10QueryWriteStatus\x12!.kdaif.v1.QueryWriteStatusRequest\x1a\".kdaif.v1.QueryWriteStatusResponse\x12G\n\nGetDataset\x12\x1b.kdaif.v1.GetDatasetRequest\x1a\x1c.kdaif.v1.GetDatasetResponse\x12M\n\x0cListDatasets\x12\x1d.kdaif.v1.ListDatasetsRequest\x1a\x1e.kdaif.v1.ListDatasetsResponse\x12P\n\rDeleteDataset\x12\x1e.kdaif.v1.DeleteDatasetRequest\x1a\x1f.kdaif.v1.DeleteDatasetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,27 +43,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEDATASETREQUEST']._serialized_start=596
   _globals['_CREATEDATASETREQUEST']._serialized_end=743
   _globals['_CREATEDATASETRESPONSE']._serialized_start=745
-  _globals['_CREATEDATASETRESPONSE']._serialized_end=828
-  _globals['_WRITEDATASETREQUEST']._serialized_start=830
-  _globals['_WRITEDATASETREQUEST']._serialized_end=923
-  _globals['_WRITEDATASETRESPONSE']._serialized_start=925
-  _globals['_WRITEDATASETRESPONSE']._serialized_end=1007
-  _globals['_QUERYWRITESTATUSREQUEST']._serialized_start=1009
-  _globals['_QUERYWRITESTATUSREQUEST']._serialized_end=1048
-  _globals['_QUERYWRITESTATUSRESPONSE']._serialized_start=1050
-  _globals['_QUERYWRITESTATUSRESPONSE']._serialized_end=1118
-  _globals['_GETDATASETREQUEST']._serialized_start=1120
-  _globals['_GETDATASETREQUEST']._serialized_end=1153
-  _globals['_GETDATASETRESPONSE']._serialized_start=1155
-  _globals['_GETDATASETRESPONSE']._serialized_end=1211
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1213
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1289
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1291
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1375
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1377
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1413
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1415
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1438
-  _globals['_DATASETSERVICE']._serialized_start=1441
-  _globals['_DATASETSERVICE']._serialized_end=1945
+  _globals['_CREATEDATASETRESPONSE']._serialized_end=854
+  _globals['_PIECE']._serialized_start=856
+  _globals['_PIECE']._serialized_end=894
+  _globals['_WRITEDATASETREQUEST']._serialized_start=896
+  _globals['_WRITEDATASETREQUEST']._serialized_end=1021
+  _globals['_WRITEDATASETRESPONSE']._serialized_start=1023
+  _globals['_WRITEDATASETRESPONSE']._serialized_end=1105
+  _globals['_QUERYWRITESTATUSREQUEST']._serialized_start=1107
+  _globals['_QUERYWRITESTATUSREQUEST']._serialized_end=1178
+  _globals['_QUERYWRITESTATUSRESPONSE']._serialized_start=1180
+  _globals['_QUERYWRITESTATUSRESPONSE']._serialized_end=1248
+  _globals['_GETDATASETREQUEST']._serialized_start=1250
+  _globals['_GETDATASETREQUEST']._serialized_end=1283
+  _globals['_GETDATASETRESPONSE']._serialized_start=1285
+  _globals['_GETDATASETRESPONSE']._serialized_end=1341
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1343
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1419
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1421
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1505
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1507
+  _globals['_DELETEDATASETREQUEST']._serialized_end=1543
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=1545
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=1568
+  _globals['_DATASETSERVICE']._serialized_start=1571
+  _globals['_DATASETSERVICE']._serialized_end=2075
 # @@protoc_insertion_point(module_scope)

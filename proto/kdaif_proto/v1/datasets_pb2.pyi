@@ -180,7 +180,10 @@ class CreateDatasetResponse(google.protobuf.message.Message):
 
     DATASET_FIELD_NUMBER: builtins.int
     COMMITTED_SIZE_FIELD_NUMBER: builtins.int
+    PIECE_SIZE_BYTES_FIELD_NUMBER: builtins.int
     committed_size: builtins.int
+    piece_size_bytes: builtins.int
+    """Size of every piece but the last, see WriteDatasetRequest.piece. 0 where the server takes no pieces."""
     @property
     def dataset(self) -> global___Dataset: ...
     def __init__(
@@ -188,11 +191,34 @@ class CreateDatasetResponse(google.protobuf.message.Message):
         *,
         dataset: global___Dataset | None = ...,
         committed_size: builtins.int = ...,
+        piece_size_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dataset", b"dataset"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["committed_size", b"committed_size", "dataset", b"dataset"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["committed_size", b"committed_size", "dataset", b"dataset", "piece_size_bytes", b"piece_size_bytes"]) -> None: ...
 
 global___CreateDatasetResponse = CreateDatasetResponse
+
+@typing.final
+class Piece(google.protobuf.message.Message):
+    """One of the pieces in which a large file is sent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    START_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    start: builtins.int
+    """Where it begins in the file, a multiple of piece_size_bytes."""
+    sha256: builtins.str
+    """SHA-256 of its bytes, 64 lower-case hexadecimal digits."""
+    def __init__(
+        self,
+        *,
+        start: builtins.int = ...,
+        sha256: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sha256", b"sha256", "start", b"start"]) -> None: ...
+
+global___Piece = Piece
 
 @typing.final
 class WriteDatasetRequest(google.protobuf.message.Message):
@@ -202,6 +228,7 @@ class WriteDatasetRequest(google.protobuf.message.Message):
     WRITE_OFFSET_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     FINISH_WRITE_FIELD_NUMBER: builtins.int
+    PIECE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Only in the first message."""
     write_offset: builtins.int
@@ -209,6 +236,10 @@ class WriteDatasetRequest(google.protobuf.message.Message):
     data: builtins.bytes
     """256 KiB to 1 MiB works best."""
     finish_write: builtins.bool
+    @property
+    def piece(self) -> global___Piece:
+        """Only in the first message: write_offset and finish_write are those of this piece."""
+
     def __init__(
         self,
         *,
@@ -216,8 +247,10 @@ class WriteDatasetRequest(google.protobuf.message.Message):
         write_offset: builtins.int = ...,
         data: builtins.bytes = ...,
         finish_write: builtins.bool = ...,
+        piece: global___Piece | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "finish_write", b"finish_write", "name", b"name", "write_offset", b"write_offset"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["piece", b"piece"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "finish_write", b"finish_write", "name", b"name", "piece", b"piece", "write_offset", b"write_offset"]) -> None: ...
 
 global___WriteDatasetRequest = WriteDatasetRequest
 
@@ -246,13 +279,20 @@ class QueryWriteStatusRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    PIECE_FIELD_NUMBER: builtins.int
     name: builtins.str
+    @property
+    def piece(self) -> global___Piece:
+        """Asks about this piece: its committed_size, and whether its hash was found to hold."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        piece: global___Piece | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["piece", b"piece"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "piece", b"piece"]) -> None: ...
 
 global___QueryWriteStatusRequest = QueryWriteStatusRequest
 

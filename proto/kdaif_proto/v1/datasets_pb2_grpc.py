@@ -84,6 +84,8 @@ class DatasetServiceServicer(object):
     def WriteDataset(self, request_iterator, context):
         """Appends bytes. The first message names the data set and the offset, which must equal committed_size; the last one
         sets finish_write, upon which the server checks size and hash and publishes the data set.
+        A large file may be sent in pieces, several streams at a time: the first message names the piece as well, offset and
+        finish_write are then those of the piece. Once all are there, an empty stream at the end finishes the data set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

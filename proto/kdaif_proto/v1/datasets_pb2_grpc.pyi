@@ -37,6 +37,8 @@ class DatasetServiceStub:
     ]
     """Appends bytes. The first message names the data set and the offset, which must equal committed_size; the last one
     sets finish_write, upon which the server checks size and hash and publishes the data set.
+    A large file may be sent in pieces, several streams at a time: the first message names the piece as well, offset and
+    finish_write are then those of the piece. Once all are there, an empty stream at the end finishes the data set.
     """
 
     QueryWriteStatus: grpc.UnaryUnaryMultiCallable[
@@ -80,6 +82,8 @@ class DatasetServiceAsyncStub:
     ]
     """Appends bytes. The first message names the data set and the offset, which must equal committed_size; the last one
     sets finish_write, upon which the server checks size and hash and publishes the data set.
+    A large file may be sent in pieces, several streams at a time: the first message names the piece as well, offset and
+    finish_write are then those of the piece. Once all are there, an empty stream at the end finishes the data set.
     """
 
     QueryWriteStatus: grpc.aio.UnaryUnaryMultiCallable[
@@ -127,6 +131,8 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[kdaif_proto.v1.datasets_pb2.WriteDatasetResponse, collections.abc.Awaitable[kdaif_proto.v1.datasets_pb2.WriteDatasetResponse]]:
         """Appends bytes. The first message names the data set and the offset, which must equal committed_size; the last one
         sets finish_write, upon which the server checks size and hash and publishes the data set.
+        A large file may be sent in pieces, several streams at a time: the first message names the piece as well, offset and
+        finish_write are then those of the piece. Once all are there, an empty stream at the end finishes the data set.
         """
 
     @abc.abstractmethod

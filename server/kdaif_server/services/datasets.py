@@ -10,7 +10,7 @@ from kdaif_proto.v1 import datasets_pb2 as pb
 from kdaif_proto.v1 import datasets_pb2_grpc
 
 from kdaif.errors import InvalidInputError
-from kdaif.store import DatasetStore
+from kdaif.store import DatasetStore, UploadWriter
 from kdaif_server._convert import dataset_kind_from_proto, dataset_to_proto
 from kdaif_server.names import parse_name, parse_parent
 from kdaif_server.services.paging import decode_token, encode_token, page_size
@@ -35,7 +35,11 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
         dataset, committed_size = await asyncio.to_thread(
             self._datasets.create, tenant, request.display_name, request.sha256, request.size_bytes, kind
         )
-        return pb.CreateDatasetResponse(dataset=dataset_to_proto(dataset), committed_size=committed_size)
+        return pb.CreateDatasetResponse(
+            dataset=dataset_to_proto(dataset),
+            committed_size=committed_size,
+            piece_size_bytes=self._datasets.piece_bytes(),
+        )
 
     async def WriteDataset(
         self, requests: AsyncIterator[pb.WriteDatasetRequest], context: Any
@@ -45,7 +49,7 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
         if first is None:
             raise InvalidInputError.of("name", "is missing: the stream held no message")
         tenant, dataset_id = parse_name(first.name, "datasets")
-        writer = await asyncio.to_thread(self._datasets.open_writer, tenant, dataset_id, first.write_offset)
+        writer = await asyncio.to_thread(self._open_writer, tenant, dataset_id, first)
         try:
             message, finished = first, False
             while True:
@@ -58,16 +62,31 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
                 message = following
         finally:
             committed_size = await _finished(asyncio.to_thread(_commit_and_close, writer))
-        if finished:
+        if finished and first.HasField("piece"):
+            piece = first.piece
+            dataset = await asyncio.to_thread(
+                self._datasets.finish_piece, tenant, dataset_id, piece.start, piece.sha256
+            )
+        elif finished:
             dataset = await asyncio.to_thread(self._datasets.finish, tenant, dataset_id)
         else:
             dataset = await asyncio.to_thread(self._datasets.upload_of, tenant, dataset_id)
         return pb.WriteDatasetResponse(dataset=dataset_to_proto(dataset), committed_size=committed_size)
 
+    def _open_writer(self, tenant: str, dataset_id: str, first: pb.WriteDatasetRequest) -> UploadWriter:
+        if first.HasField("piece"):
+            return self._datasets.open_piece_writer(tenant, dataset_id, first.piece.start, first.write_offset)
+        return self._datasets.open_writer(tenant, dataset_id, first.write_offset)
+
     async def QueryWriteStatus(self, request: pb.QueryWriteStatusRequest, context: Any) -> pb.QueryWriteStatusResponse:
-        """How far an upload is."""
+        """How far an upload, or a piece of it, is."""
         tenant, dataset_id = parse_name(request.name, "datasets")
-        committed_size, complete = await asyncio.to_thread(self._datasets.committed_size, tenant, dataset_id)
+        if request.HasField("piece"):
+            committed_size, complete = await asyncio.to_thread(
+                self._datasets.piece_committed_size, tenant, dataset_id, request.piece.start
+            )
+        else:
+            committed_size, complete = await asyncio.to_thread(self._datasets.committed_size, tenant, dataset_id)
         return pb.QueryWriteStatusResponse(committed_size=committed_size, complete=complete)
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Any) -> pb.GetDatasetResponse:

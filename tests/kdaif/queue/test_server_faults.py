@@ -94,6 +94,7 @@ def test_a_full_memory_is_unavailable_and_reading_goes_on(play: Play, submit: Su
 
 def test_a_forgotten_script_is_loaded_again(play: Play, submit: Submit, raw: Redis) -> None:
     async def scenario(queue: JobQueue) -> None:
+        raw.script_flush()
         made = await submit(queue)
         raw.script_flush()
         claim = await queue.claim(WorkerOffer("w"))
@@ -138,7 +139,7 @@ async def line_that_drops_a_reply(url: str, to: bytes) -> AsyncIterator[tuple[st
 def test_q7_a_lost_reply_changes_nothing(url: str, submit: Submit, step: str) -> None:
     marks = {
         "submit": b"request-1",
-        "claim": b"worker-1",
+        "claim": b"worker-1\r\n$5\r\n60000",  # with the lease: before it, the worker's name alone is asked about
         "publish": b"\r\nround\r\n",
         "succeed": b"verdict-1",
         "retry": b"",
@@ -153,9 +154,11 @@ def test_q7_a_lost_reply_changes_nothing(url: str, submit: Submit, step: str) ->
         async with line_that_drops_a_reply(url, marks[step]) as (line_url, dropped):
             queue = await JobQueue.connect(line_url)
             made = await (queue.retry("acme", made.id) if step == "retry" else submit(queue, request_id="request-1"))
+            following = await submit(direct)
             claim = await queue.claim(WorkerOffer("worker-1"))
             assert claim is not None
             assert (claim.job.id, claim.token) == (made.id, 1)
+            assert (await direct.get("acme", following.id)).state is JobState.QUEUED
             await queue.publish(claim, "round", metrics={"loss": 0.5})
             await queue.succeed(claim, JobResult(1, (), "verdict-1", 1.0))
             await queue.close()
@@ -163,7 +166,7 @@ def test_q7_a_lost_reply_changes_nothing(url: str, submit: Submit, step: str) ->
         kinds = [event.kind for event in await direct.events("acme", made.id, after_sequence=0)]
         before = ["queued", "finished"] if step == "retry" else []
         assert kinds == [*before, "queued", "claimed", "round", "finished"]
-        assert len((await direct.list("acme", limit=10))[0]) == 1
+        assert len((await direct.list("acme", limit=10))[0]) == 2
         await direct.close()
 
     asyncio.run(main())

@@ -10,7 +10,7 @@ import pytest
 
 from kdaif.errors import AlreadyExistsError, InvalidInputError
 from kdaif.queue import JobQueue
-from kdaif.queue.ids import is_job_id, new_job_id
+from kdaif.queue.ids import DIGITS, is_job_id, random_end
 from kdaif.records import DistillationSpec, Estimate, JobState, PreflightReport, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
@@ -67,11 +67,18 @@ def test_the_estimate_stays_with_the_job_and_jobs_of_old_have_none(
     play(scenario)
 
 
-def test_job_ids_sort_by_time() -> None:
-    ids = [new_job_id(time_ms) for time_ms in (0, 1, 31, 32, 1_800_000_000_000, 2**48 - 1)]
-    assert ids == sorted(ids)
-    assert all(is_job_id(job_id) for job_id in ids)
-    assert len({new_job_id(5) for _ in range(1000)}) == 1000
+def test_job_ids_begin_with_the_time_and_so_sort_by_it(play: Play, submit: Submit) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        made = [await submit(queue) for _ in range(20)]
+        for job in made:
+            assert is_job_id(job.id)
+            assert sum(
+                DIGITS.index(digit) << shift for digit, shift in zip(job.id[:10], range(45, -1, -5), strict=True)
+            ) == (job.created_at_ms)
+        assert sorted(made, key=lambda job: (job.created_at_ms, job.id)) == sorted(made, key=lambda job: job.id)
+        assert len({random_end() for _ in range(1000)}) == 1000
+
+    play(scenario)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
