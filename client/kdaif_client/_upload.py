@@ -1,9 +1,9 @@
+# Generated from _async/upload.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """Sends a file so that it arrives once and whole, whatever happens to the connection on the way."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +12,7 @@ from kdaif_proto.v1 import datasets_pb2 as pb
 
 from kdaif_client import _convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
+from kdaif_client._running import Lock, in_thread
 from kdaif_client.errors import FailedPrecondition, InvalidArgument, KdaifClientError, ServerError
 from kdaif_client.types import Dataset, DatasetKind, DatasetState
 
@@ -51,7 +52,7 @@ def upload(
     request = pb.CreateDatasetRequest(
         parent=f"tenants/{tenant}",
         display_name=name,
-        sha256=_sha256(file),
+        sha256=in_thread(_sha256, file),
         size_bytes=size,
         kind=_convert.kind_to_proto(kind),
     )
@@ -123,9 +124,9 @@ def _tell(progress: Progress | None, done: int, size: int) -> None:
 
 
 class _Messages:
-    """The messages of one stream, read from the file by gRPC's own thread.
+    """The messages of one stream, read from the file by gRPC's own thread or task.
 
-    gRPC does not say when that thread is done, so ``stop`` makes sure that it reads no more before the file closes.
+    gRPC does not say when that one is done, so ``stop`` makes sure that it reads no more before the file closes.
     """
 
     def __init__(self, handle: BinaryIO, name: str, offset: int, size: int, progress: Progress | None) -> None:
@@ -134,7 +135,7 @@ class _Messages:
         self._name = name
         self._offset = offset
         self._size = size
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._done = False
         handle.seek(offset)
 
@@ -145,7 +146,7 @@ class _Messages:
         with self._lock:
             if self._done:
                 raise StopIteration
-            data = self._handle.read(CHUNK_BYTES)
+            data = in_thread(self._handle.read, CHUNK_BYTES)
             first = pb.WriteDatasetRequest(name=self._name, write_offset=self._offset) if self._name else None
             self._name = ""
             message = first or pb.WriteDatasetRequest()
