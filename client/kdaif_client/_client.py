@@ -65,8 +65,9 @@ class Client:
         Args:
             target: ``host:port``.
             tenant: whose data sets and jobs these are.
-            timeout_s: deadline of a plain call.
-            patience_s: how long an upload, a download or a watch goes on trying while the server is away.
+            timeout_s: deadline of a plain call, with all its attempts.
+            patience_s: how long an upload, a download or a watch goes on trying while the server is away; and a plain
+                call, within its deadline, where the server has answered before.
         """
         if not target:
             raise InvalidArgument.of("target", "is empty; give host:port, for example localhost:50051")
@@ -74,7 +75,7 @@ class Client:
             raise InvalidArgument.of("timeout_s and patience_s", f"are {timeout_s} and {patience_s}; give seconds")
         self.tenant = tenant
         self._patience_s = patience_s
-        self._rpc = Rpc(target, timeout_s)
+        self._rpc = Rpc(target, timeout_s, away_s=min(timeout_s, patience_s))
 
     def __repr__(self) -> str:
         return f"Client({self._rpc.target!r}, tenant={self.tenant!r})"

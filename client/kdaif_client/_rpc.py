@@ -26,6 +26,8 @@ KEEPALIVE_MS = 30_000
 _KEEPALIVE_ANSWER_MS = 10_000
 # A server that never answered may not be there at all, and a person waits for that news; one that did is coming back.
 _STRANGER_S = 3.0
+# Between two attempts of a plain call, for which somebody waits.
+_LONGEST_PAUSE_S = 2.0
 
 # Calls that may be sent twice without harm. Left out: Retry, Resume, Reject and Delete, whose second answer differs
 # from the first, and the streams, which go on from an offset or a sequence number instead of starting again.
@@ -80,9 +82,12 @@ _CUT = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "ABORTED"})
 class Rpc:
     """One channel and its four stubs. Safe to use from several threads, as gRPC channels are."""
 
-    def __init__(self, target: str, timeout_s: float, *, keepalive_ms: int = KEEPALIVE_MS) -> None:
+    def __init__(
+        self, target: str, timeout_s: float, *, away_s: float | None = None, keepalive_ms: int = KEEPALIVE_MS
+    ) -> None:
         self.target = target
         self.timeout_s = timeout_s
+        self._away_s = timeout_s if away_s is None else away_s
         self._has_answered = False
         self._channel = grpc.insecure_channel(target, options=channel_options(keepalive_ms))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
@@ -102,7 +107,7 @@ class Rpc:
         timeout_s: float | None = None,
     ) -> Response:
         """One request, one response; repeated where that does no harm. Raises from the tree of ``errors``."""
-        attempts = Attempts(request, timeout_s or self.timeout_s, self.timeout_s)
+        attempts = Attempts(request, timeout_s or self.timeout_s, self._away_s)
         while True:
             try:
                 answer = method(request, timeout=attempts.left_s())
@@ -217,11 +222,10 @@ class Attempts:
         if not is_passing or (error.was_sent and self._method not in _REPEATABLE):
             raise error
         if self._patience is None:
-            self._patience = Patience(self._away_s if is_known else _STRANGER_S)
-        pause_s = self._patience.pause_s(error)
-        if pause_s >= left_s:
+            self._patience = Patience(self._away_s if is_known else min(self._away_s, _STRANGER_S))
+        if left_s <= 0:
             raise error
-        return pause_s
+        return self._patience.pause_s(error, min(left_s, _LONGEST_PAUSE_S))
 
 
 class Patience:

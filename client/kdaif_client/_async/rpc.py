@@ -21,7 +21,9 @@ Response = TypeVar("Response", bound=Message)
 class AsyncRpc:
     """One channel and its four stubs."""
 
-    def __init__(self, target: str, timeout_s: float, *, keepalive_ms: int = KEEPALIVE_MS) -> None:
+    def __init__(
+        self, target: str, timeout_s: float, *, away_s: float | None = None, keepalive_ms: int = KEEPALIVE_MS
+    ) -> None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -31,6 +33,7 @@ class AsyncRpc:
             ) from None
         self.target = target
         self.timeout_s = timeout_s
+        self._away_s = timeout_s if away_s is None else away_s
         self._has_answered = False
         self._channel = grpc.aio.insecure_channel(target, options=channel_options(keepalive_ms))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
@@ -50,7 +53,7 @@ class AsyncRpc:
         timeout_s: float | None = None,
     ) -> Response:
         """One request, one response; repeated where that does no harm. Raises from the tree of ``errors``."""
-        attempts = Attempts(request, timeout_s or self.timeout_s, self.timeout_s)
+        attempts = Attempts(request, timeout_s or self.timeout_s, self._away_s)
         while True:
             try:
                 answer: Response = await self._answer(method(request, timeout=attempts.left_s()))
