@@ -2,7 +2,7 @@
 
 The server is `kdaif-server serve` in a process of its own, on a Valkey that fsyncs before it answers. The watches
 follow a job each, on a connection each; some of the jobs move all the time. The unary calls are GetDistillationJob,
-from 16 callers that each wait for the answer. The bare rate is that of a `grpc.aio` server that answers the same bytes
+from 32 callers that each wait for the answer. The bare rate is that of a `grpc.aio` server that answers the same bytes
 to the same callers and does nothing else, before the load and after it. At the end the server gets SIGTERM amid all of
 that, ends in its own time, and is started again; a call that fails there though the SDK hid what it could is a failure.
 """
@@ -40,7 +40,7 @@ from benchmarks.record import write_results
 
 WATCHERS = 200
 UPLOADS = 50
-_CALLERS = 16
+_CALLERS = 32
 _BARE_S = 10.0
 _SETTLE_S = 10.0
 _AFTER_S = 5.0
