@@ -93,5 +93,8 @@ bench-load: install ## 200 watching clients, 50 uploads and unary calls for MINU
 bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
 	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))
 
+docs: install ## The docs site in site/, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+
 clean: ## Remove the environments
-	rm -rf $(VENV) $(PROTO_VENV)
+	rm -rf $(VENV) $(PROTO_VENV) site

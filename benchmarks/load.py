@@ -58,6 +58,8 @@ class Load:
 
     unary_per_s: float
     raw_unary_per_s: float
+    server_cpu_us_per_call: float
+    raw_server_cpu_us_per_call: float
     p50_ms: float
     p99_ms: float
     failed_calls: int
@@ -80,6 +82,8 @@ class Load:
             f"{self.minutes:g} min, {self.watchers} watches ({self.events_watched:,} events), {self.uploads} uploads\n"
             f"unary: {self.unary_per_s:,.0f}/s, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms; "
             f"bare grpc.aio {self.raw_unary_per_s:,.0f}/s; wanted {self.wanted_per_s:,.0f}/s\n"
+            f"CPU time of the server for a call, and all that it did beside: {self.server_cpu_us_per_call:,.0f} us; "
+            f"of the bare one {self.raw_server_cpu_us_per_call:,.0f} us\n"
             f"failed calls: {self.failed_calls}, in the drain of {self.drain_s:.1f} s {self.drain_failed_calls}\n"
             f"memory: {self.rss_mb:,.0f} MB, growth {self.rss_growth_mb:+.1f} MB"
         )
@@ -111,7 +115,7 @@ def measure(folder: Path, seconds: float) -> Load:
             pool = client.upload_dataset(_table(1), name="pool")
             jobs = [client.submit(labeled, pool, request_id=f"load-{n}").name for n in range(WATCHERS)]
         answer = client_answer(server.target, jobs[0])
-        bare_before = bare_rate(answer)
+        bare = [bare_rate(answer)]
         with (
             _process(watch, server.target, jobs, valkey.url) as watches,
             _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as uploads,
@@ -119,10 +123,10 @@ def measure(folder: Path, seconds: float) -> Load:
         ):
             watches.recv()  # all of them have seen their job's first event
             time.sleep(min(_SETTLE_S, seconds / 4))
-            first_mb = server.rss_mb()
+            first_mb, first_cpu_s = server.rss_mb(), server.cpu_s()
             calls.send("measure")
             time.sleep(seconds)
-            last_mb = server.rss_mb()
+            last_mb, cpu_s = server.rss_mb(), server.cpu_s() - first_cpu_s
             calls.send("drain")
             steady = calls.recv()
             uploads.send("drain")
@@ -134,10 +138,12 @@ def measure(folder: Path, seconds: float) -> Load:
             uploaded: Uploads = uploads.recv()
             watches.send("end")
             watched: Watches = watches.recv()
-        bare_after = bare_rate(answer)
+        bare.append(bare_rate(answer))
     return Load(
         unary_per_s=steady.calls / steady.seconds,
-        raw_unary_per_s=(bare_before + bare_after) / 2,
+        raw_unary_per_s=float(np.mean([each.per_s for each in bare])),
+        server_cpu_us_per_call=cpu_s * 1e6 / steady.calls,
+        raw_server_cpu_us_per_call=float(np.mean([each.cpu_us for each in bare])),
         p50_ms=float(np.percentile(steady.latencies_ms, 50)),
         p99_ms=float(np.percentile(steady.latencies_ms, 99)),
         failed_calls=steady.failed + uploaded.failed_before_drain,
@@ -185,6 +191,10 @@ class Served:
         """Resident memory of the server."""
         return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
 
+    def cpu_s(self) -> float:
+        """CPU time that the server has used."""
+        return _cpu_s(self._process.pid)
+
     def drain(self) -> float:
         """Seconds from SIGTERM to its end."""
         started = time.monotonic()
@@ -217,17 +227,33 @@ def client_answer(target: str, job: str) -> bytes:
         return stub.GetDistillationJob(jobs_pb2.GetDistillationJobRequest(name=job), timeout=30).SerializeToString()
 
 
-def bare_rate(answer: bytes) -> float:
-    """Calls a second of a server that answers the same bytes and does nothing."""
+@dataclass(frozen=True)
+class Bare:
+    """Calls a second, and the server's CPU time for one."""
+
+    per_s: float
+    cpu_us: float
+
+
+def bare_rate(answer: bytes) -> Bare:
+    """That of a server that answers the same bytes and does nothing."""
     ours, theirs = _spawn.Pipe()
     server = _spawn.Process(target=_serve_bare, args=(theirs, answer), daemon=True)
     server.start()
     try:
-        rates = asyncio.run(call_for(f"127.0.0.1:{ours.recv()}", ["tenants/t/distillationJobs/j"], _CALLERS, _BARE_S))
+        target = f"127.0.0.1:{ours.recv()}"
+        before_s = _cpu_s(server.pid)
+        seen = asyncio.run(call_for(target, ["tenants/t/distillationJobs/j"], _CALLERS, _BARE_S))
+        cpu_s = _cpu_s(server.pid) - before_s
     finally:
         server.kill()
         server.join()
-    return rates.calls / rates.seconds
+    return Bare(seen.calls / seen.seconds, cpu_s * 1e6 / seen.calls)
+
+
+def _cpu_s(pid: int | None) -> float:
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
 
 
 def _serve_bare(pipe: Connection, answer: bytes) -> None:
