@@ -262,7 +262,7 @@ def _serve_bare(pipe: Connection, answer: bytes) -> None:
 
     async def serve() -> None:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        handler = grpc.unary_unary_rpc_method_handler(answered)
+        handler: Any = grpc.unary_unary_rpc_method_handler(answered)
         methods = {"GetDistillationJob": handler}
         service = grpc.method_handlers_generic_handler("kdaif.v1.DistillationJobService", methods)
         server.add_generic_rpc_handlers((service,))
