@@ -251,6 +251,8 @@ class Patience:
             self._failing_since = now
         if now - self._failing_since >= self._budget_s:
             raise error
+        if error.retry_after_s is not None:
+            return min(error.retry_after_s * random.uniform(1.0, 1.2), most_s)  # noqa: S311
         ceiling_s = min(10.0, 0.2 * 2**self._tries, most_s)
         self._tries += 1
         # Jitter, so that the clients of a restarted server do not come back all at once. No secret is made here.
@@ -259,7 +261,7 @@ class Patience:
 
 def was_cut(error: KdaifClientError) -> bool:
     """True when a stream broke off and may go on; False when the server refused it."""
-    if error.code in _CUT:
+    if error.code in _CUT or error.retry_after_s is not None:
         return True
     # A proxy or a dying server resets the stream below HTTP semantics; gRPC reports it so, and no server of ours does.
     return not error.reason and error.code in ("INTERNAL", "UNKNOWN") and "RST_STREAM" in str(error)

@@ -104,6 +104,13 @@ def test_a_rate_limit_is_waited_out_for_any_call(server: SmallServer, client: Cl
     assert server.state.calls["RetryDistillationJob"] == 2
 
 
+def test_a_rate_limit_is_waited_out_by_streams_too(server: SmallServer, client: Client, job: Job) -> None:
+    server.state.limited.update({"WriteDataset": 1, "WatchDistillationJob": 1})
+    assert client.upload_dataset({"x": [1.0]}, name="one").name in server.state.datasets
+    play(server.state)
+    assert [event.sequence for event in job.watch()] == [1, 2, 3, 4, 5]
+
+
 def test_a_rate_limit_beyond_the_deadline_is_told(server: SmallServer, client: Client, job: Job) -> None:
     server.state.limited["GetDistillationJob"], server.state.limited_s = 1, 3600.0
     with pytest.raises(ResourceExhausted, match="too many calls") as caught:
