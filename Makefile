@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights bench-train bench-upload bench-scale chaos clean
+.PHONY: help install demo up test test-slow check lint types imports proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,7 +34,7 @@ test: install ## The tests, in under ten minutes on two cores; those that take l
 test-slow: install ## The tests that take long: every example, whole jobs, the browser, memory
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and slow" -n 2 --dist loadfile
 
-check: lint types imports proto-check buf ## Everything that needs no run: style, types, contracts, stubs
+check: lint types imports proto-check blocking-check buf ## Everything that needs no run: style, types, contracts, stubs
 
 lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -60,6 +60,12 @@ proto: $(PROTO_VENV)/.installed ## Regenerate the committed stubs
 proto-check: $(PROTO_VENV)/.installed
 	@$(PROTO_VENV)/bin/python tools/generate_stubs.py proto --check
 
+blocking: install ## Regenerate the blocking client from the async one
+	@$(BIN)/python tools/generate_blocking.py
+
+blocking-check: install
+	@$(BIN)/python tools/generate_blocking.py --check
+
 buf: install
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against '.git#ref=HEAD'
@@ -81,6 +87,9 @@ chaos: install ## Over 500 faults over 500 jobs, three seeds, minutes each; SEED
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
 	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
+bench-load: install ## 200 watching clients, 50 uploads and unary calls for MINUTES (10), then a drain, beside a bare grpc.aio
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
+
 bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
 	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))
 
@@ -93,5 +102,8 @@ bench-upload: install ## Upload and download beside raw grpc.aio and a plain cop
 bench-scale: install ## Growth with rows, classes and parameters, to 1 million rows; ROWS="10000 10000000" for others
 	@$(BIN)/python -m benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
+docs: install ## The docs site in site/, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+
 clean: ## Remove the environments
-	rm -rf $(VENV) $(PROTO_VENV)
+	rm -rf $(VENV) $(PROTO_VENV) site

@@ -11,6 +11,9 @@
 """
 
 from kdaif_client import errors
+from kdaif_client._async.client import AsyncClient
+from kdaif_client._async.job import AsyncJob
+from kdaif_client._async.line import AsyncLine
 from kdaif_client._client import Client
 from kdaif_client._job import Job
 from kdaif_client._line import Line
@@ -94,6 +97,9 @@ __all__ = [
     "Alarm",
     "Architecture",
     "ArmResult",
+    "AsyncClient",
+    "AsyncJob",
+    "AsyncLine",
     "AuditEntry",
     "AuditReport",
     "Auto",

@@ -1,9 +1,10 @@
+# Generated from _async/audit.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """Reads the audit log, and checks its chain here rather than to trust the server."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from kdaif_proto.v1 import audit_pb2 as pb
 
@@ -22,13 +23,14 @@ def entries(rpc: Rpc, tenant: str, limit: int | None) -> Iterator[AuditEntry]:
     request = pb.ListAuditEntriesRequest(parent=f"tenants/{tenant}", page_size=size)
     while True:
         page = rpc.call(rpc.audit.ListAuditEntries, request)
-        yield from (_entry(each) for each in page.entries)
+        for each in page.entries:
+            yield _entry(each)
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
 
 
-def checked(found: Iterable[AuditEntry], expected: tuple[int, str] | None) -> AuditReport:
+def checked(found: Iterator[AuditEntry], expected: tuple[int, str] | None) -> AuditReport:
     """Walks from the newest entry back to the first.
 
     Args:

@@ -1,3 +1,4 @@
+# Generated from _async/client.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """The door to a kdaif server."""
 
 from __future__ import annotations
@@ -7,16 +8,16 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
-from kdaif_client import _audit, _convert, _convert_rollout, _upload
+from kdaif_client import _convert, _convert_rollout
+from kdaif_client._audit import checked, entries
 from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._job import Job
 from kdaif_client._line import Line
@@ -24,13 +25,17 @@ from kdaif_client._models import kind_by_name, model_file, model_name
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
+from kdaif_client._running import entered, first
 from kdaif_client._tables import parquet_file
-from kdaif_client.architectures import Architecture
+from kdaif_client._upload import register, upload
 from kdaif_client.audit_types import AuditEntry, AuditReport
 from kdaif_client.errors import InvalidArgument, Unavailable
 from kdaif_client.rollout_types import LineInfo
-from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
-from kdaif_client.teachers import Teacher
+from kdaif_client.spec import (
+    OverridesFrom,
+    Spec,
+    SpecOptions,
+)
 from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
 
 __all__ = ["Client"]
@@ -38,21 +43,21 @@ __all__ = ["Client"]
 # The server looks at all the data before it queues a job.
 _SUBMIT_S = 300.0
 _PAGE = 1000
-
-
 _MOST_STREAMS = 16
 
 
 class Client:
-    """A connection to one kdaif server for one tenant. Safe to use from several threads; connects when first used.
+    """A connection to one kdaif server for one tenant; connects when first used.
 
     >>> with Client("localhost:50051") as kdaif:
     ...     labeled = kdaif.upload_dataset(labeled_df, name="labeled")
     ...     pool = kdaif.upload_dataset("pool.parquet", name="pool")
-    ...     student = kdaif.submit(labeled=labeled, unlabeled=pool).wait().download_student("student/")
+    ...     job = kdaif.submit(labeled=labeled, unlabeled=pool)
+    ...     job.wait()
+    ...     student = job.download_student("student/")
 
     Every call has a deadline. A call that may be repeated is, while the server is unavailable; uploads, downloads and
-    watches go on where they were cut.
+    watches go on where they were cut. Safe to use from several threads.
     """
 
     def __init__(
@@ -69,8 +74,9 @@ class Client:
         Args:
             target: ``host:port``.
             tenant: whose data sets and jobs these are.
-            timeout_s: deadline of a plain call.
-            patience_s: how long an upload, a download or a watch goes on trying while the server is away.
+            timeout_s: deadline of a plain call, with all its attempts.
+            patience_s: how long an upload, a download or a watch goes on trying while the server is away; and a plain
+                call, within its deadline, where the server has answered before.
             upload_streams: by how many connections at a time a file of over 32 MiB is sent, in pieces that are resumed
                 each by itself. Several help where one connection is slow, over a far or lossy network; on a fast one a
                 single one is faster.
@@ -84,7 +90,7 @@ class Client:
         self.tenant = tenant
         self._upload_streams = upload_streams
         self._patience_s = patience_s
-        self._rpc = Rpc(target, timeout_s)
+        self._rpc = Rpc(target, timeout_s, away_s=min(timeout_s, patience_s))
 
     def __repr__(self) -> str:
         return f"Client({self._rpc.target!r}, tenant={self.tenant!r})"
@@ -127,10 +133,9 @@ class Client:
             NotFound: there is no such file.
             Unavailable: the server stayed away for longer than the client's patience.
         """
-        with parquet_file(data, name, y, ids) as file, byte_bar(f"Uploading {name}", shown=progress) as tell:
-            return _upload.upload(
-                self._rpc, self.tenant, file, name, self._patience_s, tell, streams=self._upload_streams
-            )
+        with entered(parquet_file(data, name, y, ids)) as file:
+            with byte_bar(f"Uploading {name}", shown=progress) as tell:
+                return upload(self._rpc, self.tenant, file, name, self._patience_s, tell, streams=self._upload_streams)
 
     def upload_model(self, path: str | os.PathLike[str], name: str | None = None, *, progress: bool = False) -> Dataset:
         """Uploads a model once, as ``upload_dataset`` does a table.
@@ -147,9 +152,10 @@ class Client:
             NotFound: there is nothing at ``path``.
         """
         name = model_name(Path(path)) if name is None else name
-        with model_file(Path(path)) as (file, kind), byte_bar(f"Uploading {name}", shown=progress) as tell:
-            streams = self._upload_streams
-            return _upload.upload(self._rpc, self.tenant, file, name, self._patience_s, tell, kind, streams)
+        with entered(model_file(Path(path))) as (file, kind):
+            with byte_bar(f"Uploading {name}", shown=progress) as tell:
+                streams = self._upload_streams
+                return upload(self._rpc, self.tenant, file, name, self._patience_s, tell, kind, streams)
 
     def register_dataset(self, uri: str, name: str, *, kind: DatasetKind | str | None = None) -> Dataset:
         """Makes a data set of a file that stays where it is. The server reads it once, to hash and check it.
@@ -166,7 +172,7 @@ class Client:
             InvalidArgument: the server does not allow this place, or the file is not of this kind.
             NotFound: there is no such file.
         """
-        return _upload.register(self._rpc, self.tenant, uri, name, kind_by_name(uri) if kind is None else kind)
+        return register(self._rpc, self.tenant, uri, name, kind_by_name(uri) if kind is None else kind)
 
     def get_dataset(self, name: str) -> Dataset:
         """One data set, by resource name or id."""
@@ -177,7 +183,7 @@ class Client:
         """The tenant's data sets, in the order of their ids."""
         request = datasets_pb2.ListDatasetsRequest(parent=self._parent, page_size=_page(limit))
         pages = self._pages(self._rpc.datasets.ListDatasets, request)
-        return islice((_convert.dataset(each) for page in pages for each in page.datasets), limit)
+        return first((_convert.dataset(each) for page in pages for each in page.datasets), limit)
 
     def delete_dataset(self, dataset: Dataset | str) -> None:
         """Deletes a data set. A job that already runs keeps the copy that it loaded."""
@@ -193,25 +199,10 @@ class Client:
         test: Dataset | str | None = ...,
         external: Dataset | str | None = ...,
         *,
-        class_names: Sequence[str] | None = ...,
-        teacher: Teacher | None = ...,
-        student: Architecture | None = ...,
-        training: Training | None = ...,
-        weighting: Weighting | None = ...,
-        control_arms: Sequence[str] | None = ...,
-        splits: Splits | None = ...,
-        device: str | None = ...,
-        max_runtime_s: int | None = ...,
-        max_attempts: int | None = ...,
-        inputs: Inputs | None = ...,
-        checks: Checks | None = ...,
-        initial_weights: Dataset | str | None = ...,
-        scheduling: Scheduling | None = ...,
-        monitoring: Monitoring | None = ...,
-        overrides: OverridesFrom | None = ...,
-        request_id: str | None = ...,
         validate_only: Literal[False] = ...,
+        request_id: str | None = ...,
         display_name: str = ...,
+        **options: Unpack[SpecOptions],
     ) -> Job: ...
 
     @overload
@@ -223,25 +214,10 @@ class Client:
         test: Dataset | str | None = ...,
         external: Dataset | str | None = ...,
         *,
-        class_names: Sequence[str] | None = ...,
-        teacher: Teacher | None = ...,
-        student: Architecture | None = ...,
-        training: Training | None = ...,
-        weighting: Weighting | None = ...,
-        control_arms: Sequence[str] | None = ...,
-        splits: Splits | None = ...,
-        device: str | None = ...,
-        max_runtime_s: int | None = ...,
-        max_attempts: int | None = ...,
-        inputs: Inputs | None = ...,
-        checks: Checks | None = ...,
-        initial_weights: Dataset | str | None = ...,
-        scheduling: Scheduling | None = ...,
-        monitoring: Monitoring | None = ...,
-        overrides: OverridesFrom | None = ...,
-        request_id: str | None = ...,
         validate_only: Literal[True],
+        request_id: str | None = ...,
         display_name: str = ...,
+        **options: Unpack[SpecOptions],
     ) -> tuple[Finding, ...]: ...
 
     def submit(
@@ -252,25 +228,10 @@ class Client:
         test: Dataset | str | None = None,
         external: Dataset | str | None = None,
         *,
-        class_names: Sequence[str] | None = None,
-        teacher: Teacher | None = None,
-        student: Architecture | None = None,
-        training: Training | None = None,
-        weighting: Weighting | None = None,
-        control_arms: Sequence[str] | None = None,
-        splits: Splits | None = None,
-        device: str | None = None,
-        max_runtime_s: int | None = None,
-        max_attempts: int | None = None,
-        inputs: Inputs | None = None,
-        checks: Checks | None = None,
-        initial_weights: Dataset | str | None = None,
-        scheduling: Scheduling | None = None,
-        monitoring: Monitoring | None = None,
-        overrides: OverridesFrom | None = None,
-        request_id: str | None = None,
         validate_only: bool = False,
+        request_id: str | None = None,
         display_name: str = "",
+        **options: Unpack[SpecOptions],
     ) -> Job | tuple[Finding, ...]:
         """Checks everything and queues a distillation job. What is ``None`` takes the server's default.
 
@@ -308,29 +269,7 @@ class Client:
             InvalidArgument: the spec or the data are wrong; ``violations`` has one entry for each field.
             AlreadyExists: ``request_id`` was used for another job.
         """
-        spec = Spec(
-            labeled=labeled,
-            unlabeled=unlabeled,
-            validation=validation,
-            test=test,
-            external=external,
-            class_names=class_names,
-            teacher=teacher,
-            student=student,
-            training=training,
-            weighting=weighting,
-            control_arms=control_arms,
-            splits=splits,
-            device=device,
-            max_runtime_s=max_runtime_s,
-            max_attempts=max_attempts,
-            inputs=inputs,
-            checks=checks,
-            initial_weights=initial_weights,
-            scheduling=scheduling,
-            monitoring=monitoring,
-            overrides=overrides,
-        )
+        spec = Spec(labeled, unlabeled, validation, test, external, **options)
         if validate_only:
             return self.validate(spec)
         return self.submit_spec(spec, request_id=request_id, display_name=display_name)
@@ -398,7 +337,7 @@ class Client:
         """
         request = jobs_pb2.ReadRejectedRowsRequest(parent=self._parent, spec=spec_to_proto(spec, self.tenant))
         with self._rpc.receive(self._rpc.jobs.ReadRejectedRows, request, timeout_s=self._submit_s) as answers:
-            data = b"".join(answer.data for answer in answers)
+            data = b"".join([answer.data for answer in answers])
         return pq.read_table(io.BytesIO(data))
 
     def get_job(self, name: str) -> Job:
@@ -414,7 +353,7 @@ class Client:
         )
         pages = self._pages(self._rpc.jobs.ListDistillationJobs, request)
         jobs = (Job(self._rpc, self._patience_s, _convert.job(each)) for page in pages for each in page.jobs)
-        return islice(jobs, limit)
+        return first(jobs, limit)
 
     def get_student(self, name: str) -> StudentInfo:
         """The listing of one student, by resource name or id. ``Job.download_student`` fetches it."""
@@ -425,7 +364,7 @@ class Client:
         """The tenant's students, newest first."""
         request = students_pb2.ListStudentsRequest(parent=self._parent, page_size=_page(limit))
         pages = self._pages(self._rpc.students.ListStudents, request)
-        return islice((_convert.student(each) for page in pages for each in page.students), limit)
+        return first((_convert.student(each) for page in pages for each in page.students), limit)
 
     def line(self, name: str = "default") -> Line:
         """A line of students: champion, canary, rollouts. It is there once it has a champion.
@@ -444,7 +383,7 @@ class Client:
 
     def audit(self, limit: int | None = None) -> Iterator[AuditEntry]:
         """What people decided, newest first: overrides, reviews, and changes of lines; who, when, why and what."""
-        return islice(_audit.entries(self._rpc, self.tenant, limit), limit)
+        return first(entries(self._rpc, self.tenant, limit), limit)
 
     def verify_audit(self, expected: tuple[int, str] | None = None) -> AuditReport:
         """Checks that no entry of the audit log was changed or removed: each holds the hash of the one before.
@@ -452,7 +391,7 @@ class Client:
         Args:
             expected: number and hash of an entry, as an earlier report told them: shows a log that was cut off.
         """
-        return _audit.checked(self.audit(), expected)
+        return checked(self.audit(), expected)
 
     @property
     def _parent(self) -> str:

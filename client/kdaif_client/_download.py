@@ -1,3 +1,4 @@
+# Generated from _async/download.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """Fetches a bundle: resumes, verifies every byte, and only then puts files in place."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from kdaif_proto.v1 import students_pb2 as pb
 
 from kdaif_client._rpc import Patience, Rpc, was_cut
+from kdaif_client._running import in_thread
 from kdaif_client.bundle import MANIFEST, local_path, read_manifest, sha256_of
 from kdaif_client.errors import CorruptDownload, KdaifClientError
 from kdaif_client.types import BundleFile, StudentInfo
@@ -35,7 +37,7 @@ def download(rpc: Rpc, student: StudentInfo, folder: Path, patience_s: float, pr
     # The manifest comes last: a folder that has it has everything.
     for file in sorted(student.files, key=lambda file: file.path == MANIFEST):
         target = folder / local_path(file.path)
-        if not _is_right(target, file):
+        if not in_thread(_is_right, target, file):
             # The hash is in the name, so that the rest of another student's download is never taken up.
             part = target.with_name(f".{target.name}.{file.sha256[:16]}.part")
             part.parent.mkdir(parents=True, exist_ok=True)
@@ -53,12 +55,12 @@ def _fetch(
 ) -> None:
     resumed = part.exists()
     _receive(rpc, student, file, part, patience_s, got)
-    if resumed and not _is_right(part, file):
+    if resumed and not in_thread(_is_right, part, file):
         # The old half may have been the wrong one; once more from the start.
         part.unlink()
         _receive(rpc, student, file, part, patience_s, got)
-    if not _is_right(part, file):
-        size, sha256 = part.stat().st_size, sha256_of(part)
+    if not in_thread(_is_right, part, file):
+        size, sha256 = part.stat().st_size, in_thread(sha256_of, part)
         part.unlink()
         raise CorruptDownload(
             f"{file.path} of {student.name} arrived as {size} bytes with SHA-256 {sha256}, where {file.size_bytes} "
@@ -94,7 +96,7 @@ def _receive(
                     patience.progress()
                 patience.pause(error)
         handle.flush()
-        os.fsync(handle.fileno())
+        in_thread(os.fsync, handle.fileno())
 
 
 def _is_right(path: Path, file: BundleFile) -> bool:

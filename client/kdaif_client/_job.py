@@ -1,19 +1,22 @@
+# Generated from _async/job.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """A handle on one distillation job."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 from kdaif_proto.v1 import jobs_pb2, students_pb2
 
-from kdaif_client import _convert, _download, _weights
+from kdaif_client import _convert, _weights
+from kdaif_client._compared import changes
 from kdaif_client._convert_weights import decisions
+from kdaif_client._download import download
 from kdaif_client._progress import byte_bar, job_bar
 from kdaif_client._rpc import Patience, Rpc, was_cut
+from kdaif_client._running import first, in_thread
 from kdaif_client.bundle import Student
 from kdaif_client.errors import (
     DeadlineExceeded,
@@ -191,7 +194,7 @@ class Job:
         """
         if ids is not None:
             found = _weights.of_ids(self._rpc, self.name, ids, round or 0)
-            return found if limit is None else islice(found, limit)
+            return first(found, limit)
         return _weights.pages(
             self._rpc, self.name, order_by=order_by, where=filter, round_number=round or 0, limit=limit
         )
@@ -205,10 +208,11 @@ class Job:
             round: default the last one.
             filter: as that of ``weights``.
         """
-        batches = list(self.weights_batches(round, filter))
+        batches = [batch for batch in self.weights_batches(round, filter)]
         if batches:
             return pa.Table.from_batches(batches)
-        return pa.Table.from_batches(list(self.weights_batches(round))[:1]).slice(0, 0)
+        one = [batch for batch in first(self.weights_batches(round), 1)]
+        return pa.Table.from_batches(one).slice(0, 0)
 
     def weights_batches(self, round: int | None = None, filter: str = "") -> Iterator[pa.RecordBatch]:
         """All weights of a round as Arrow record batches, by id, in memory one at a time.
@@ -239,9 +243,11 @@ class Job:
 
     def compare(self, other: Job) -> Difference:
         """What ``other``, such as a re-run with overrides, has that this job has not: accuracies and weights."""
-        accuracy = {arm.arm: arm.accuracy for arm in self.result.arms}
-        differences = {arm.arm: arm.accuracy - accuracy[arm.arm] for arm in other.result.arms if arm.arm in accuracy}
-        return Difference(differences, *_weights.changes(self.weights_table(), other.weights_table()))
+        mine, others = self.result, other.result
+        accuracy = {arm.arm: arm.accuracy for arm in mine.arms}
+        differences = {arm.arm: arm.accuracy - accuracy[arm.arm] for arm in others.arms if arm.arm in accuracy}
+        first_table, second_table = self.weights_table(), other.weights_table()
+        return Difference(differences, *in_thread(changes, first_table, second_table))
 
     def override(
         self,
@@ -282,14 +288,15 @@ class Job:
 
     def student(self) -> StudentInfo:
         """The listing of the student's bundle: its files with their hashes."""
-        request = students_pb2.GetStudentRequest(name=self.result.student)
+        result = self.result
+        request = students_pb2.GetStudentRequest(name=result.student)
         return _convert.student(self._rpc.call(self._rpc.students.GetStudent, request).student)
 
     def download_bundle(self, path: str | Path, progress: bool = False) -> Path:
         """Fetches and verifies the bundle without running it, so that onnxruntime is not needed. Returns the folder."""
         folder = Path(path)
         with byte_bar("Downloading", shown=progress) as tell:
-            _download.download(self._rpc, self.student(), folder, self._patience_s, tell)
+            download(self._rpc, self.student(), folder, self._patience_s, tell)
         return folder
 
     def download_student(self, path: str | Path, progress: bool = False) -> Student:
@@ -302,7 +309,7 @@ class Job:
             CorruptDownload: bytes that do not match their hash.
             MissingDependency: onnxruntime is not installed; the files are in ``path`` nevertheless.
         """
-        return Student.open(self.download_bundle(path, progress))
+        return in_thread(Student.open, self.download_bundle(path, progress))
 
     def _raise_if_failed(self) -> None:
         if self.state.is_terminal and self.state is not JobState.SUCCEEDED:

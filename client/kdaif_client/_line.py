@@ -1,3 +1,4 @@
+# Generated from _async/line.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """A handle on one line of students."""
 
 from __future__ import annotations
@@ -6,15 +7,16 @@ import getpass
 import os
 import uuid
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from kdaif_proto.v1 import students_pb2 as pb
 
-from kdaif_client import _convert, _convert_rollout, _download
+from kdaif_client import _convert, _convert_rollout
+from kdaif_client._download import download
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
+from kdaif_client._running import entered, first
 from kdaif_client._swap import swapped
 from kdaif_client.errors import FailedPrecondition
 from kdaif_client.rollout_types import LineInfo, LineRevision, Resolved, Rollout
@@ -29,9 +31,9 @@ class Line:
     """Students that follow one another on the same devices. Made by ``Client.line``; asks the server at each call.
 
     >>> line = client.line("intents")
-    >>> line.set_champion(job.result.student)
-    >>> line.canary(better.result.student, share=0.05)     # the same 5 % of the devices, however often they ask
-    >>> line.resolve("cam-17").student
+    >>> line.set_champion(first_student)
+    >>> line.canary(better_student, share=0.05)     # the same 5 % of the devices, however often they ask
+    >>> running = line.resolve("cam-17")
     >>> line.promote()
 
     Every change takes ``author`` (default ``KDAIF_AUTHOR``, or who is logged in), ``reason``, and
@@ -232,7 +234,7 @@ class Line:
 
     def history(self, limit: int | None = None) -> Iterator[LineRevision]:
         """Every change, newest first: who, when, why and what."""
-        return islice(self._revisions(), limit)
+        return first(self._revisions(), limit)
 
     def pull(
         self, folder: str | Path, *, device: str = "", alias: str = "champion", progress: bool = False
@@ -259,8 +261,9 @@ class Line:
         request = pb.GetStudentRequest(name=running.student)
         student = _convert.student(self._rpc.call(self._rpc.students.GetStudent, request).student)
         version = student.name.rsplit("/", 1)[-1]
-        with swapped(Path(folder), version) as place, byte_bar("Downloading", shown=progress) as tell:
-            _download.download(self._rpc, student, place.folder, self._patience_s, tell)
+        with entered(swapped(Path(folder), version)) as place:
+            with byte_bar("Downloading", shown=progress) as tell:
+                download(self._rpc, student, place.folder, self._patience_s, tell)
         return running, place.changes
 
     def _by_alias(self, alias: str) -> Resolved:
@@ -292,7 +295,8 @@ class Line:
         request = pb.ListAliasRevisionsRequest(parent=self._parent, line=self._line, page_size=_PAGE)
         while True:
             page = self._rpc.call(self._rpc.students.ListAliasRevisions, request)
-            yield from (_convert_rollout.revision(each) for each in page.revisions)
+            for each in page.revisions:
+                yield _convert_rollout.revision(each)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

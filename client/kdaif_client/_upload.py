@@ -1,3 +1,4 @@
+# Generated from _async/upload.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """Sends a file so that it arrives once and whole, whatever happens to the connection on the way."""
 
 from __future__ import annotations
@@ -5,17 +6,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import BinaryIO
 
 from kdaif_proto.v1 import datasets_pb2 as pb
 
 from kdaif_client import _convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
+from kdaif_client._running import Lock, in_thread, together
 from kdaif_client.errors import FailedPrecondition, InvalidArgument, KdaifClientError, ServerError
 from kdaif_client.types import Dataset, DatasetKind, DatasetState
 
@@ -69,7 +68,7 @@ def upload(
     request = pb.CreateDatasetRequest(
         parent=f"tenants/{tenant}",
         display_name=name,
-        sha256=_sha256(file),
+        sha256=in_thread(_sha256, file),
         size_bytes=size,
         kind=_convert.kind_to_proto(kind),
     )
@@ -104,30 +103,23 @@ def _send_pieces(
     """Sends every piece that is not there yet, several at a time. The first that fails ends it."""
     begin = committed // piece_size * piece_size
     counted = _Counted(progress, begin, whole.size)
-
-    free: SimpleQueue[Rpc] = SimpleQueue()
+    free = [rpc.beside() for _ in range(streams)]
+    connections = tuple(free)
 
     def send(start: int) -> None:
         size = min(piece_size, whole.size - start)
-        piece = pb.Piece(start=start, sha256=_sha256_of(whole.file, start, size))
-        connection = free.get()  # there is one for each thread
+        piece = pb.Piece(start=start, sha256=in_thread(_sha256_of, whole.file, start, size))
+        connection = free.pop()  # there is one for each piece under way
         try:
             _send(connection, _Span(whole.dataset, whole.file, start, size, piece), 0, patience_s, counted)
         finally:
-            free.put(connection)
+            free.append(connection)
 
-    with ExitStack() as open_ones, ThreadPoolExecutor(streams, thread_name_prefix="kdaif-upload") as pool:
-        for _ in range(streams):
-            connection = rpc.beside()
-            open_ones.callback(connection.close)
-            free.put(connection)
-        begun = [pool.submit(send, start) for start in range(begin, whole.size, piece_size)]
-        try:
-            for each in begun:
-                each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    try:
+        together(send, range(begin, whole.size, piece_size), streams)
+    finally:
+        for connection in connections:
+            connection.close()
 
 
 def _send(rpc: Rpc, span: _Span, offset: int, patience_s: float, counted: _Counted) -> None:
@@ -209,9 +201,9 @@ class _Counted:
 
 
 class _Messages:
-    """The messages of one stream, read from the file by gRPC's own thread.
+    """The messages of one stream, read from the file by gRPC's own thread or task.
 
-    gRPC does not say when that thread is done, so ``stop`` makes sure that it reads no more before the file closes.
+    gRPC does not say when that one is done, so ``stop`` makes sure that it reads no more before the file closes.
     """
 
     def __init__(self, handle: BinaryIO, span: _Span, offset: int, counted: _Counted) -> None:
@@ -220,7 +212,7 @@ class _Messages:
         self._counted = counted
         self._offset = offset
         self._is_first = True
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._done = False
         handle.seek(span.start + offset)
 
@@ -232,7 +224,7 @@ class _Messages:
             if self._done:
                 raise StopIteration
             span = self._span
-            data = self._handle.read(min(CHUNK_BYTES, span.size - self._offset))
+            data = in_thread(self._handle.read, min(CHUNK_BYTES, span.size - self._offset))
             message = pb.WriteDatasetRequest(data=data)
             if self._is_first:
                 message.name, message.write_offset = span.dataset, self._offset

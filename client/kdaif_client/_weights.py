@@ -1,3 +1,4 @@
+# Generated from _async/weights.py by tools/generate_blocking.py; edit that, then run `make blocking`.
 """The weights of one job's samples: pages, streams, histories, and decisions on them."""
 
 from __future__ import annotations
@@ -5,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from kdaif_proto.v1 import weights_pb2 as pb
 
 from kdaif_client import _convert_weights as convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.errors import KdaifClientError
 from kdaif_client.evidence_types import Evidence
-from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightChange, WeightSummary
+from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightSummary
 
 _PAGE_ROWS = 10_000
 _IDS_PER_CALL = 1000
@@ -49,7 +49,9 @@ def of_ids(rpc: Rpc, job: str, ids: Sequence[str | int], round_number: int) -> I
     for start in range(0, len(ids), _IDS_PER_CALL):
         part = [str(value) for value in ids[start : start + _IDS_PER_CALL]]
         request = pb.BatchGetSampleWeightsRequest(parent=job, round=round_number, ids=part)
-        yield from convert.weights(rpc.call(rpc.weights.BatchGetSampleWeights, request).weights)
+        answer = rpc.call(rpc.weights.BatchGetSampleWeights, request)
+        for weight in convert.weights(answer.weights):
+            yield weight
 
 
 def batches(rpc: Rpc, job: str, where: str, round_number: int, patience_s: float) -> Iterator[pa.RecordBatch]:
@@ -61,7 +63,8 @@ def batches(rpc: Rpc, job: str, where: str, round_number: int, patience_s: float
             with rpc.receive(rpc.weights.StreamSampleWeights, request, timeout_s=_STREAM_S) as answers:
                 for answer in answers:
                     with pa.ipc.open_stream(answer.arrow_ipc) as reader:
-                        yield from reader
+                        for batch in reader:
+                            yield batch
                     request.resume_token = answer.resume_token
                     patience.progress()
                 return
@@ -93,24 +96,6 @@ def summarize(rpc: Rpc, job: str, where: str, round_number: int) -> WeightSummar
     """A round at a glance."""
     request = pb.SummarizeWeightsRequest(parent=job, round=round_number, filter=where)
     return convert.summary(rpc.call(rpc.weights.SummarizeWeights, request))
-
-
-def changes(first: pa.Table, second: pa.Table) -> tuple[int, tuple[WeightChange, ...]]:
-    """How many samples are in both tables of weights, and those of them that differ, the largest change first."""
-    one, two = (_compared(table) for table in (first, second))
-    joined = one.join(two, "id", right_suffix="_second", join_type="inner")
-    moved = pc.abs(pc.subtract(joined["weight_second"], joined["weight"]))
-    differs = pc.or_(pc.greater(moved, 0.0), pc.not_equal(joined["pseudo_label"], joined["pseudo_label_second"]))
-    order = [("moved", "descending"), ("id", "ascending")]
-    chosen = joined.append_column("moved", moved).filter(differs).sort_by(order)
-    names = ("id", "weight", "weight_second", "pseudo_label", "pseudo_label_second")
-    rows = zip(*(chosen[name].to_pylist() for name in names), strict=True)
-    return joined.num_rows, tuple(WeightChange(*row) for row in rows)
-
-
-def _compared(table: pa.Table) -> pa.Table:
-    columns = [table["id"].cast(pa.string()), table["weight"], table["pseudo_label"]]
-    return pa.table(columns, names=["id", "weight", "pseudo_label"])
 
 
 def override(

@@ -58,7 +58,13 @@ class KdaifClientError(Exception):
     Attributes:
         code: name of the gRPC status, for example ``"NOT_FOUND"``; empty when the error was found on this side.
         reason: the server's stable reason for programs, for example ``"INVALID_INPUT"``; empty when it gave none.
+        retry_after_s: seconds after which the server asks to be called again, for example where a rate limit was
+            passed; None when it did not say. Calls wait so long by themselves while their deadline allows it.
+        was_sent: False when the call certainly never reached a server.
     """
+
+    retry_after_s: float | None = None
+    was_sent: bool = True
 
     def __init__(self, message: str, *, code: str = "", reason: str = "") -> None:
         super().__init__(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from kdaif_client.architectures import Architecture
 from kdaif_client.teachers import Teacher
@@ -273,3 +273,24 @@ class Spec:
     scheduling: Scheduling | None = None
     monitoring: Monitoring | None = None
     overrides: OverridesFrom | None = None
+
+
+class SpecOptions(TypedDict, total=False):
+    """The settings of a ``Spec`` beside its data sets, as the named arguments of ``Client.submit``."""
+
+    class_names: Sequence[str] | None
+    teacher: Teacher | None
+    student: Architecture | None
+    training: Training | None
+    weighting: Weighting | None
+    control_arms: Sequence[str] | None
+    splits: Splits | None
+    device: str | None
+    max_runtime_s: int | None
+    max_attempts: int | None
+    inputs: Inputs | None
+    checks: Checks | None
+    initial_weights: Dataset | str | None
+    scheduling: Scheduling | None
+    monitoring: Monitoring | None
+    overrides: OverridesFrom | None

@@ -20,6 +20,7 @@ from kdaif.queue.archive import ArchiveIndex
 from kdaif.queue.attempts import Attempts
 from kdaif.queue.event_log import EventLog
 from kdaif.queue.ids import check_request_id, check_tenant
+from kdaif.queue.job_reads import JobReads
 from kdaif.queue.listing import read_page
 from kdaif.queue.outcome_counts import OutcomeCounts
 from kdaif.queue.reaper import Reaper
@@ -71,6 +72,7 @@ class JobQueue:
         self._url = url
         self._redis = redis
         self._scripts = Scripts(redis)
+        self._reads = JobReads(redis)
         self._events = EventLog(url, redis)
         self._registry = WorkerRegistry(url, redis, self._scripts)
         self.outcomes = OutcomeCounts(url, redis, self._scripts)
@@ -194,10 +196,10 @@ class JobQueue:
         """The job as it is now. Raises NotFoundError."""
         check_job_name(tenant, job_id)
         with connection.translated(self._url, f"read job {job_id}"):
-            fields: Any = await self._redis.hgetall(keys.job(tenant, job_id))
-        if not fields:
+            job = await self._reads.read(tenant, job_id)
+        if job is None:
             raise refusals.not_found(tenant, job_id)
-        return codec.job_from(tenant, job_id, fields)
+        return job
 
     async def list(
         self, tenant: str, *, limit: int, cursor: str = "", states: frozenset[JobState] = frozenset()

@@ -13,6 +13,7 @@ import pytest
 from kdaif_client import Client
 from numpy.typing import NDArray
 
+from tests.client.in_loop import in_loop
 from tests.client.small_server import SmallServer
 
 CLASSES = ["cat", "dog", "owl"]
@@ -25,9 +26,11 @@ def server() -> Iterator[SmallServer]:
     running.stop()
 
 
-@pytest.fixture
-def client(server: SmallServer) -> Iterator[Client]:
-    with Client(server.target, timeout_s=10, patience_s=20) as connected:
+@pytest.fixture(params=["blocking", "async"])
+def client(request: pytest.FixtureRequest, server: SmallServer) -> Iterator[Client]:
+    """Each test runs with both clients."""
+    connect = Client if request.param == "blocking" else in_loop
+    with connect(server.target, timeout_s=10, patience_s=20) as connected:
         yield connected
 
 

@@ -27,9 +27,9 @@ TERMINAL = {jb.JOB_STATE_SUCCEEDED, jb.JOB_STATE_FAILED, jb.JOB_STATE_CANCELLED,
 PARENT = "tenants/default"
 
 
-def refuse(context: Any, code: int, message: str, reason: str, **violations: str) -> NoReturn:
+def refuse(context: Any, code: int, message: str, reason: str, retry: Any = None, **violations: str) -> NoReturn:
     status = status_pb2.Status(code=code, message=message)
-    details: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="kdaif")]
+    details: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="kdaif"), *([retry] if retry else [])]
     if violations:
         found = [
             error_details_pb2.BadRequest.FieldViolation(field=name.replace("__", "."), description=text)
@@ -60,6 +60,11 @@ class State:
     offsets: list[int] = field(default_factory=list)
     # method -> how many of the next calls answer UNAVAILABLE
     unavailable: Counter[str] = field(default_factory=Counter)
+    # the same with CANCELLED, as of a server that dies
+    cancelled: Counter[str] = field(default_factory=Counter)
+    # method -> how many of the next calls are over a rate limit, and the seconds to wait that the server names
+    limited: Counter[str] = field(default_factory=Counter)
+    limited_s: float = 0.3
     # bytes that the next streams carry before they are cut, first to last
     cut_writes: list[int] = field(default_factory=list)
     cut_reads: list[int] = field(default_factory=list)
@@ -73,6 +78,14 @@ class State:
         if self.unavailable[method] > 0:
             self.unavailable[method] -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "planned by the test")
+        if self.cancelled[method] > 0:
+            self.cancelled[method] -= 1
+            context.abort(grpc.StatusCode.CANCELLED, "planned by the test")
+        if self.limited[method] > 0:
+            self.limited[method] -= 1
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromMilliseconds(round(self.limited_s * 1000))
+            refuse(context, code_pb2.RESOURCE_EXHAUSTED, "too many calls", "RATE_LIMITED", retry=retry)
 
     def add_job(self, job_id: str, state: jb.JobState.ValueType = jb.JOB_STATE_QUEUED) -> jb.DistillationJob:
         name = f"{PARENT}/distillationJobs/{job_id}"

@@ -22,6 +22,7 @@ from kdaif_client.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     ServerError,
     Unavailable,
     WaitTimeout,
@@ -91,6 +92,46 @@ def test_a_call_that_must_not_be_repeated_is_not(server: SmallServer, client: Cl
     server.state.unavailable["RetryDistillationJob"] = 1
     with pytest.raises(Unavailable):
         job.retry()
+    assert server.state.calls["RetryDistillationJob"] == 1
+
+
+def test_a_rate_limit_is_waited_out_for_any_call(server: SmallServer, client: Client, job: Job) -> None:
+    server.state.limited.update({"GetDistillationJob": 1, "RetryDistillationJob": 1})
+    started = time.monotonic()
+    job.refresh()
+    job.retry()
+    assert time.monotonic() - started >= 2 * server.state.limited_s
+    assert server.state.calls["RetryDistillationJob"] == 2
+
+
+def test_a_rate_limit_is_waited_out_by_streams_too(server: SmallServer, client: Client, job: Job) -> None:
+    server.state.limited.update({"WriteDataset": 1, "WatchDistillationJob": 1})
+    assert client.upload_dataset({"x": [1.0]}, name="one").name in server.state.datasets
+    play(server.state)
+    assert [event.sequence for event in job.watch()] == [1, 2, 3, 4, 5]
+
+
+def test_a_rate_limit_beyond_the_deadline_is_told(server: SmallServer, client: Client, job: Job) -> None:
+    server.state.limited["GetDistillationJob"], server.state.limited_s = 1, 3600.0
+    with pytest.raises(ResourceExhausted, match="too many calls") as caught:
+        job.refresh()
+    assert caught.value.retry_after_s == 3600.0
+
+
+def test_a_call_waits_for_a_server_that_it_knows(server: SmallServer, client: Client, job: Job) -> None:
+    server.stop()
+    back = threading.Timer(4.0, server.start)  # longer than a stranger is waited for
+    back.start()
+    assert job.refresh().state is JobState.QUEUED
+    back.join()
+
+
+def test_a_call_that_never_left_is_sent_again_whatever_it_does(server: SmallServer, client: Client, job: Job) -> None:
+    server.stop()
+    back = threading.Timer(1.0, server.start)
+    back.start()
+    job.retry()
+    back.join()
     assert server.state.calls["RetryDistillationJob"] == 1
 
 

@@ -101,7 +101,8 @@ def test_an_upload_that_was_given_up_is_taken_up_by_the_next_one(server: SmallSe
 def test_a_refusal_is_final(
     server: SmallServer, client: Client, big_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdaif_client._upload._sha256", lambda file: "0" * 64)
+    for module in ("_upload", "_async.upload"):
+        monkeypatch.setattr(f"kdaif_client.{module}._sha256", lambda file: "0" * 64)
     with pytest.raises(InvalidArgument, match="the hash differs"):
         client.upload_dataset(big_file, name="pool")
     assert server.state.calls["WriteDataset"] <= 2

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import Stack
 
 ROOT = Path(__file__).parents[2]
-NOT_EXAMPLES = {"demo", "local_stack", "example_data"}  # the demo has a test of its own
+NOT_EXAMPLES = {"demo", "local_stack", "example_data", "reflection"}  # two of them have tests of their own
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - NOT_EXAMPLES)
 NEED_DATA = set(EXAMPLES) - {"embeddings"}
 # Of 77, 10, 2, 2 and 4 classes: far above chance, and under what was measured when the example was written.

@@ -28,6 +28,7 @@ from kdaif.records import (
 from kdaif.store import DatasetStore, LineStore
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server._convert_weights import overrides_from
+from kdaif_server._job_messages import JobMessages
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.decisions import reject_job, resume_job
 from kdaif_server.following import follow
@@ -56,6 +57,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
         self._lines = lines
         self._cache_dir = cache_dir
         self._stopping = stopping
+        self._messages = JobMessages()
 
     async def CreateDistillationJob(
         self, request: pb.CreateDistillationJobRequest, context: Any
@@ -93,7 +95,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     ) -> pb.GetDistillationJobResponse:
         """One job."""
         job = await self._queue.get(*parse_name(request.name, "distillationJobs"))
-        return pb.GetDistillationJobResponse(job=job_to_proto(job))
+        return pb.GetDistillationJobResponse(job=self._messages.of(job))
 
     async def ListDistillationJobs(
         self, request: pb.ListDistillationJobsRequest, context: Any
