@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
-EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
+EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights chaos clean

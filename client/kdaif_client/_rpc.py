@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from kdaif_proto.v1 import datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
 from kdaif_client import errors
+from kdaif_client._tracing import traced
 from kdaif_client.errors import FieldViolation, InvalidArgument, KdaifClientError
 
 Request = TypeVar("Request", bound=Message)
@@ -77,7 +78,7 @@ class Rpc:
     def __init__(self, target: str, timeout_s: float, *, keepalive_ms: int = _KEEPALIVE_MS) -> None:
         self.target = target
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(target, options=_channel_options(keepalive_ms))
+        self._channel = traced(grpc.insecure_channel(target, options=_channel_options(keepalive_ms)))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)

@@ -150,6 +150,7 @@ class JobQueue:
         request_id: str,
         display_name: str = "",
         estimate: Estimate | None = None,
+        origin: Mapping[str, str] | None = None,
     ) -> Job:
         """Queues a job, once per request id.
 
@@ -160,6 +161,7 @@ class JobQueue:
             request_id: the same id with the same spec and display name returns the job made first; empty: a new job.
             display_name: for people.
             estimate: what the job is expected to cost.
+            origin: the call that it came by, for traces and logs: ``traceparent``, ``call``.
 
         Raises:
             AlreadyExistsError: the request id was used for another spec or display name.
@@ -168,7 +170,7 @@ class JobQueue:
         check_tenant(tenant)
         request_id = request_id or uuid.uuid4().hex
         check_request_id(request_id)
-        fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
+        fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate, origin)
         digest = codec.body_digest(spec, display_name)
         with connection.translated(self._url, "submit a job"):
             job_id = new_job_id(int(await self._scripts.now([keys.jobs(tenant)])))

@@ -39,6 +39,7 @@ class Scripts:
         self.set_mode = _register(redis, "set_mode")
         self.leave = _register(redis, "clock", "leave")
         self.report = _register(redis, "report")
+        self.measure = _register(redis, "clock", "measure")
 
 
 def _job_script(redis: Redis, name: str) -> AsyncScript:
