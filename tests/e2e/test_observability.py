@@ -66,7 +66,7 @@ def collector() -> Iterator[Collector]:
 
 def scrape(url: str) -> dict[str, float]:
     """Every sample by name and labels, as ``name{label=value}``."""
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - of this test
         text = answer.read().decode()
     samples: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
@@ -96,7 +96,9 @@ def test_a_job_is_seen_from_outside(tmp_path: Path, collector: Collector, free_p
         wait_for(lambda: is_ready(worker))
         before = scrape(server)
         command = [sys.executable, "-m", "tests.e2e.program", stack.target, collector.url]
-        ran = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=150, check=False)
+        ran = subprocess.run(
+            command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=150, check=False
+        )
         assert ran.returncode == 0, ran.stderr
         job = ran.stdout.rpartition("/")[2]
         at_server, at_worker = scrape(server), scrape(worker)
