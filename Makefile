@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
-EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
+EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights chaos clean
+.PHONY: help install demo up test test-slow check lint types imports proto proto-check buf format bench-quality bench-edge bench-large bench-queue bench-weights chaos rehearse-images clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ chaos: install ## Over 500 faults over 500 jobs, three seeds, minutes each; SEED
 
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
 	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+rehearse-images: install ## Each step of the Dockerfile without Docker: TARGETS="server edge", or worker-cpu and worker-cuda
+	@$(BIN)/hadolint Dockerfile && $(BIN)/python tools/rehearse_dockerfile.py $(or $(TARGETS),server edge)
 
 bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
 	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))

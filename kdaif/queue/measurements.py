@@ -79,7 +79,7 @@ class Measurements:
         await connection.close(self._redis)
 
     async def look(self) -> Measured:
-        """Costs one script per busy tenant. Raises UnavailableError."""
+        """Costs two round trips per busy tenant. Raises UnavailableError."""
         with connection.translated(self._url, "measure the queue"):
             redis = await self._server()
             tenants = [await self._of(tenant) for tenant in await self._tenants.busy()]
@@ -87,13 +87,20 @@ class Measurements:
 
     async def _of(self, tenant: str) -> TenantQueue:
         found: Any = await self._scripts.measure(
-            [keys.line(tenant), keys.delayed(tenant), keys.needs(tenant), keys.leases(tenant)],
-            [keys.events(tenant, "")],
+            [keys.line(tenant), keys.delayed(tenant), keys.needs(tenant), keys.leases(tenant)]
         )
-        queued, delayed, running, *lines = found
-        return TenantQueue(
-            tenant, queued, delayed, running, tuple(_line(needs, jobs, waited) for needs, jobs, waited in lines)
-        )
+        now_ms, queued, delayed, running, *lines = found
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for _, _, *ids in lines:
+                for job_id in ids:
+                    pipeline.xrevrange(keys.events(tenant, job_id), count=1)
+            entries = iter(await pipeline.execute())
+        measured = []
+        for needs, jobs, *ids in lines:
+            # The last event of a job in line is the one that put it there; a job that is gone by now has none.
+            since_ms = [int(fields["time_ms"]) for _ in ids for _, fields in next(entries)]
+            measured.append(Line(_needs(needs), jobs, max(0.0, (now_ms - min(since_ms, default=now_ms)) / 1000)))
+        return TenantQueue(tenant, queued, delayed, running, tuple(measured))
 
     async def _server(self) -> Redis:
         servers: list[dict[str, Any]] = []
@@ -119,7 +126,6 @@ async def _info(redis: Any, **of_node: Any) -> dict[str, Any]:
     return persistence | memory
 
 
-def _line(needs: str, jobs: int, waited_ms: int) -> Line:
+def _needs(needs: str) -> Scheduling:
     gpus, _, labels = needs.partition(";")
-    wanted = tuple(label for label in labels.split(",") if label)
-    return Line(Scheduling(gpus=int(gpus), worker_labels=wanted), jobs, max(0.0, waited_ms / 1000))
+    return Scheduling(gpus=int(gpus), worker_labels=tuple(label for label in labels.split(",") if label))

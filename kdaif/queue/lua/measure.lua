@@ -1,39 +1,26 @@
--- How a tenant's queue stands. Changes nothing. KEYS: line, delayed, needs, leases. ARGV: prefix of the keys of events.
--- Answers {queued, delayed, running, {needs, queued, milliseconds that the oldest has waited}, ...}. Costs a look at 16 jobs per needs and priority:
--- of those the first is the oldest, unless it was given back to its old place meanwhile.
+-- How a tenant's queue stands. Changes nothing. KEYS: line, delayed, needs, leases.
+-- Answers {now, queued, delayed, running, {needs, queued, id, ...}, ...}; one of the ids is of the job of these needs that
+-- has waited longest. Of each priority those are the first 16, for a job may have been given back to its old place.
 local LINE, DELAYED, NEEDS, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local looked_at = 16
 
-local function since(place)
-  local last = redis.call('XREVRANGE', ARGV[1] .. string.match(place, '[^|]*$'), '+', '-', 'COUNT', 1)[1]
-  if not last then
-    return NOW
-  end
-  for i = 1, #last[2], 2 do
-    if last[2][i] == 'time_ms' then
-      return tonumber(last[2][i + 1])
-    end
-  end
-end
-
-local answer = {redis.call('ZCARD', LINE), redis.call('ZCARD', DELAYED), redis.call('ZCARD', LEASES)}
+local answer = {NOW, redis.call('ZCARD', LINE), redis.call('ZCARD', DELAYED), redis.call('ZCARD', LEASES)}
 for _, needs in ipairs(redis.call('HKEYS', NEEDS)) do
-  local oldest, from, past = NOW, '[' .. needs .. '|', '(' .. needs .. '}'
+  local found, from = {needs, tonumber(redis.call('HGET', NEEDS, needs))}, '[' .. needs .. '|'
   while true do
-    local places = redis.call('ZRANGEBYLEX', LINE, from, past, 'LIMIT', 0, looked_at)
+    -- '}' is the character after '|', so this ends behind the last member that begins with the needs.
+    local places = redis.call('ZRANGEBYLEX', LINE, from, '(' .. needs .. '}', 'LIMIT', 0, looked_at)
     if #places == 0 then
       break
     end
-    -- '}' is the character after '|': on from the last job of this priority.
-    local rank = string.match(places[1], '^([^|]*)|', #needs + 2)
-    local prefix = needs .. '|' .. rank .. '|'
+    local prefix = needs .. '|' .. string.match(places[1], '^([^|]*)|', #needs + 2)
     for _, place in ipairs(places) do
-      if string.sub(place, 1, #prefix) == prefix then
-        oldest = math.min(oldest, since(place))
+      if string.sub(place, 1, #prefix + 1) == prefix .. '|' then
+        found[#found + 1] = string.match(place, '[^|]*$')
       end
     end
-    from = '(' .. needs .. '|' .. rank .. '}'
+    from = '(' .. prefix .. '}'
   end
-  answer[#answer + 1] = {needs, tonumber(redis.call('HGET', NEEDS, needs)), NOW - oldest}
+  answer[#answer + 1] = found
 end
 return answer

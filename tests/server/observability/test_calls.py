@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,6 @@ def calling(url: str, folder: Path, use: Any) -> dict[str, float]:
 
 
 def samples(url: str) -> dict[str, float]:
-    import urllib.request
-
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - of this test
         text = answer.read().decode()
     return {
