@@ -36,13 +36,20 @@ def configure_logs(log_format: LogFormat, level: LogLevel = LogLevel.INFO, **alw
         level: lines below it are not written, and cost nothing.
         always: fields of every JSON line, such as ``service``.
     """
-    last: list[Any] = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    # Tracebacks without the values of variables, which would put keys and people's data into a log.
+    plain = structlog.dev.plain_traceback
+    last: list[Any] = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
     if log_format is LogFormat.JSON:
 
         def with_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
             return {**always, **event}
 
-        last = [with_fields, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        last = [
+            with_fields,
+            structlog.processors.ExceptionRenderer(tracebacks),
+            structlog.processors.JSONRenderer(default=str),
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
