@@ -66,7 +66,8 @@ def test_a_job_becomes_one_run(stack: Stack, client: Client, tmp_path: Path) -> 
     arms = {arm.arm: arm.accuracy for arm in job.result.arms}
     assert {name: run["metrics"][f"test/{name}/accuracy"] for name in arms} == pytest.approx(arms)
     assert run["steps"] == [1, 2]
-    assert {"student/student.onnx", "student/manifest.json"} <= set(run["files"])
+    bundle = job.download_bundle(tmp_path / "bundle")
+    assert set(run["files"]) == {f"student/{file.name}" for file in bundle.iterdir()}
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
