@@ -29,6 +29,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_job_becomes_one_run(stack: Stack, client: Client, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
