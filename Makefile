@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
-EDITABLE := -e ".[torch,redis,transformers]" -e ./proto -e "./client[edge]" -e ./server -e ./worker
+EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos clean
+.PHONY: help install demo up test test-slow check lint types imports proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos rehearse-images clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ bench-weights: install ## Queries of 10 million weights over 20 rounds, beside D
 
 bench-load: install ## 200 watching clients, 50 uploads and unary calls for MINUTES (10), then a drain, beside a bare grpc.aio
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
+
+rehearse-images: install ## Each step of the Dockerfile without Docker: TARGETS="server edge", or worker-cpu and worker-cuda
+	@$(BIN)/hadolint Dockerfile && $(BIN)/python tools/rehearse_dockerfile.py $(or $(TARGETS),server edge)
 
 bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
 	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,3 +35,10 @@ def valkey_url(_valkey_session_url: str) -> str:
     with Redis.from_url(_valkey_session_url) as redis:
         redis.flushall()
     return _valkey_session_url
+
+
+@pytest.fixture
+def free_ports() -> tuple[int, int]:
+    """Two ports of this machine that were free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from kdaif_proto.v1 import audit_pb2_grpc, datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
 from kdaif_client import errors
+from kdaif_client._tracing import traced
 from kdaif_client.errors import FieldViolation, InvalidArgument, KdaifClientError
 
 Request = TypeVar("Request", bound=Message)
@@ -97,9 +98,8 @@ class Rpc:
         self.timeout_s = timeout_s
         self._away_s = timeout_s if away_s is None else away_s
         self._has_answered = False
-        self._channel = grpc.insecure_channel(
-            target, options=channel_options(keepalive_ms, shares_connection=shares_connection)
-        )
+        options = channel_options(keepalive_ms, shares_connection=shares_connection)
+        self._channel = traced(grpc.insecure_channel(target, options=options))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)

@@ -17,6 +17,7 @@ from kdaif_client import _cli_actions as actions
 from kdaif_client import _cli_options as options
 from kdaif_client import _cli_tables as tables
 from kdaif_client._cli_audit import audit
+from kdaif_client._cli_export import export_mlflow
 from kdaif_client._cli_rollout import LineOption, alias_folder, pull_by_alias, rollout_commands
 from kdaif_client._cli_session import (
     DEFAULT_TARGET,
@@ -317,6 +318,8 @@ def jobs(
 
 for _action in (actions.cancel, actions.retry, actions.resume, actions.reject, actions.delete):
     app.command(epilog=f"Example: [bold]kdaif {_action.__name__} 01m886kexk140fydjmht61s2se[/]")(_action)
+
+app.command(epilog="Example: [bold]kdaif export-mlflow 01m886kexk140fydjmht61s2se[/]")(export_mlflow)
 
 
 app.command(epilog="Example: [bold]kdaif audit --verify[/]")(audit)

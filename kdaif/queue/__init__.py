@@ -3,6 +3,22 @@
 from kdaif.queue.address import without_password
 from kdaif.queue.claim import Claim
 from kdaif.queue.job_queue import JobQueue
+from kdaif.queue.measurements import Line, Measured, Measurements, TenantQueue
 from kdaif.queue.outcome_counts import OutcomeCount, OutcomeCounts
+from kdaif.queue.schema import VERSION as SCHEMA_VERSION
+from kdaif.queue.schema import prepare, require_readable
 
-__all__ = ["Claim", "JobQueue", "OutcomeCount", "OutcomeCounts", "without_password"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Claim",
+    "JobQueue",
+    "Line",
+    "Measured",
+    "Measurements",
+    "OutcomeCount",
+    "OutcomeCounts",
+    "TenantQueue",
+    "prepare",
+    "require_readable",
+    "without_password",
+]

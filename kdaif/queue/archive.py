@@ -95,7 +95,8 @@ class ArchiveIndex:
                 [
                     job.id,
                     uuid.uuid4().hex,
-                    snapshot.body_digest,
+                    # Made anew: the archive may be of a version that made it otherwise.
+                    codec.body_digest(snapshot.job.spec, snapshot.job.display_name),
                     _state_after(job.state),
                     str(_floor(snapshot.version)),
                     str(job.attempt),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
 from kdaif.records import (
@@ -29,6 +29,7 @@ _PROGRESS = TypeAdapter(Progress)
 _FAILURE = TypeAdapter(Failure)
 _RESULT = TypeAdapter(JobResult)
 _METRICS = TypeAdapter(dict[str, float])
+_ORIGIN = TypeAdapter(dict[str, str])
 
 # Characters of a log's end that are kept: some hundred lines, and not so many that a crash loop would fill the memory.
 _LOG_TAIL = 8192
@@ -46,8 +47,30 @@ def encode_failure(failure: Failure) -> str:
 
 
 def body_digest(spec: DistillationSpec, display_name: str) -> str:
-    """What two submissions with the same request id must agree on. The preflight report follows from the spec."""
-    return hashlib.sha256(encode([display_name, spec]).encode()).hexdigest()
+    """What two submissions with the same request id must agree on. The preflight report follows from the spec.
+
+    What is as it is by default does not count: a setting that a release adds leaves the digests of before as they were.
+    """
+    return hashlib.sha256(encode([display_name, _given(spec)]).encode()).hexdigest()
+
+
+def _given(model: BaseModel) -> dict[str, object]:
+    """The fields that are not as they are by default, and the names of kinds, by which alternatives differ."""
+    given: dict[str, object] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        names_kind = get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+        if names_kind or value != field.get_default(call_default_factory=True):
+            given[name] = _given_value(value)
+    return given
+
+
+def _given_value(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return _given(value)
+    if isinstance(value, tuple | list):
+        return [_given_value(each) for each in value]
+    return value
 
 
 def job_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
@@ -61,6 +84,7 @@ def job_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
         max_attempts=int(fields["max_attempts"]),
         display_name=fields["display_name"],
         estimate=_optional(_ESTIMATE, fields.get("estimate")),  # jobs of old have none
+        origin=_ORIGIN.validate_json(fields.get("origin", "{}")),
         **_moving(fields),
     )
 
@@ -72,6 +96,7 @@ def queued_job(
     preflight: PreflightReport,
     display_name: str,
     estimate: Estimate | None,
+    origin: Mapping[str, str] | None,
 ) -> Job:
     """The job that was just submitted; ``answer`` is its id, its time and its deadline or ""."""
     job_id, created_at_ms, deadline_at_ms = answer
@@ -86,6 +111,7 @@ def queued_job(
         display_name=display_name,
         estimate=estimate,
         deadline_at_ms=_optional_int(deadline_at_ms),
+        origin=dict(origin or {}),
     )
 
 
@@ -126,6 +152,7 @@ def submitted_fields(
     display_name: str,
     request_id: str,
     estimate: Estimate | None,
+    origin: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The fields of a job's hash that stay as they were submitted."""
     scheduling = spec.scheduling
@@ -140,13 +167,15 @@ def submitted_fields(
         "rank": f"{_LEAST_URGENT - scheduling.priority:03d}",
         "deadline_ms": str((scheduling.deadline_s or 0) * 1000),
     }
+    if origin:
+        fields["origin"] = encode(dict(origin))
     return fields if estimate is None else fields | {"estimate": encode(estimate)}
 
 
 def restored_fields(snapshot: JobSnapshot) -> dict[str, str]:
     """The fields of a job's hash that come back from the archive as they were."""
     job = snapshot.job
-    fields = submitted_fields(job.spec, job.preflight, job.display_name, snapshot.request_id, job.estimate)
+    fields = submitted_fields(job.spec, job.preflight, job.display_name, snapshot.request_id, job.estimate, job.origin)
     fields |= {"created_at_ms": str(job.created_at_ms), "event_count": str(snapshot.event_count)}
     if job.started_at_ms is not None:
         fields["started_at_ms"] = str(job.started_at_ms)

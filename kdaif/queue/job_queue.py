@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
@@ -158,6 +158,7 @@ class JobQueue:
         request_id: str,
         display_name: str = "",
         estimate: Estimate | None = None,
+        origin: Mapping[str, str] | None = None,
     ) -> Job:
         """Queues a job, once per request id.
 
@@ -168,6 +169,7 @@ class JobQueue:
             request_id: the same id with the same spec and display name returns the job made first; empty: a new job.
             display_name: for people.
             estimate: what the job is expected to cost.
+            origin: the call that it came by, for traces and logs: ``traceparent``, ``call``.
 
         Raises:
             AlreadyExistsError: the request id was used for another spec or display name.
@@ -176,7 +178,7 @@ class JobQueue:
         check_tenant(tenant)
         request_id = request_id or uuid.uuid4().hex
         check_request_id(request_id)
-        fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate)
+        fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate, origin)
         digest = codec.body_digest(spec, display_name)
         arguments = ["", new_call(), digest, str(_MOST_NEEDS), ids.DIGITS, ids.random_end(), *codec.flat(fields)]
         job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
@@ -190,7 +192,7 @@ class JobQueue:
             raise refusals.too_different(tenant, _MOST_NEEDS)
         if answer[0] == "KNOWN":
             return await self.get(tenant, answer[1])
-        return codec.queued_job(tenant, answer[1:], spec, preflight, display_name, estimate)
+        return codec.queued_job(tenant, answer[1:], spec, preflight, display_name, estimate, origin)
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is now. Raises NotFoundError."""

@@ -6,6 +6,9 @@ the tenants as a whole, and of the workers, carry tags that no tenant can have.
 
 from __future__ import annotations
 
+# Hash: the version of all that is here, and the oldest one whose workers may read it.
+SCHEMA = "kdaif:{:schema}"
+
 # Set: every tenant that ever had a job.
 TENANTS = "kdaif:{:tenants}:all"
 # Sorted set: tenants that may have work, by the Unix millisecond until which they count as busy at least.

@@ -44,6 +44,7 @@ class Scripts:
         self.set_mode = _register(redis, "set_mode")
         self.leave = _register(redis, "clock", "leave")
         self.report = _register(redis, "report")
+        self.measure = _register(redis, "clock", "measure")
 
     async def in_turn(self, first: Call, second: Call) -> Any:
         """Runs two scripts, the second only after the first, and answers what the second does.

@@ -76,7 +76,8 @@ class Failure:
 class Job:
     """A job as the queue keeps it. Times are Unix milliseconds by the clock of Redis.
 
-    ``worker`` is the one that claimed it last, and ``deadline_at_ms`` the time by which it must be over.
+    ``worker`` is the one that claimed it last, and ``deadline_at_ms`` the time by which it must be over. ``origin``
+    names the call that it came by, for traces and logs.
     """
 
     tenant: str
@@ -96,6 +97,7 @@ class Job:
     estimate: Estimate | None = None
     worker: str = ""
     deadline_at_ms: int | None = None
+    origin: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``kdaif-server serve`` for production, ``up`` for one machine, ``rebuild-index`` after Redis was lost."""
+"""``kdaif-server serve`` for production, ``up`` for one machine, ``rebuild-index`` after Redis was lost, ``health``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
 from kdaif.store import BlobStore
+from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing
 from kdaif_server.embedded.stack import up
+from kdaif_server.observability.health_check import healthy
 from kdaif_server.rebuild import rebuild_index
 from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
@@ -34,6 +36,10 @@ def main() -> None:
     except ValidationError as error:
         sys.exit(f"kdaif-server: {_wrong_settings(error)}")
     try:
+        if arguments.command == "health":
+            sys.exit(healthy(settings, arguments.service))
+        configure_logs(settings.log_format, settings.log_level, service="kdaif-server")
+        configure_tracing("kdaif-server", settings.otlp_endpoint)
         if arguments.command == "up":
             if arguments.die_with is not None:
                 die_with_parent(arguments.die_with)
@@ -50,6 +56,8 @@ def main() -> None:
         if "bind" not in str(error):
             raise
         sys.exit(f"kdaif-server: {settings.host}:{settings.port} is in use. End what listens there, or choose --port.")
+    finally:
+        flush_tracing()
 
 
 async def _rebuild(settings: ServerSettings) -> int:
@@ -91,12 +99,29 @@ def _parser() -> argparse.ArgumentParser:
             help="go on where Redis has no AOF, does not fsync at once, or may evict keys",
         )
     up_command = commands.add_parser("up", help="run Valkey, the server and one worker on this machine until Ctrl-C")
+    up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same of its worker; default none")
     up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
     for command in (serve_command, up_command, rebuild_command):
         command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
         command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
+    health_command = commands.add_parser(
+        "health", help="ask the server at --host and --port whether it serves; prints what it says, 1 where it does not"
+    )
+    health_command.add_argument(
+        "--service", default="", metavar="NAME", help="'kdaif.queue': whether somebody works on the queue"
+    )
+    health_command.add_argument("--host", help="default 127.0.0.1")
+    health_command.add_argument("--port", type=int, help="default 50051")
     for command in (serve_command, up_command):
+        command.add_argument(
+            "--metrics", metavar="HOST:PORT", help="a page of metrics for Prometheus, such as :9464; default none"
+        )
+        command.add_argument("--log-format", choices=list(LogFormat), help="default console")
+        command.add_argument("--log-level", choices=list(LogLevel), help="default info")
+        command.add_argument(
+            "--otlp-endpoint", metavar="URL", help="send traces to this collector, such as http://collector:4318"
+        )
         command.add_argument("--host", help="address to listen on, default 127.0.0.1")
         command.add_argument("--port", type=int, help="default 50051; 0 takes a free one")
         command.add_argument("--lease-ttl-s", type=float, help="seconds after which a silent worker loses its job")

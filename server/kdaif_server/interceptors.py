@@ -11,6 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 
 from kdaif import errors
+from kdaif_server.observability import request_id
 
 _DOMAIN = "kdaif"
 _CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
@@ -103,6 +104,8 @@ async def _abort(method: str, error: Exception, context: Any) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     status = status_of(error)
+    if call := request_id():
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=call))
     if not isinstance(error, errors.KdaifError):
         _log.error("unexpected error", method=method, exc_info=error)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)

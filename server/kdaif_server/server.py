@@ -11,7 +11,7 @@ from functools import partial
 import grpc
 import structlog
 from grpc_health.v1 import health as grpc_health
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from kdaif_proto.v1 import (
     audit_pb2,
@@ -28,12 +28,14 @@ from kdaif_proto.v1 import (
 
 from kdaif import datasets
 from kdaif.model_files import inspect_bounded
-from kdaif.queue import JobQueue, without_password
+from kdaif.queue import SCHEMA_VERSION, JobQueue, Measurements, prepare, without_password
 from kdaif.store import BlobStore, DatasetStore, LineStore
+from kdaif.telemetry import metrics_endpoint
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard import running_dashboard
 from kdaif_server.interceptors import ErrorInterceptor
+from kdaif_server.observability import Monitor, ObservingInterceptor, ServerMetrics
 from kdaif_server.rebuild import is_index_lost
 from kdaif_server.services.audit import AuditService
 from kdaif_server.services.datasets import DatasetService
@@ -70,13 +72,14 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
 
 
 class RunningServer:
-    """A started server: its port, the URL of its dashboard where it has one, and the way to end it."""
+    """A started server: its port, the URLs of its dashboard and metrics where it has them, and the way to end it."""
 
     def __init__(
         self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, stopping: asyncio.Event
     ) -> None:
         self.port = port
         self.dashboard_url: str | None = None
+        self.metrics_url: str | None = None
         self._server = server
         self._health = health
         self._stopping = stopping
@@ -98,18 +101,31 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
         UnavailableError: something does not answer, or the dashboard's port is taken.
     """
     address = settings.dashboard_address
+    await _prepare_redis(settings)
     queue = await JobQueue.connect(
         settings.redis_url,
         lease_ttl_s=settings.lease_ttl_s,
         require_durable=settings.require_durable_redis,
         retry_delay_s=settings.retry_delay_s,
     )
+    measurements = Measurements(settings.redis_url)
     try:
         blobs = BlobStore.open(settings.blob_url)
         await _warn(settings, queue, blobs)
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
-        async with Upkeep(settings, queue, blobs, dataset_store).running(stopping):
+        metrics, health = ServerMetrics(), grpc_health.aio.HealthServicer()
+        monitor = Monitor(
+            queue,
+            measurements,
+            metrics,
+            health,
+            services=_SERVICES,
+            places={"spool": settings.spool_dir, "cache": settings.cache_dir} | settings.local_store,
+            unserved_after_s=settings.unserved_after_s,
+        )
+        upkeep = Upkeep(settings, queue, blobs, dataset_store, metrics)
+        async with upkeep.running(stopping, (monitor.look, settings.look_every_s)):
             backend = Backend(
                 queue=queue,
                 datasets=dataset_store,
@@ -118,14 +134,16 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
                 cache_dir=settings.cache_dir,
                 stopping=stopping,
             )
-            server, health = _build(settings, backend)
+            server = _build(settings, backend, metrics, health)
             port = server.add_insecure_port(f"{settings.host}:{settings.port}")
             await server.start()
-            for service in ("", *_SERVICES):
-                await health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            await monitor.look()
             running = RunningServer(server, port, health, stopping)
             try:
                 async with contextlib.AsyncExitStack() as open_pages:
+                    running.metrics_url = await open_pages.enter_async_context(
+                        metrics_endpoint(settings.metrics, metrics.registry)
+                    )
                     if address is not None:
                         bound = address.bind(or_free=settings.dashboard_or_free)
                         pages = running_dashboard(backend, bound, drain_s=settings.drain_s)
@@ -137,6 +155,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
             finally:
                 await running.stop(settings.drain_s)
     finally:
+        await measurements.close()
         await queue.close()
 
 
@@ -148,10 +167,21 @@ async def serve(settings: ServerSettings) -> None:
         loop.add_signal_handler(number, asked.set)
     async with running_server(settings) as server:
         _log.info(
-            "serving", host=settings.host, port=server.port, blobs=settings.blob_url, dashboard=server.dashboard_url
+            "serving",
+            host=settings.host,
+            port=server.port,
+            blobs=settings.blob_url,
+            dashboard=server.dashboard_url,
+            metrics=server.metrics_url,
         )
         await asked.wait()
         _log.info("draining", drain_s=settings.drain_s)
+
+
+async def _prepare_redis(settings: ServerSettings) -> None:
+    found = await prepare(settings.redis_url)
+    if found < SCHEMA_VERSION:
+        _log.warning("data in Redis brought up to date", from_version=found, to_version=SCHEMA_VERSION)
 
 
 async def _warn(settings: ServerSettings, queue: JobQueue, blobs: BlobStore) -> None:
@@ -178,9 +208,13 @@ def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
     )
 
 
-def _build(settings: ServerSettings, backend: Backend) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
+def _build(
+    settings: ServerSettings, backend: Backend, metrics: ServerMetrics, health: grpc_health.aio.HealthServicer
+) -> grpc.aio.Server:
     queue, artifacts = backend.queue, backend.artifacts
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
+    server = grpc.aio.server(
+        interceptors=[ObservingInterceptor(metrics), ErrorInterceptor()], options=_options(settings)
+    )
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(
@@ -191,8 +225,7 @@ def _build(settings: ServerSettings, backend: Backend) -> tuple[grpc.aio.Server,
     weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts, backend.engine), server)
     students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts), server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(artifacts.audit), server)
-    health = grpc_health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
-    return server, health
+    return server

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.datasets import MOST_BYTES
 from kdaif.store import AllowedBuckets, AllowedRoots, References, UploadLimits
+from kdaif.telemetry import LogFormat, LogLevel
 from kdaif_server.dashboard.address import Address
 
 
@@ -18,6 +19,10 @@ class ServerSettings(BaseSettings):
 
     ``most_table_bytes`` bounds the numbers of one table, which a worker keeps on its disk. ``dashboard`` is HOST:PORT,
     or empty or "off" for none; with ``dashboard_or_free`` a port that is taken is replaced by a free one.
+
+    ``metrics`` is HOST:PORT of the page for Prometheus, empty for none; ``worker_metrics`` that of the worker of
+    ``kdaif up``. ``otlp_endpoint`` is the collector's HTTP address for traces, empty for none. A job that has waited
+    for ``unserved_after_s`` while no worker may run it makes ``kdaif.queue`` NOT_SERVING.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
@@ -45,6 +50,13 @@ class ServerSettings(BaseSettings):
     allowed_buckets: Annotated[AllowedBuckets, NoDecode] = ()
     s3_endpoint: str = ""
     most_table_bytes: int = Field(default=MOST_BYTES, gt=0)
+    log_format: LogFormat = LogFormat.CONSOLE
+    log_level: LogLevel = LogLevel.INFO
+    metrics: str = ""
+    worker_metrics: str = ""
+    otlp_endpoint: str = ""
+    look_every_s: float = Field(default=5.0, gt=0.0)
+    unserved_after_s: float = Field(default=300.0, gt=0.0)
 
     @property
     def root(self) -> Path:
@@ -55,6 +67,12 @@ class ServerSettings(BaseSettings):
     def blob_url(self) -> str:
         """Where the blobs are: ``store_url``, or a folder below ``data_dir``."""
         return self.store_url or f"file://{self.root / 'blobs'}"
+
+    @property
+    def local_store(self) -> dict[str, Path]:
+        """The blobs' folder by the name "blobs", where they are on a disk of this machine."""
+        scheme, _, rest = self.blob_url.partition("://")
+        return {"blobs": Path(rest)} if scheme == "file" else {}
 
     @property
     def spool_dir(self) -> Path:

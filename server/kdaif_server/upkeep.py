@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
-from kdaif.errors import FailedPreconditionError, InvalidInputError, KdaifError, NotFoundError
+from kdaif.errors import FailedPreconditionError, FailureReason, InvalidInputError, KdaifError, NotFoundError
 from kdaif.queue import JobQueue
 from kdaif.records import JobSnapshot, JobState
 from kdaif.store import BlobStore, DatasetStore, JobArchive, LineStore, delete_checkpoints, delete_job
+from kdaif_server.observability import ServerMetrics
 from kdaif_server.settings import ServerSettings
 
 _REAP_S = 5.0
@@ -23,12 +24,23 @@ _BATCH = 256
 _DAY_S = 86_400.0
 _log = structlog.get_logger("kdaif.server")
 
+Round = tuple[Callable[[], Awaitable[None]], float]
+"""What to do, and every how many seconds."""
+
 
 class Upkeep:
     """The tasks, one call of each method being one round."""
 
-    def __init__(self, settings: ServerSettings, queue: JobQueue, blobs: BlobStore, datasets: DatasetStore) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        queue: JobQueue,
+        blobs: BlobStore,
+        datasets: DatasetStore,
+        metrics: ServerMetrics | None = None,
+    ) -> None:
         self._settings = settings
+        self._metrics = metrics or ServerMetrics()
         self._queue = queue
         self._blobs = blobs
         self._archive = JobArchive(blobs)
@@ -36,14 +48,15 @@ class Upkeep:
         self._lines = LineStore(blobs)
 
     @contextlib.asynccontextmanager
-    async def running(self, stopping: asyncio.Event) -> AsyncIterator[None]:
-        """Runs every task during the block. On leaving, the archive is brought up to date once more."""
+    async def running(self, stopping: asyncio.Event, *also: Round) -> AsyncIterator[None]:
+        """Runs every task during the block, and those of ``also``. On leaving, the archive is brought up to date."""
         settings = self._settings
-        rounds: list[tuple[Callable[[], Awaitable[None]], float]] = [
+        rounds: list[Round] = [
             (self.reap, min(settings.lease_ttl_s / 4, _REAP_S)),
             (self.archive, settings.archive_every_s),
             (self.retain, settings.sweep_every_s),
             (self.sweep, settings.sweep_every_s),
+            *also,
         ]
         tasks = [asyncio.create_task(_repeat(work, every_s, stopping)) for work, every_s in rounds]
         try:
@@ -56,7 +69,10 @@ class Upkeep:
     async def reap(self) -> None:
         """Takes jobs away from workers that are gone."""
         for job in await self._queue.reap():
-            _log.warning("lease expired", tenant=job.tenant, job=job.id, attempt=job.attempt, state=job.state)
+            is_overdue = job.failure is not None and job.failure.reason is FailureReason.DEADLINE
+            (self._metrics.deadlines_missed if is_overdue else self._metrics.lease_expiries).inc()
+            told = "deadline passed" if is_overdue else "lease expired"
+            _log.warning(told, tenant=job.tenant, job=job.id, attempt=job.attempt, state=job.state)
 
     async def archive(self) -> None:
         """Writes the jobs that changed into the blob store, and removes what deleted jobs left there."""

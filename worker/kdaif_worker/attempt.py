@@ -14,10 +14,12 @@ import structlog
 from kdaif.errors import FailureReason, UnavailableError
 from kdaif.queue import Claim, JobQueue
 from kdaif.records import Failure, Job
+from kdaif.telemetry import carried
 from kdaif_worker.child_environment import Secrets
 from kdaif_worker.child_process import Child
 from kdaif_worker.lease import Lease, now_s
 from kdaif_worker.messages import Assignment, FailedMessage, ProgressMessage, ReviewMessage, SucceededMessage
+from kdaif_worker.metrics import WatchedAttempt
 from kdaif_worker.settings import WorkerSettings
 
 _OUTAGE_S = 1.0
@@ -44,10 +46,14 @@ class Attempt:
         claim: the right to work.
         asked_s: when the claim was asked for, by `now_s`.
         settings: of the worker.
+        watched: hears what the child tells.
     """
 
-    def __init__(self, queue: JobQueue, claim: Claim, asked_s: float, settings: WorkerSettings) -> None:
+    def __init__(
+        self, queue: JobQueue, claim: Claim, asked_s: float, settings: WorkerSettings, watched: WatchedAttempt
+    ) -> None:
         self._queue = queue
+        self._watched = watched
         self._claim = claim
         self._lease = Lease(settings.lease_ttl_s, asked_s)
         self._settings = settings
@@ -128,6 +134,7 @@ class Attempt:
             if not isinstance(message, ProgressMessage):
                 return message
             self.rounds += bool(message.metrics)
+            self._watched.told(message.progress.stage, message.metrics)
             try:
                 await self._confirm()
                 await self._queue.publish(self._claim, _kind(message), message.progress, message.metrics)
@@ -210,7 +217,23 @@ class Attempt:
             cache_dir=settings.local_cache,
             threads=settings.threads,
             references=settings.references,
+            trace=carried(),
+            otlp_endpoint=settings.otlp_endpoint,
+            call=job.origin.get("call", ""),
         )
+
+
+def ended_as(outcome: Outcome) -> str:
+    """How it ended, in a word that metrics can have as a label."""
+    match outcome:
+        case SucceededMessage():
+            return "succeeded"
+        case FailedMessage():
+            return outcome.failure.reason.lower()
+        case ReviewMessage():
+            return "review"
+        case GivenBack():
+            return "given_back"
 
 
 async def end_all(tasks: set[asyncio.Task[Any]]) -> None:

@@ -18,6 +18,7 @@ from kdaif.errors import (
 )
 from kdaif.processes import die_with_parent
 from kdaif.records import Failure
+from kdaif.telemetry import configure_tracing, flush_tracing, span
 from kdaif_worker.messages import Assignment, FailedMessage, Message, encode
 
 
@@ -38,9 +39,14 @@ def main() -> None:
             # Imported late: torch takes seconds, and dying with the parent must be arranged before.
             from kdaif_worker.pipeline import run
 
-            emit(run(assignment, emit))
+            configure_tracing("kdaif-child", assignment.otlp_endpoint)
+            with span("train", assignment.trace, **{"kdaif.job": assignment.job_id}):
+                last_word = run(assignment, emit)
+            flush_tracing()
+            emit(last_word)
         except Exception as error:
             traceback.print_exc()
+            flush_tracing()
             emit(FailedMessage(failure_of(error)))
 
 

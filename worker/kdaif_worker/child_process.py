@@ -9,10 +9,13 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+
+import structlog
 
 from kdaif.errors import FailureReason
 from kdaif.records import Failure
+from kdaif.telemetry import LogFormat
 from kdaif_worker.child_environment import Secrets, child_environment
 from kdaif_worker.memory import held_bytes, oom_kills
 from kdaif_worker.messages import Assignment, Message, decode
@@ -29,16 +32,21 @@ _LESS_MEMORY = (
     "Use a smaller batch_size, curvature_rows or student, or a worker with more memory and a higher max_memory_mib."
 )
 
+Show = Callable[[int, str], None]
+"""Takes the id of a child and a line of its standard error."""
+
+_log = structlog.get_logger("kdaif.worker")
+
 
 class Child:
     """A running training process, in a process group of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, messages: asyncio.StreamReader) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, messages: asyncio.StreamReader, show: Show) -> None:
         self._process = process
         self._messages = messages
         self._killed = False
         self._oom_kills_before = oom_kills()
-        self._tail = OutputTail(Secrets(os.environ).blanked, self._show)
+        self._tail = OutputTail(Secrets(os.environ).blanked, lambda line: show(process.pid, line))
         self._stderr = asyncio.create_task(self._follow_stderr())
 
     @classmethod
@@ -47,13 +55,14 @@ class Child:
         """Spawned, not forked; on leaving the whole process group is gone, and so are its temporary files."""
         with tempfile.TemporaryDirectory(prefix="kdaif-child-", ignore_cleanup_errors=True) as scratch:
             environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
-            async with cls._spawned(settings.child_module, environment | {"TMPDIR": scratch}) as child:
+            show = _logged(assignment) if settings.log_format is LogFormat.JSON else _printed
+            async with cls._spawned(settings.child_module, environment | {"TMPDIR": scratch}, show) as child:
                 await child._hand_over(assignment)
                 yield child
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def _spawned(cls, module: str, environment: dict[str, str]) -> AsyncIterator[Child]:
+    async def _spawned(cls, module: str, environment: dict[str, str], show: Show) -> AsyncIterator[Child]:
         read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -75,7 +84,7 @@ class Child:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
         )
-        child = cls(process, reader)
+        child = cls(process, reader, show)
         try:
             yield child
         finally:
@@ -167,8 +176,16 @@ class Child:
         while chunk := await stderr.read(_CHUNK_BYTES):
             self._tail.add(chunk)
 
-    def _show(self, line: str) -> None:
-        sys.stderr.write(f"  child {self._process.pid}: {line}\n")
+
+def _printed(pid: int, line: str) -> None:
+    sys.stderr.write(f"  child {pid}: {line}\n")
+
+
+def _logged(assignment: Assignment) -> Show:
+    log = _log.bind(
+        tenant=assignment.tenant, job=assignment.job_id, attempt=assignment.attempt, request_id=assignment.call
+    )
+    return lambda pid, line: log.info("child", child=pid, line=line)
 
 
 def _signal_name(number: int) -> str:

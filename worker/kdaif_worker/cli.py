@@ -14,9 +14,11 @@ from pydantic import ValidationError
 
 from kdaif.errors import KdaifError
 from kdaif.processes import die_with_parent
-from kdaif.queue import JobQueue
+from kdaif.queue import JobQueue, require_readable
 from kdaif.records import Worker
+from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing, metrics_endpoint
 from kdaif_worker.devices import count_gpus
+from kdaif_worker.metrics import WorkerMetrics
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
 
@@ -52,6 +54,10 @@ def main() -> None:
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="a page for Prometheus, such as :9464; default none")
+    parser.add_argument("--log-format", choices=list(LogFormat), help="default console")
+    parser.add_argument("--log-level", choices=list(LogLevel), help="default info")
+    parser.add_argument("--otlp-endpoint", metavar="URL", help="send traces there, such as http://collector:4318")
     parser.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if (arguments.verb in ("pause", "resume", "drain")) != (arguments.name is not None):
@@ -61,19 +67,25 @@ def main() -> None:
     given = {k: v for k, v in vars(arguments).items() if k in WorkerSettings.model_fields and v is not None}
     try:
         settings = WorkerSettings(**given)
+        configure_logs(settings.log_format, settings.log_level, service="kdaif-worker", worker=settings.worker_name)
+        configure_tracing("kdaif-worker", settings.otlp_endpoint, **{"service.instance.id": settings.worker_name})
         asyncio.run(work(settings) if arguments.verb == "run" else manage(settings, arguments.verb, arguments.name))
     except ValidationError as error:
         sys.exit(f"kdaif-worker: {_wrong_settings(error)}")
     except KdaifError as error:
         sys.exit(f"kdaif-worker: {error}")
+    finally:
+        flush_tracing()
 
 
 async def work(settings: WorkerSettings) -> None:
     """Runs one supervisor until SIGTERM, SIGINT or its drain. A second signal ends it and its child at once."""
     stopping = asyncio.Event()
     gpus = count_gpus() if settings.gpus is None else settings.gpus
+    await require_readable(settings.redis_url)
     queue = await _connected(settings)
-    supervisor = Supervisor(queue, settings, gpus=gpus)
+    metrics = WorkerMetrics({"cache": settings.local_cache})
+    supervisor = Supervisor(queue, settings, gpus=gpus, metrics=metrics)
 
     def stop(number: int) -> None:
         if stopping.is_set():
@@ -85,7 +97,8 @@ async def work(settings: WorkerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     try:
-        await supervisor.run(stopping)
+        async with metrics_endpoint(settings.metrics, metrics.registry):
+            await supervisor.run(stopping)
     finally:
         await queue.close()
 

@@ -1,8 +1,12 @@
-"""How many GPUs this machine has, without torch, which would take seconds and memory in the supervisor."""
+"""How many GPUs this machine has and how busy they are.
+
+Without torch, which would take seconds and memory in the supervisor.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 _ANSWERS_WITHIN_S = 20.0
@@ -30,3 +34,26 @@ def count_gpus() -> int:
     named = [part.strip() for part in visible.split(",")]
     wanted = next((place for place, part in enumerate(named) if part in ("", "-1")), len(named))
     return min(there, wanted)
+
+
+def gpus_busy() -> dict[str, float]:
+    """Share of the last moment in which each GPU worked, by its index; empty where there is no driver to ask."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index,utilization.gpu", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWERS_WITHIN_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return busy_of(listing.stdout) if listing.returncode == 0 else {}
+
+
+def busy_of(listing: str) -> dict[str, float]:
+    """Of lines such as ``0, 37``. A GPU that does not tell it (``[N/A]``) is left out."""
+    pairs = (line.partition(",") for line in listing.splitlines())
+    return {gpu.strip(): int(percent) / 100 for gpu, _, percent in pairs if percent.strip().isdecimal()}

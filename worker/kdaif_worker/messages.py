@@ -17,7 +17,7 @@ from kdaif.store import References
 
 @dataclass(frozen=True)
 class Assignment:
-    """All that the child needs."""
+    """All that the child needs. ``call`` is the request id by which the job was submitted, for its log."""
 
     tenant: str
     job_id: str
@@ -28,6 +28,9 @@ class Assignment:
     cache_dir: Path
     threads: int | None
     references: References = field(default_factory=References)
+    trace: dict[str, str] = field(default_factory=dict)
+    otlp_endpoint: str = ""
+    call: str = ""
 
     def to_json(self) -> bytes:
         """One line."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from opentelemetry.trace import Span
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdaif import datasets
@@ -20,6 +21,7 @@ from kdaif.records.overrides import in_force
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, DatasetStore
 from kdaif.students import build_student, read_initial_weights
+from kdaif.telemetry import start_span
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
 from kdaif_worker.decisions import revisions_of, with_labels, with_weights
@@ -78,6 +80,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
             revision=revisions[-1].revision if revisions else 0,
         )
     except ReviewNeededError as error:
+        clock.end()
         return ReviewMessage(str(error))
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
     trained = Trained(
@@ -94,6 +97,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     with tempfile.TemporaryDirectory(prefix="kdaif-bundle-") as folder:
         result = make_bundle(Path(folder), trained, blobs)
         publish_bundle(Path(folder), trained, blobs)
+    clock.end()
     return SucceededMessage(result)
 
 
@@ -103,11 +107,19 @@ class _StageClock:
     def __init__(self, emit: Callable[[ProgressMessage], None]) -> None:
         self._emit = emit
         self._starts: list[tuple[str, float]] = []
+        self._span: Span | None = None
 
     def stage(self, name: str, fraction: float, message: str = "") -> None:
         give_memory_back()
+        self.end()
+        self._span = start_span(name)
         self._starts.append((name, time.monotonic()))
         self._emit(ProgressMessage(Progress(stage=name, fraction=fraction, message=message)))
+
+    def end(self) -> None:
+        """The stage at hand is over."""
+        if self._span is not None:
+            self._span.end()
 
     def seconds(self) -> dict[str, float]:
         """Of each stage that is over."""

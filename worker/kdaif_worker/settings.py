@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.store import AllowedBuckets, AllowedRoots, Listed, References
+from kdaif.telemetry import LogFormat, LogLevel
 
 
 class WorkerSettings(BaseSettings):
@@ -18,7 +19,8 @@ class WorkerSettings(BaseSettings):
 
     ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``max_memory_mib`` bounds
     a job's processes together. ``child_env`` names further variables of the environment that a job's process may see.
-    ``ready_file`` is there for as long as the queue answers.
+    ``ready_file`` is there for as long as the queue answers. ``metrics`` is HOST:PORT of the page for Prometheus, empty
+    for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
@@ -41,6 +43,10 @@ class WorkerSettings(BaseSettings):
     max_memory_mib: int | None = Field(default=None, ge=1)
     child_env: Annotated[Listed, NoDecode] = ()
     ready_file: Path | None = None
+    log_format: LogFormat = LogFormat.CONSOLE
+    log_level: LogLevel = LogLevel.INFO
+    metrics: str = ""
+    otlp_endpoint: str = ""
     child_module: str = Field(default="kdaif_worker.child", description="Another training child; for tests.")
 
     @property

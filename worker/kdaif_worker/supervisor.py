@@ -18,10 +18,12 @@ from kdaif.errors import FailureReason, FencedError, KdaifError, NotFoundError, 
 from kdaif.queue import Claim, JobQueue
 from kdaif.records import Failure, Job, JobState, WorkerMode, WorkerOffer
 from kdaif.store import BlobStore, delete_checkpoints
-from kdaif_worker.attempt import Attempt, GivenBack, end_all
+from kdaif.telemetry import span, start_span
+from kdaif_worker.attempt import Attempt, GivenBack, end_all, ended_as
 from kdaif_worker.crash_loop import CrashLoop
 from kdaif_worker.lease import now_s
 from kdaif_worker.messages import FailedMessage
+from kdaif_worker.metrics import WorkerMetrics
 from kdaif_worker.settings import WorkerSettings
 
 _IDLE_S = 0.2
@@ -37,12 +39,20 @@ class Supervisor:
         settings: of the worker.
         gpus: that it offers.
         crash_loop: counts what dies at once.
+        metrics: to keep.
     """
 
     def __init__(
-        self, queue: JobQueue, settings: WorkerSettings, *, gpus: int = 0, crash_loop: CrashLoop | None = None
+        self,
+        queue: JobQueue,
+        settings: WorkerSettings,
+        *,
+        gpus: int = 0,
+        crash_loop: CrashLoop | None = None,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self._queue = queue
+        self._metrics = metrics or WorkerMetrics({})
         self._settings = settings
         self._offer = WorkerOffer(settings.worker_name, gpus, frozenset(settings.labels))
         self._crash_loop = crash_loop or CrashLoop(settings.crash_pause_s)
@@ -60,11 +70,13 @@ class Supervisor:
         beats = asyncio.create_task(self._beat())
         try:
             while not (stopping.is_set() or self._drained.is_set()):
-                asked_s = now_s()
+                asked_s, asked_ns = now_s(), time.time_ns()
                 claim = await self._claim()
                 pause_s = _IDLE_S if self.is_ready else _OUTAGE_S
                 if claim is not None:
-                    await self._run_job(claim, asked_s, stopping)
+                    start_span("claim", claim.job.origin, start_ns=asked_ns).end()
+                    with span("attempt", claim.job.origin, **_named(claim)):
+                        await self._run_job(claim, asked_s, stopping)
                     pause_s = self._pause_after_job_s()
                 if pause_s:
                     await self._rest(pause_s, stopping)
@@ -114,6 +126,7 @@ class Supervisor:
             elif is_ready:
                 _log.info("ready")
         self.is_ready = is_ready
+        self._metrics.ready.set(is_ready)
         if (file := self._settings.ready_file) is not None:
             try:
                 file.touch() if is_ready else file.unlink(missing_ok=True)
@@ -135,10 +148,11 @@ class Supervisor:
             await end_all(tasks)
 
     async def _run_job(self, claim: Claim, asked_s: float, stopping: asyncio.Event) -> None:
-        log = _log.bind(tenant=claim.job.tenant, job=claim.job.id, attempt=claim.token)
+        log = _log.bind(tenant=claim.job.tenant, job=claim.job.id, attempt=claim.token, request_id=_call(claim))
         log.info("claimed")
         started = time.monotonic()
-        attempt = Attempt(self._queue, claim, asked_s, self._settings)
+        watched = self._metrics.attempt_began()
+        attempt = Attempt(self._queue, claim, asked_s, self._settings, watched)
         self._attempt, self._job = attempt, claim.job
         try:
             try:
@@ -160,8 +174,10 @@ class Supervisor:
             job = await attempt.finish(outcome, stopping)
             if job.state is JobState.SUCCEEDED:
                 await asyncio.to_thread(_drop_checkpoints, self._settings.blob_url, job)
+            watched.ended(ended_as(outcome))
             log.info("finished", state=job.state, seconds=round(seconds, 1))
         except FencedError as error:
+            self._metrics.fenced.inc()
             log.warning("fenced: nothing of this attempt is published", error=str(error))
         except NotFoundError as error:
             log.warning("the job is gone: nothing of this attempt is published", error=str(error))
@@ -170,7 +186,17 @@ class Supervisor:
         except Exception as error:
             log.error("the end of an attempt could not be told; the lease will run out", exc_info=error)
         finally:
+            watched.ended("lost")  # unless it was told how
             self._attempt, self._job = None, None
+
+
+def _named(claim: Claim) -> dict[str, str | int]:
+    return {"kdaif.tenant": claim.job.tenant, "kdaif.job": claim.job.id, "kdaif.attempt": claim.token}
+
+
+def _call(claim: Claim) -> str:
+    """The request id of the call that submitted the job."""
+    return claim.job.origin.get("call", "")
 
 
 def _drop_checkpoints(blob_url: str, job: Job) -> None:

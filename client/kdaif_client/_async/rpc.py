@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from kdaif_proto.v1 import audit_pb2_grpc, datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
 from kdaif_client._rpc import KEEPALIVE_MS, Attempts, Patience, channel_options, error_of
+from kdaif_client._tracing import interceptors
 from kdaif_client.errors import InvalidArgument, KdaifClientError
 
 Request = TypeVar("Request", bound=Message)
@@ -41,9 +42,8 @@ class AsyncRpc:
         self.timeout_s = timeout_s
         self._away_s = timeout_s if away_s is None else away_s
         self._has_answered = False
-        self._channel = grpc.aio.insecure_channel(
-            target, options=channel_options(keepalive_ms, shares_connection=shares_connection)
-        )
+        options = channel_options(keepalive_ms, shares_connection=shares_connection)
+        self._channel = grpc.aio.insecure_channel(target, options=options, interceptors=interceptors())
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)

@@ -78,6 +78,10 @@ async def _keep_worker(settings: ServerSettings) -> None:
         "KDAIF_STORE_URL": settings.blob_url,
         "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
         "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
+        "KDAIF_LOG_FORMAT": settings.log_format,
+        "KDAIF_LOG_LEVEL": settings.log_level,
+        "KDAIF_METRICS": settings.worker_metrics,
+        "KDAIF_OTLP_ENDPOINT": settings.otlp_endpoint,
         **worker_places(settings),
     }
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]

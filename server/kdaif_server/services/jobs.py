@@ -26,6 +26,7 @@ from kdaif.records import (
     PreflightReport,
 )
 from kdaif.store import DatasetStore, LineStore
+from kdaif.telemetry import carried, span
 from kdaif_server._convert import event_to_proto, job_to_proto, spec_from_proto, state_from_proto
 from kdaif_server._convert_weights import overrides_from
 from kdaif_server._job_messages import JobMessages
@@ -33,6 +34,7 @@ from kdaif_server.artifacts import Artifacts
 from kdaif_server.decisions import reject_job, resume_job
 from kdaif_server.following import follow
 from kdaif_server.names import parse_name, parse_parent
+from kdaif_server.observability import request_id
 from kdaif_server.services.paging import decode_token, encode_token, page_size
 
 _MAX_REQUEST_ID = 128
@@ -80,14 +82,16 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
             return pb.CreateDistillationJobResponse(job=job_to_proto(job))
         if checked.report.errors:
             raise _refusal(checked.report)
-        job = await self._queue.submit(
-            tenant,
-            spec,
-            checked.report,
-            request_id=request.request_id,
-            display_name=request.display_name,
-            estimate=checked.estimate,
-        )
+        with span("submit"):
+            job = await self._queue.submit(
+                tenant,
+                spec,
+                checked.report,
+                request_id=request.request_id,
+                display_name=request.display_name,
+                estimate=checked.estimate,
+                origin=carried() | {"call": request_id()},
+            )
         return pb.CreateDistillationJobResponse(job=job_to_proto(job))
 
     async def GetDistillationJob(

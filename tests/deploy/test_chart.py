@@ -1,0 +1,119 @@
+"""The Helm chart, rendered by Helm's own library and held to the schemas of Kubernetes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+
+CHART = Path(__file__).parents[2] / "deploy/helm/kdaif"
+KUBERNETES = "1.31"
+# Of operators, whose schemas are not part of Kubernetes.
+FOREIGN = {"ScaledObject", "PodMonitor"}
+WITH_S3: dict[str, Any] = {"store": {"url": "s3://bucket/kdaif", "existingSecret": "s3"}}
+VALUES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "outside": {"valkey": {"enabled": False}, "redis": {"url": "redis://redis:6379/0"}, **WITH_S3},
+    "secret": {"valkey": {"enabled": False}, "redis": {"existingSecret": "redis"}},
+    "gpus": {
+        "worker": {"gpus": 2, "labels": "a100,big", "nodeSelector": {"gpu": "a100"}, "env": {"KDAIF_LEASE_TTL_S": 120}}
+    },
+    "scaled": {
+        "autoscaling": {"enabled": True},
+        "podMonitor": {"enabled": True},
+        "imagePullSecrets": [{"name": "pull"}],
+    },
+    "bare": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
+}
+
+
+def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    with helm_python.Chart.load(CHART) as chart:
+        files = chart.render(values, name="r", namespace="ml")
+    texts = (text for name, text in files.items() if name.endswith(".yaml"))
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
+def kind(documents: list[dict[str, Any]], wanted: str, name: str) -> dict[str, Any]:
+    return next(each for each in documents if each["kind"] == wanted and each["metadata"]["name"] == name)
+
+
+def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"]
+        for each in documents
+        if each["kind"] in ("Deployment", "StatefulSet")
+    }
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_every_object_is_what_kubernetes_takes(case: str) -> None:
+    documents = rendered(VALUES[case])
+    assert {"Deployment", "Service"} <= {each["kind"] for each in documents}
+    for document in documents:
+        if document["kind"] not in FOREIGN:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_no_pod_has_rights_that_it_does_not_need(case: str) -> None:
+    for name, pod in pods(rendered(VALUES[case])).items():
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["automountServiceAccountToken"] is False, name
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"], name
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_servers_are_probed_by_grpc_and_drained() -> None:
+    documents = rendered({})
+    pod = pods(documents)["r-server"]
+    assert pod["containers"][0]["readinessProbe"]["grpc"] == {"port": 50051}
+    assert pod["terminationGracePeriodSeconds"] >= 30
+    assert kind(documents, "PodDisruptionBudget", "r-server")["spec"]["maxUnavailable"] == 1
+
+
+def test_keda_follows_the_age_of_the_queue_and_the_replicas_are_its_own() -> None:
+    documents = rendered(VALUES["scaled"])
+    queries = [each["metadata"]["query"] for each in kind(documents, "ScaledObject", "r-worker")["spec"]["triggers"]]
+    assert queries == ["max(kdaif_queue_oldest_seconds)", "max(kdaif_workers_busy)"]
+    assert "replicas" not in kind(documents, "Deployment", "r-worker")["spec"]
+
+
+def test_only_kdaif_reaches_its_valkey() -> None:
+    policy = kind(rendered({}), "NetworkPolicy", "r-valkey")["spec"]
+    peers = policy["ingress"][0]["from"]
+    assert peers[0]["podSelector"]["matchExpressions"][0]["values"] == ["server", "worker"]
+    assert (len(peers), policy["egress"]) == (1, [])
+
+
+def test_passwords_come_from_secrets() -> None:
+    environment = {each["name"]: each for each in pods(rendered(VALUES["secret"]))["r-server"]["containers"][0]["env"]}
+    assert environment["KDAIF_REDIS_URL"]["valueFrom"]["secretKeyRef"] == {"name": "redis", "key": "url"}
+
+
+def test_gpus_are_asked_of_the_cluster_and_offered_to_jobs() -> None:
+    container = pods(rendered(VALUES["gpus"]))["r-worker"]["containers"][0]
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert (environment["KDAIF_GPUS"], environment["KDAIF_LABELS"]) == ("2", "a100,big")
+
+
+def test_the_settings_that_the_chart_makes_are_settings() -> None:
+    from kdaif_server.settings import ServerSettings
+    from kdaif_worker.settings import WorkerSettings
+
+    for name, model in (("r-server", ServerSettings), ("r-worker", WorkerSettings)):
+        known = {f"KDAIF_{field.upper()}" for field in model.model_fields}
+        given = {each["name"] for each in pods(rendered({}))[name]["containers"][0]["env"]}
+        assert given <= known, name
+
+
+def test_no_redis_is_refused() -> None:
+    with pytest.raises(helm_python.HelmError, match=r"set redis\.url"):
+        rendered({"valkey": {"enabled": False}})
