@@ -18,6 +18,7 @@ from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import _convert, _convert_rollout, _upload
 from kdaif_client._convert_spec import spec_to_proto
+from kdaif_client._credentials import given_or_environment
 from kdaif_client._job import Job
 from kdaif_client._line import Line
 from kdaif_client._models import kind_by_name, model_file, model_name
@@ -52,7 +53,18 @@ class Client:
     """
 
     def __init__(
-        self, target: str, tenant: str = "default", *, timeout_s: float = 30.0, patience_s: float = 300.0
+        self,
+        target: str,
+        tenant: str = "default",
+        *,
+        timeout_s: float = 30.0,
+        patience_s: float = 300.0,
+        api_key: str | None = None,
+        tls: bool | None = None,
+        root_certificates: str | Path | None = None,
+        client_certificate: str | Path | None = None,
+        client_key: str | Path | None = None,
+        plaintext_key: bool | None = None,
     ) -> None:
         """Prepares the connection.
 
@@ -61,6 +73,14 @@ class Client:
             tenant: whose data sets and jobs these are.
             timeout_s: deadline of a plain call.
             patience_s: how long an upload, a download or a watch goes on trying while the server is away.
+            api_key: ``kd_...`` or a token, for a server that asks; default ``KDAIF_API_KEY``, or what is in the file
+                that ``KDAIF_API_KEY_FILE`` names.
+            tls: encrypt the connection; default ``KDAIF_TLS``. Implied by the files below.
+            root_certificates: PEM file of the authority behind the server's certificate; default
+                ``KDAIF_ROOT_CERTIFICATES``, or the system's.
+            client_certificate: PEM file, for mutual TLS; default ``KDAIF_CLIENT_CERTIFICATE``.
+            client_key: PEM file of its private key; default ``KDAIF_CLIENT_KEY``.
+            plaintext_key: send the key unencrypted to another machine; default ``KDAIF_PLAINTEXT_KEY``.
         """
         if not target:
             raise InvalidArgument.of("target", "is empty; give host:port, for example localhost:50051")
@@ -68,7 +88,15 @@ class Client:
             raise InvalidArgument.of("timeout_s and patience_s", f"are {timeout_s} and {patience_s}; give seconds")
         self.tenant = tenant
         self._patience_s = patience_s
-        self._rpc = Rpc(target, timeout_s)
+        credentials = given_or_environment(
+            api_key=api_key,
+            tls=tls,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            plaintext_key=plaintext_key,
+        )
+        self._rpc = Rpc(target, timeout_s, credentials=credentials)
 
     def __repr__(self) -> str:
         return f"Client({self._rpc.target!r}, tenant={self.tenant!r})"

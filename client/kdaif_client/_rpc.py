@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from kdaif_proto.v1 import datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
 from kdaif_client import errors
+from kdaif_client._credentials import NO_CREDENTIALS, Credentials
 from kdaif_client.errors import FieldViolation, InvalidArgument, KdaifClientError
 
 Request = TypeVar("Request", bound=Message)
@@ -74,10 +75,18 @@ _CUT = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "ABORTED"})
 class Rpc:
     """One channel and its four stubs. Safe to use from several threads, as gRPC channels are."""
 
-    def __init__(self, target: str, timeout_s: float, *, keepalive_ms: int = _KEEPALIVE_MS) -> None:
+    def __init__(
+        self,
+        target: str,
+        timeout_s: float,
+        *,
+        keepalive_ms: int = _KEEPALIVE_MS,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         self.target = target
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(target, options=_channel_options(keepalive_ms))
+        self._metadata = credentials.metadata()
+        self._channel = credentials.channel(target, _channel_options(keepalive_ms))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)
@@ -94,11 +103,22 @@ class Rpc:
         *,
         timeout_s: float | None = None,
     ) -> Response:
-        """One request, one response; raises from the tree of ``errors``."""
-        try:
-            return method(request, timeout=timeout_s or self.timeout_s)
-        except grpc.RpcError as error:
-            raise self.error_of(error) from None
+        """One request, one response; raises from the tree of ``errors``.
+
+        A call that came too soon for the tenant's rate was not begun: it is sent again when the server says, unless
+        that is after the deadline.
+        """
+        timeout_s = timeout_s or self.timeout_s
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return method(request, timeout=max(0.0, deadline_s - time.monotonic()), metadata=self._metadata)
+            except grpc.RpcError as error:
+                told = self.error_of(error)
+            wait_s = _wait_of(told)
+            if wait_s is None or time.monotonic() + wait_s >= deadline_s:
+                raise told
+            time.sleep(wait_s)
 
     def send(
         self,
@@ -109,7 +129,7 @@ class Rpc:
     ) -> Response:
         """A stream of requests, one response."""
         try:
-            return method(iter(requests), timeout=timeout_s)
+            return method(iter(requests), timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self.error_of(error) from None
 
@@ -122,7 +142,7 @@ class Rpc:
         timeout_s: float,
     ) -> Iterator[Iterator[Response]]:
         """One request, a stream of responses; leaving the block ends the call."""
-        call: Any = method(request, timeout=timeout_s)
+        call: Any = method(request, timeout=timeout_s, metadata=self._metadata)
         try:
             yield self._responses(call)
         finally:
@@ -139,13 +159,15 @@ class Rpc:
         call: Any = error
         code: grpc.StatusCode = call.code()
         message: str = call.details() or ""
-        reason, violations = _details_of(call)
+        reason, violations, retry_after_s = _details_of(call)
         if not reason:
             # Only a kdaif server sends an ErrorInfo; without one, gRPC itself or something between us is speaking.
             message = self._explain(code, message)
         kind = _ERRORS.get(code, errors.ServerError)
         if issubclass(kind, InvalidArgument):
             return kind(message, violations, code=code.name, reason=reason)
+        if issubclass(kind, errors.ResourceExhausted):
+            return kind(message, code=code.name, reason=reason, retry_after_s=retry_after_s)
         return kind(message, code=code.name, reason=reason)
 
     def _explain(self, code: grpc.StatusCode, details: str) -> str:
@@ -183,6 +205,9 @@ class Patience:
             self._failing_since = now
         if now - self._failing_since >= self._budget_s:
             raise error
+        if (asked_s := _wait_of(error)) is not None:
+            time.sleep(min(asked_s, most_s))
+            return
         ceiling_s = min(10.0, 0.2 * 2**self._tries, most_s)
         self._tries += 1
         # Jitter, so that the clients of a restarted server do not come back all at once. No secret is made here.
@@ -191,10 +216,16 @@ class Patience:
 
 def was_cut(error: KdaifClientError) -> bool:
     """True when a stream broke off and may go on; False when the server refused it."""
-    if error.code in _CUT:
+    if error.code in _CUT or _wait_of(error) is not None:
         return True
     # A proxy or a dying server resets the stream below HTTP semantics; gRPC reports it so, and no server of ours does.
     return not error.reason and error.code in ("INTERNAL", "UNKNOWN") and "RST_STREAM" in str(error)
+
+
+def _wait_of(error: KdaifClientError) -> float | None:
+    """Seconds to wait where the server said that the same call fits later, with jitter; None where it did not."""
+    asked_s = error.retry_after_s if isinstance(error, errors.ResourceExhausted) else None
+    return None if asked_s is None else asked_s * random.uniform(1.0, 1.2) + 0.005  # noqa: S311
 
 
 def _channel_options(keepalive_ms: int) -> list[tuple[str, Any]]:
@@ -223,21 +254,25 @@ def _channel_options(keepalive_ms: int) -> list[tuple[str, Any]]:
     ]
 
 
-def _details_of(call: Any) -> tuple[str, list[FieldViolation]]:
+def _details_of(call: Any) -> tuple[str, list[FieldViolation], float | None]:
     try:
         status = rpc_status.from_call(call)
     except (ValueError, AttributeError):
-        return "", []  # a status of another code than the call's, or none at all: not one of ours
-    reason, violations = "", []
+        return "", [], None  # a status of another code than the call's, or none at all: not one of ours
+    reason, violations, retry_after_s = "", [], None
     for detail in status.details if status is not None else ():
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         if detail.Is(info.DESCRIPTOR):
             detail.Unpack(info)
             reason = info.reason
         elif detail.Is(bad.DESCRIPTOR):
             detail.Unpack(bad)
             violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
-    return reason, violations
+        elif detail.Is(retry.DESCRIPTOR):
+            detail.Unpack(retry)
+            retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+    return reason, violations, retry_after_s
 
 
 def _short(details: str) -> str:

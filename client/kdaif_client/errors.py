@@ -108,7 +108,15 @@ class PermissionDenied(KdaifClientError):
 
 
 class ResourceExhausted(KdaifClientError):
-    """A quota or a size limit was passed."""
+    """A quota or a size limit was passed.
+
+    Attributes:
+        retry_after_s: seconds after which the server would take the same call; None where waiting does not help.
+    """
+
+    def __init__(self, message: str, *, code: str = "", reason: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, code=code, reason=reason)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(KdaifClientError):

@@ -8,12 +8,16 @@ from typing import Any, NoReturn
 import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from kdaif import errors
+from kdaif_server.handlers import Handler, Streaming, Unary, around
 
 _DOMAIN = "kdaif"
 _CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
@@ -24,8 +28,6 @@ _CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
     errors.FencedError: grpc.StatusCode.ABORTED,
 }
 _log = structlog.get_logger("kdaif.server")
-
-Handler = Any  # grpc.RpcMethodHandler, whose stubs hide its attributes
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
@@ -43,7 +45,19 @@ def status_of(error: BaseException) -> status_pb2.Status:
                 ]
             )
         )
+    if isinstance(error, errors.QuotaExceededError):
+        details += _of_quota(error)
     return _status(code, str(error), error.reason, details)
+
+
+def _of_quota(error: errors.QuotaExceededError) -> list[Any]:
+    violation = error_details_pb2.QuotaFailure.Violation(subject=error.subject, description=str(error))
+    details: list[Any] = [error_details_pb2.QuotaFailure(violations=[violation])]
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_after_s * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return details
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -59,26 +73,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = handler_call_details.method
-        if handler.response_streaming:
-            streaming = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            behaviour: Any = _guard_stream(method, streaming)
-        else:
-            unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            behaviour = _guard_unary(method, unary)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        return around(
+            handler, lambda unary: _guard_unary(method, unary), lambda streaming: _guard_stream(method, streaming)
+        )
 
 
-def _guard_unary(method: str, behaviour: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+def _guard_unary(method: str, behaviour: Unary) -> Unary:
     async def guarded(request: Any, context: Any) -> Any:
         try:
             return await behaviour(request, context)
@@ -88,7 +88,7 @@ def _guard_unary(method: str, behaviour: Any) -> Callable[[Any, Any], Awaitable[
     return guarded
 
 
-def _guard_stream(method: str, behaviour: Any) -> Callable[[Any, Any], AsyncIterator[Any]]:
+def _guard_stream(method: str, behaviour: Streaming) -> Streaming:
     async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
             async for response in behaviour(request, context):

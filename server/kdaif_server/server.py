@@ -28,6 +28,12 @@ from kdaif import datasets
 from kdaif.model_files import inspect_bounded
 from kdaif.queue import JobQueue, without_password
 from kdaif.store import BlobStore, DatasetStore, LineStore
+from kdaif_server.access.authentication import Authentication
+from kdaif_server.access.exposure import check_exposure, credentials
+from kdaif_server.access.interceptor import AccessInterceptor
+from kdaif_server.access.keys import KeyFile
+from kdaif_server.access.limits import Limiter
+from kdaif_server.access.tokens import TokenVerifier
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard import running_dashboard
@@ -90,9 +96,11 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
 
     Raises:
         FailedPreconditionError: Redis could lose jobs.
-        InvalidInputError: others could reach the dashboard.
+        InvalidInputError: others could reach the dashboard, or a server that asks nobody who they are.
         UnavailableError: something does not answer, or the dashboard's port is taken.
     """
+    check_exposure(settings)
+    authentication, tls = _authentication(settings), credentials(settings)
     address = settings.dashboard_address
     queue = await JobQueue.connect(
         settings.redis_url,
@@ -102,7 +110,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
     )
     try:
         blobs = BlobStore.open(settings.blob_url)
-        await _warn(settings, queue, blobs)
+        await _warn(settings, queue, blobs, authentication)
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
         async with Upkeep(settings, queue, blobs, dataset_store).running(stopping):
@@ -114,8 +122,8 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
                 cache_dir=settings.cache_dir,
                 stopping=stopping,
             )
-            server, health = _build(settings, backend)
-            port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+            server, health = _build(settings, backend, authentication)
+            port = _listen(server, f"{settings.host}:{settings.port}", tls)
             await server.start()
             for service in ("", *_SERVICES):
                 await health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -124,7 +132,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
                 async with contextlib.AsyncExitStack() as open_pages:
                     if address is not None:
                         bound = address.bind(or_free=settings.dashboard_or_free)
-                        pages = running_dashboard(backend, bound, drain_s=settings.drain_s)
+                        pages = running_dashboard(backend, bound, authentication, drain_s=settings.drain_s)
                         running.dashboard_url = await open_pages.enter_async_context(pages)
                     try:
                         yield running
@@ -150,7 +158,11 @@ async def serve(settings: ServerSettings) -> None:
         _log.info("draining", drain_s=settings.drain_s)
 
 
-async def _warn(settings: ServerSettings, queue: JobQueue, blobs: BlobStore) -> None:
+async def _warn(
+    settings: ServerSettings, queue: JobQueue, blobs: BlobStore, authentication: Authentication | None
+) -> None:
+    if authentication is not None and not authentication.can_be_passed:
+        _log.warning("nobody can call: make a key with 'kdaif-server keys create'", keys_file=str(settings.key_file))
     for fault in queue.durability.faults:
         _log.critical("ACKNOWLEDGED JOBS MAY BE LOST: the check of Redis was overridden", fault=fault)
     for doubt in queue.durability.doubts:
@@ -174,9 +186,24 @@ def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
     )
 
 
-def _build(settings: ServerSettings, backend: Backend) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
+def _authentication(settings: ServerSettings) -> Authentication | None:
+    """None where nobody is asked who they are."""
+    if settings.authentication != "on":
+        return None
+    issuer = settings.jwt
+    return Authentication(KeyFile(settings.key_file), None if issuer is None else TokenVerifier(issuer))
+
+
+def _listen(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None) -> int:
+    return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
+
+
+def _build(
+    settings: ServerSettings, backend: Backend, authentication: Authentication | None
+) -> tuple[grpc.aio.Server, grpc_health.aio.HealthServicer]:
     queue, artifacts = backend.queue, backend.artifacts
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
+    access = AccessInterceptor(authentication, Limiter(settings.call_limits))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(), access], options=_options(settings))
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(

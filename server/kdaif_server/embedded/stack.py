@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _WORKER_STOP_S = 10.0
 _RESTART_S = 1.0
 _DASHBOARD = "127.0.0.1:8080"
 _VALKEY_CHECK_S = 1.0
+_OF_ACCESS = ("KDAIF_API_KEY", "KDAIF_KEYS_", "KDAIF_TLS_", "KDAIF_JWT_", "KDAIF_CLIENT_")
 _log = structlog.get_logger("kdaif.stack")
 
 
@@ -73,7 +74,7 @@ async def _worker(settings: ServerSettings) -> AsyncIterator[None]:
 
 
 async def _keep_worker(settings: ServerSettings) -> None:
-    environment = os.environ | {
+    environment = _without_secrets(os.environ) | {
         "KDAIF_REDIS_URL": settings.redis_url,
         "KDAIF_STORE_URL": settings.blob_url,
         "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
@@ -91,6 +92,11 @@ async def _keep_worker(settings: ServerSettings) -> None:
             raise
         _log.error("worker ended, starting another", exit_code=code, after_s=_RESTART_S)
         await asyncio.sleep(_RESTART_S)
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """A worker calls nobody who asks for a key, so it gets none, nor the places of those of the server."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_ACCESS)}
 
 
 def worker_places(settings: ServerSettings) -> dict[str, str]:
