@@ -279,6 +279,11 @@ def _short(details: str) -> str:
     """The last part of gRPC's chain of reasons, which is the one a person can use."""
     if "Connection refused" in details:
         return "connection refused"
+    if "handshake" in details.lower() or "CERTIFICATE" in details:
+        return (
+            "the TLS handshake failed: does it speak TLS, is root_certificates the authority behind its certificate, "
+            "does it want a certificate of ours?"
+        )
     if any(word in details for word in ("DNS", "resolution", "Domain name")):
         return "the host name does not resolve"
     return details.rsplit(": ", 1)[-1] or "no connection"

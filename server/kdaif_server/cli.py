@@ -16,6 +16,7 @@ from kdaif.store import BlobStore
 from kdaif_server.access.commands import add_keys_command, run_keys_command
 from kdaif_server.access.keys import KeyFile
 from kdaif_server.embedded.stack import up
+from kdaif_server.logs import set_up_logs
 from kdaif_server.rebuild import rebuild_index
 from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
@@ -26,6 +27,7 @@ _EPILOG = "Every option can also be set by an environment variable, for example 
 def main() -> None:
     """Entry point."""
     arguments = _parser().parse_args()
+    set_up_logs()
     given = {
         name: value
         for name, value in vars(arguments).items()

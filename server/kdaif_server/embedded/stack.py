@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,13 +74,7 @@ async def _worker(settings: ServerSettings) -> AsyncIterator[None]:
 
 
 async def _keep_worker(settings: ServerSettings) -> None:
-    environment = _without_secrets(os.environ) | {
-        "KDAIF_REDIS_URL": settings.redis_url,
-        "KDAIF_STORE_URL": settings.blob_url,
-        "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
-        "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
-        **worker_places(settings),
-    }
+    environment = worker_environment(settings)
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
     while True:
         # Its own session: Ctrl-C in the terminal reaches us alone, and we end the worker in order.
@@ -94,9 +88,15 @@ async def _keep_worker(settings: ServerSettings) -> None:
         await asyncio.sleep(_RESTART_S)
 
 
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """A worker calls nobody who asks for a key, so it gets none, nor the places of those of the server."""
-    return {name: value for name, value in environment.items() if not name.startswith(_OF_ACCESS)}
+def worker_environment(settings: ServerSettings) -> dict[str, str]:
+    """Of the worker beside this server. It calls nobody who asks for a key, and so is given none."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_ACCESS)} | {
+        "KDAIF_REDIS_URL": settings.redis_url,
+        "KDAIF_STORE_URL": settings.blob_url,
+        "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
+        "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
+        **worker_places(settings),
+    }
 
 
 def worker_places(settings: ServerSettings) -> dict[str, str]:
