@@ -72,9 +72,7 @@ def _options(
     ] = False,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(
-            help="Holds the API key or token; default KDAIF_API_KEY_FILE, or KDAIF_API_KEY."
-        ),
+        typer.Option(help="Holds the API key or token; default KDAIF_API_KEY_FILE, or KDAIF_API_KEY."),
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Encrypt the connection; or KDAIF_TLS.")] = False,
     root_certificates: Annotated[

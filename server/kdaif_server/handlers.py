@@ -12,6 +12,24 @@ Unary = Callable[[Any, Any], Awaitable[Any]]
 Streaming = Callable[[Any, Any], AsyncIterator[Any]]
 
 
+class Malformed:
+    """Stands for a message whose bytes are no message; gRPC itself would answer UNKNOWN and log a traceback."""
+
+
+def reading(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """The same deserializer, which gives `Malformed` instead of raising."""
+    if deserializer is None:
+        return None
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except Exception:
+            return Malformed()
+
+    return read
+
+
 def around(handler: Handler, unary: Callable[[Unary], Unary], streaming: Callable[[Streaming], Streaming]) -> Handler:
     """The same handler with another behaviour.
 
@@ -32,4 +50,4 @@ def around(handler: Handler, unary: Callable[[Unary], Unary], streaming: Callabl
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
         behaviour = unary(inner)
-    return make(behaviour, handler.request_deserializer, handler.response_serializer)
+    return make(behaviour, reading(handler.request_deserializer), handler.response_serializer)

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from kdaif import errors
-from kdaif_server.handlers import Handler, Streaming, Unary, around
+from kdaif_server.handlers import Handler, Malformed, Streaming, Unary, around
 
 _DOMAIN = "kdaif"
 _CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
@@ -81,7 +81,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 def _guard_unary(method: str, behaviour: Unary) -> Unary:
     async def guarded(request: Any, context: Any) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(_whole(request), context)
         except Exception as error:
             await _abort(method, error, context)
 
@@ -91,12 +91,28 @@ def _guard_unary(method: str, behaviour: Unary) -> Unary:
 def _guard_stream(method: str, behaviour: Streaming) -> Streaming:
     async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(request, context):
+            async for response in behaviour(_whole(request), context):
                 yield response
         except Exception as error:
             await _abort(method, error, context)
 
     return guarded
+
+
+def _whole(request: Any) -> Any:
+    """The request, or the stream of them. Raises InvalidInputError for bytes that are no message."""
+    return _whole_stream(request) if isinstance(request, AsyncIterator) else _checked(request)
+
+
+async def _whole_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, Malformed):
+        raise errors.InvalidInputError("The request is no message of this call. Was it made from another kdaif.v1?")
+    return request
 
 
 async def _abort(method: str, error: Exception, context: Any) -> NoReturn:

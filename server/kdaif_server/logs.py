@@ -6,7 +6,7 @@ import structlog
 
 
 def set_up_logs() -> None:
-    """Lines for people, and tracebacks without the values of variables, which may be keys or rows of somebody's data."""
+    """Lines for people, and tracebacks without the values of variables, which may be keys or somebody's data."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -112,7 +112,6 @@ def test_open_streams_are_counted_and_given_back(valkey_url: str, tmp_path: Path
             return code_of(channel, WATCH, request, None) is grpc.StatusCode.OK
 
         assert wait_for(is_free)
-        client.upload_dataset({"features": [[1.0]]}, name="tiny")  # waits where it has to
 
 
 def test_a_full_store_is_a_quota_that_waiting_does_not_help(valkey_url: str, tmp_path: Path) -> None:
