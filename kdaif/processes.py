@@ -28,7 +28,7 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def give_up_rights() -> None:
-    """Leaves no core file, which would hold rows and credentials; bounds open files; gains no rights by programs it runs.
+    """Leaves no core file, which would hold rows and credentials; bounds open files; no program it runs gains rights.
 
     Memory has no limit here: CUDA reserves address space of which it uses little. The supervisor measures it instead.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kdaif_proto.v1 import weights_pb2
 from kdaif_server.services.weights import WeightService
 
 from tests.fuzz.run import fuzz
@@ -25,8 +26,7 @@ def test_an_error_that_nobody_foresaw_is_found(tmp_path: Path, monkeypatch: pyte
         raise ZeroDivisionError
 
     monkeypatch.setattr(WeightService, "SummarizeWeights", broken)
-    with world(tmp_path) as of, pytest.raises(AssertionError, match="INTERNAL"):
-        from kdaif_proto.v1 import weights_pb2
-
-        request = weights_pb2.SummarizeWeightsRequest(parent=of.known[2])
-        of.ask("/kdaif.v1.WeightService/SummarizeWeights", [request.SerializeToString()])
+    with world(tmp_path) as of:
+        request = weights_pb2.SummarizeWeightsRequest(parent=of.known[2]).SerializeToString()
+        with pytest.raises(AssertionError, match="INTERNAL"):
+            of.ask("/kdaif.v1.WeightService/SummarizeWeights", [request])
