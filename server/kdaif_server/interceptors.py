@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import grpc
 import structlog
@@ -27,6 +28,11 @@ _CODES: dict[type[errors.KdaifError], grpc.StatusCode] = {
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.FencedError: grpc.StatusCode.ABORTED,
 }
+# Clients refuse trailers from 8 KiB on.
+_MOST_TRAILER_BYTES = 7_500
+# Characters of the message, and violations that are told, from the gentlest cut on.
+_CUTS = ((2_000, 20), (1_000, 10), (500, 5), (200, 2))
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _log = structlog.get_logger("kdaif.server")
 
 
@@ -129,9 +135,48 @@ async def _abort(method: str, error: Exception, context: Any) -> NoReturn:
 
 
 def _status(code: grpc.StatusCode, message: str, reason: str, details: list[Any]) -> status_pb2.Status:
+    """Cut until it fits: a caller that sent a long name gets no answer at all where its echo does not go through."""
+    status = _packed(code, message, reason, details)
+    for characters, violations in _CUTS:
+        if _trailer_bytes(status) <= _MOST_TRAILER_BYTES:
+            break
+        status = _packed(
+            code, _cut(message, characters), reason, [_shortened(d, characters, violations) for d in details]
+        )
+    return status
+
+
+def _packed(code: grpc.StatusCode, message: str, reason: str, details: list[Any]) -> status_pb2.Status:
     packed = []
     for detail in [error_details_pb2.ErrorInfo(reason=reason, domain=_DOMAIN), *details]:
         any_message = AnyMessage()
         any_message.Pack(detail)
         packed.append(any_message)
     return status_pb2.Status(code=code.value[0], message=message, details=packed)
+
+
+def _shortened(detail: Any, characters: int, violations: int) -> Any:
+    if not isinstance(detail, error_details_pb2.BadRequest):
+        return detail
+    each = characters // violations
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(violation.field, 100), description=_cut(violation.description, each)
+            )
+            for violation in detail.field_violations[:violations]
+        ]
+    )
+
+
+def _cut(text: str, characters: int) -> str:
+    """The beginning and the end, which says what to do."""
+    if len(text) <= characters:
+        return text
+    half = (characters - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def _trailer_bytes(status: status_pb2.Status) -> int:
+    """As it goes over the wire: the message as text, and again in the rich form, which is base64."""
+    return len(quote(status.message, safe=_PLAIN)) + 4 * status.ByteSize() // 3

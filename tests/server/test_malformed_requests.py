@@ -7,11 +7,14 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf import message_factory
 from kdaif_client import Client
 from kdaif_proto.v1 import jobs_pb2, jobs_pb2_grpc
+from kdaif_server.interceptors import status_of
 from kdaif_server.settings import ServerSettings
 
-from tests.server.access.calling import METHODS, code_of_bytes
+from kdaif.errors import FieldViolation, InvalidInputError
+from tests.server.access.calling import METHODS, call, code_of_bytes, details_of
 from tests.server.serving import serving, submit
 
 
@@ -25,6 +28,26 @@ def test_bytes_that_are_no_message_are_the_callers_mistake(target: str) -> None:
     with grpc.insecure_channel(target) as channel:
         codes = {path: code_of_bytes(channel, path, b"\xff\xff\xff") for path in METHODS}
     assert set(codes.values()) == {grpc.StatusCode.INVALID_ARGUMENT}, codes
+
+
+@pytest.mark.parametrize("name", ["a" * 5_000, "🦉" * 3_000, "tenants/default/" + "%" * 20_000])
+def test_a_long_name_is_answered_though_its_echo_would_not_go_through(target: str, name: str) -> None:
+    with grpc.insecure_channel(target) as channel:
+        for path, method in METHODS.items():
+            request = message_factory.GetMessageClass(method.input_type)()
+            setattr(request, "name" if "name" in method.input_type.fields_by_name else "parent", name)
+            with pytest.raises(grpc.RpcError) as caught:
+                call(channel, path, request, None)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, (path, caught.value.details())
+            assert next(details_of(caught.value)).reason == "INVALID_INPUT"
+
+
+def test_many_wrong_fields_are_told_as_far_as_they_go_through() -> None:
+    violations = tuple(FieldViolation(f"spec.field_{n}", "é" * 500) for n in range(200))
+    status = status_of(InvalidInputError("; ".join(v.description for v in violations), violations))
+    assert len(status.SerializeToString()) < 6_000
+    short = status_of(InvalidInputError.of("spec.name", "is empty"))
+    assert short.message == "spec.name: is empty"
 
 
 @pytest.mark.parametrize("after", [-1, -(2**63)])
