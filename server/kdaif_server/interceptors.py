@@ -179,4 +179,5 @@ def _cut(text: str, characters: int) -> str:
 
 def _trailer_bytes(status: status_pb2.Status) -> int:
     """As it goes over the wire: the message as text, and again in the rich form, which is base64."""
-    return len(quote(status.message, safe=_PLAIN)) + 4 * status.ByteSize() // 3
+    in_base64 = 4 * len(status.SerializeToString()) // 3
+    return len(quote(status.message, safe=_PLAIN)) + in_base64
