@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos rehearse-images clean
+.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos rehearse-images clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,7 +34,7 @@ test: install ## The tests, in under ten minutes on two cores; those that take l
 test-slow: install ## The tests that take long: every example, whole jobs, the browser, memory
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and slow" -n 2 --dist loadfile
 
-check: lint types imports proto-check blocking-check buf ## Everything that needs no run: style, types, contracts, stubs
+check: lint types imports proto-check blocking-check buf audit ## Everything that needs no run: style, types, contracts, stubs, pins
 
 lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -44,6 +44,9 @@ types: install
 
 imports: install
 	@$(BIN)/lint-imports
+
+audit: install ## Whether somebody has looked at every pin in constraints.txt
+	@$(BIN)/python tools/audit_dependencies.py
 
 format: install ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -83,6 +86,9 @@ bench-queue: install ## Jobs per second of the queue at 16 clients, beside bare 
 
 chaos: install ## Over 500 faults over 500 jobs, three seeds, minutes each; SEED=7 runs one of them
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED) --no-record,--page docs/results/chaos.md)
+
+fuzz: install ## Requests, files, filters and tokens of chance against a real server; SECONDS=300, SEED= for one again
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
 	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))

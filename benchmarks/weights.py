@@ -204,7 +204,18 @@ def _server(redis_url: str, folder: Path) -> Iterator[tuple[psutil.Process, Clie
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "kdaif_server", "serve", "--redis-url", redis_url, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "kdaif_server",
+        "serve",
+        "--authentication",
+        "off",
+        "--redis-url",
+        redis_url,
+        "--port",
+        str(port),
+    ]
     command += ["--data-dir", str(folder), "--store-url", f"file://{folder / 'blobs'}"]
     process = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
     try:

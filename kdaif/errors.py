@@ -1,6 +1,8 @@
 """The one tree of exceptions.
 
     KdaifError
+    ├── UnauthenticatedError     nobody knows who is calling
+    ├── PermissionDeniedError    the caller is known, and may not do this
     ├── InvalidInputError        what the caller sent is wrong; carries field violations
     ├── NotFoundError            no such resource
     ├── AlreadyExistsError       the name or request id is taken by something else
@@ -68,6 +70,18 @@ class InvalidInputError(KdaifError):
         return cls(f"{field}: {description}", (FieldViolation(field, description),))
 
 
+class UnauthenticatedError(KdaifError):
+    """No key or token, or none that holds. The message never repeats it."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(KdaifError):
+    """The caller is known, and may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class NotFoundError(KdaifError):
     """No resource of that name."""
 
@@ -87,9 +101,19 @@ class FailedPreconditionError(KdaifError):
 
 
 class QuotaExceededError(KdaifError):
-    """The request is right but would use more than the tenant may."""
+    """The request is right but would use more than the tenant may.
+
+    Attributes:
+        subject: whose quota it is, such as ``tenants/acme``; empty where the message alone says it.
+        retry_after_s: seconds after which the same request fits; None where waiting does not help.
+    """
 
     reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, message: str, *, subject: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.retry_after_s = retry_after_s
 
 
 class DataCorruptedError(KdaifError):

@@ -1,13 +1,16 @@
-"""Processes: that die with their parent, and that keep no memory they do not use."""
+"""Processes: that die with their parent, keep no memory they do not use, and cannot do what they need not."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_MOST_OPEN_FILES = 65_536
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -22,6 +25,21 @@ def die_with_parent(parent_pid: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give_up_rights() -> None:
+    """Leaves no core file, which would hold rows and credentials; bounds open files; no program it runs gains rights.
+
+    Memory has no limit here: CUDA reserves address space of which it uses little. The supervisor measures it instead.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(_MOST_OPEN_FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
 
 
 def give_memory_back() -> None:

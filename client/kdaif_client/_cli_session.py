@@ -8,7 +8,10 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +20,7 @@ from rich.console import Console
 from kdaif_client import errors
 from kdaif_client._client import Client
 from kdaif_client._convert_spec import spec_to_json
+from kdaif_client._credentials import read_key
 from kdaif_client.spec import Spec
 
 DEFAULT_TARGET = "localhost:50051"
@@ -26,10 +30,14 @@ Tenant = Annotated[str, typer.Option("--tenant", envvar="KDAIF_TENANT", help="Wh
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on the output and nothing else.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or resource name of the job.", show_default=False)]
 
+_shown: ContextVar[Mapping[str, Any]] = ContextVar("shown", default=MappingProxyType({}))
+
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _EXIT_CODES: dict[type[errors.KdaifClientError], int] = {
     errors.InvalidArgument: 2,
+    errors.Unauthenticated: 2,
+    errors.PermissionDenied: 2,
     errors.AlreadyExists: 2,
     errors.FailedPrecondition: 2,
     errors.NotFound: 3,
@@ -41,8 +49,14 @@ _EXIT_CODES: dict[type[errors.KdaifClientError], int] = {
 @contextmanager
 def connection(target: str, tenant: str, *, on_interrupt: str = "", upload_streams: int = 1) -> Iterator[Client]:
     """A client for the time of one command."""
-    with exit_codes(on_interrupt), Client(target, tenant, upload_streams=upload_streams) as client:
+    with exit_codes(on_interrupt), Client(target, tenant, upload_streams=upload_streams, **_shown.get()) as client:
         yield client
+
+
+def show_credentials(*, api_key_file: Path | None, **files: Any) -> None:
+    """What `connection` shows from now on; for what is None the client looks into the environment."""
+    with exit_codes():
+        _shown.set({"api_key": None if api_key_file is None else read_key(api_key_file), **files})
 
 
 @contextmanager

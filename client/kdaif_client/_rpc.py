@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from kdaif_proto.v1 import audit_pb2_grpc, datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
 from kdaif_client import errors
+from kdaif_client._credentials import NO_CREDENTIALS, Credentials
 from kdaif_client._tracing import traced
 from kdaif_client.errors import FieldViolation, InvalidArgument, KdaifClientError
 
@@ -93,13 +94,15 @@ class Rpc:
         away_s: float | None = None,
         keepalive_ms: int = KEEPALIVE_MS,
         shares_connection: bool = True,
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
         self.target = target
         self.timeout_s = timeout_s
         self._away_s = timeout_s if away_s is None else away_s
         self._has_answered = False
         options = channel_options(keepalive_ms, shares_connection=shares_connection)
-        self._channel = traced(grpc.insecure_channel(target, options=options))
+        self._credentials, self._metadata = credentials, credentials.metadata()
+        self._channel = traced(credentials.channel(target, options))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)
@@ -108,7 +111,13 @@ class Rpc:
 
     def beside(self) -> Rpc:
         """The same server by a TCP connection of its own. To be closed."""
-        return Rpc(self.target, self.timeout_s, away_s=self._away_s, shares_connection=False)
+        return Rpc(
+            self.target,
+            self.timeout_s,
+            away_s=self._away_s,
+            shares_connection=False,
+            credentials=self._credentials,
+        )
 
     def close(self) -> None:
         """Ends every call and the connection."""
@@ -125,7 +134,7 @@ class Rpc:
         attempts = Attempts(request, timeout_s or self.timeout_s, self._away_s)
         while True:
             try:
-                answer = method(request, timeout=attempts.left_s())
+                answer = method(request, timeout=attempts.left_s(), metadata=self._metadata)
             except grpc.RpcError as failed:
                 error = error_of(self.target, failed)
                 self._has_answered = self._has_answered or bool(error.reason)
@@ -143,7 +152,7 @@ class Rpc:
     ) -> Response:
         """A stream of requests, one response."""
         try:
-            return method(iter(requests), timeout=timeout_s)
+            return method(iter(requests), timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_of(self.target, error) from None
 
@@ -156,7 +165,7 @@ class Rpc:
         timeout_s: float,
     ) -> Iterator[Iterator[Response]]:
         """One request, a stream of responses; leaving the block ends the call."""
-        call: Any = method(request, timeout=timeout_s)
+        call: Any = method(request, timeout=timeout_s, metadata=self._metadata)
         try:
             yield self._responses(call)
         finally:
@@ -232,7 +241,7 @@ class Attempts:
         if error.retry_after_s is not None:
             if error.retry_after_s >= left_s:
                 raise error
-            return error.retry_after_s * random.uniform(1.0, 1.2)  # noqa: S311
+            return error.retry_after_s * random.uniform(1.0, 1.2) + 0.005  # noqa: S311
         is_passing = error.code != "DEADLINE_EXCEEDED" and was_cut(error)
         if not is_passing or (error.was_sent and self._method not in _REPEATABLE):
             raise error
@@ -267,7 +276,7 @@ class Patience:
         if now - self._failing_since >= self._budget_s:
             raise error
         if error.retry_after_s is not None:
-            return min(error.retry_after_s * random.uniform(1.0, 1.2), most_s)  # noqa: S311
+            return min(error.retry_after_s * random.uniform(1.0, 1.2) + 0.005, most_s)  # noqa: S311
         ceiling_s = min(10.0, 0.2 * 2**self._tries, most_s)
         self._tries += 1
         # Jitter, so that the clients of a restarted server do not come back all at once. No secret is made here.
@@ -326,7 +335,7 @@ def _details_of(call: Any) -> _Told:
             told = replace(told, violations=(*told.violations, *found))
         elif detail.Is(retry.DESCRIPTOR):
             detail.Unpack(retry)
-            told = replace(told, retry_after_s=retry.retry_delay.ToTimedelta().total_seconds())
+            told = replace(told, retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9)
     return told
 
 
@@ -334,6 +343,11 @@ def _short(details: str) -> str:
     """The last part of gRPC's chain of reasons, which is the one a person can use."""
     if "Connection refused" in details:
         return "connection refused"
+    if "handshake" in details.lower() or "CERTIFICATE" in details:
+        return (
+            "the TLS handshake failed: does it speak TLS, is root_certificates the authority behind its certificate, "
+            "does it want a certificate of ours?"
+        )
     if any(word in details for word in ("DNS", "resolution", "Domain name")):
         return "the host name does not resolve"
     return details.rsplit(": ", 1)[-1] or "no connection"

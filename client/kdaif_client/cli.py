@@ -31,6 +31,7 @@ from kdaif_client._cli_session import (
     exit_codes,
     note,
     print_json,
+    show_credentials,
 )
 from kdaif_client._cli_submit import given_of, spec_of, upload_path
 from kdaif_client._cli_weights import weights_commands
@@ -71,8 +72,30 @@ def _options(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help="Holds the API key or token; default KDAIF_API_KEY_FILE, or KDAIF_API_KEY."),
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt the connection; or KDAIF_TLS.")] = False,
+    root_certificates: Annotated[
+        Path | None,
+        typer.Option(help="PEM: who signed the server's; default KDAIF_ROOT_CERTIFICATES, or the system's."),
+    ] = None,
+    client_certificate: Annotated[
+        Path | None, typer.Option(help="PEM: ours, for mutual TLS; default KDAIF_CLIENT_CERTIFICATE.")
+    ] = None,
+    client_key: Annotated[
+        Path | None, typer.Option(help="PEM: the private key of ours; default KDAIF_CLIENT_KEY.")
+    ] = None,
 ) -> None:
     """Distil a small student from a teacher, and see which samples helped or harmed."""
+    show_credentials(
+        api_key_file=api_key_file,
+        tls=tls or None,
+        root_certificates=root_certificates,
+        client_certificate=client_certificate,
+        client_key=client_key,
+    )
 
 
 @app.command(epilog="Example: [bold]kdaif upload pool.parquet --name pool[/]   or [bold]kdaif upload teacher.onnx[/]")

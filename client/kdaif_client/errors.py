@@ -114,7 +114,7 @@ class PermissionDenied(KdaifClientError):
 
 
 class ResourceExhausted(KdaifClientError):
-    """A quota or a size limit was passed."""
+    """A quota, a rate or a size limit was passed; ``retry_after_s`` says when the same call fits, where it does."""
 
 
 class Unavailable(KdaifClientError):

@@ -59,7 +59,8 @@ def require_quota(tenant: str, used_bytes: int, size_bytes: int, quota_bytes: in
         raise QuotaExceededError(
             f"tenant {tenant!r} uses {used_bytes:,} of the {quota_bytes:,} bytes that its data sets may take, with "
             f"uploads in progress, and {size_bytes:,} more do not fit; delete data sets that no job needs any more, or "
-            "ask the operator for a larger quota (tenant_quota_bytes)"
+            "ask the operator for a larger quota (tenant_quota_bytes)",
+            subject=f"tenants/{tenant}",
         )
 
 

@@ -1,4 +1,4 @@
-"""``kdaif-server serve`` for production, ``up`` for one machine, ``rebuild-index`` after Redis was lost, ``health``."""
+"""``kdaif-server serve`` for production, ``up`` for one machine, ``keys``, ``rebuild-index``, ``health``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue
 from kdaif.store import BlobStore
 from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing
+from kdaif_server.access.commands import add_keys_command, run_keys_command
+from kdaif_server.access.keys import KeyFile
 from kdaif_server.embedded.stack import up
 from kdaif_server.observability.health_check import healthy
 from kdaif_server.rebuild import rebuild_index
@@ -48,8 +50,11 @@ def main() -> None:
             )
         elif arguments.command == "rebuild-index":
             sys.exit(asyncio.run(_rebuild(settings)))
+        elif arguments.command == "keys":
+            run_keys_command(arguments, KeyFile(settings.key_file))
         else:
-            asyncio.run(serve(settings))
+            # Off must be said: behind a proxy, a loopback address is no proof that only this machine calls.
+            asyncio.run(serve(settings.model_copy(update={"authentication": settings.authentication or "on"})))
     except KdaifError as error:
         sys.exit(f"kdaif-server: {error}")
     except RuntimeError as error:
@@ -102,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same of its worker; default none")
     up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
+    keys_commands = add_keys_command(commands)
+    for command in (serve_command, up_command, *keys_commands):
+        command.add_argument("--keys-file", type=Path, help="API keys, default access/keys.json in the data folder")
+    for command in keys_commands:
+        command.add_argument("--data-dir", type=Path, help="of the server, default ~/.kdaif")
     for command in (serve_command, up_command, rebuild_command):
         command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
         command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
@@ -124,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--host", help="address to listen on, default 127.0.0.1")
         command.add_argument("--port", type=int, help="default 50051; 0 takes a free one")
+        _add_access(command)
         command.add_argument("--lease-ttl-s", type=float, help="seconds after which a silent worker loses its job")
         command.add_argument(
             "--allowed-root",
@@ -160,6 +171,18 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")
     return parser
+
+
+def _add_access(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--authentication", choices=["on", "off"], help="ask who calls; default on for serve, off for up"
+    )
+    command.add_argument("--tls-cert-file", type=Path, help="certificate chain of the server, PEM")
+    command.add_argument("--tls-key-file", type=Path, help="its private key, PEM")
+    command.add_argument("--tls-client-ca-file", type=Path, help="mutual TLS: clients need a certificate of this CA")
+    command.add_argument(
+        "--plaintext", action="store_true", default=None, help="no TLS here: something in front of the server ends it"
+    )
 
 
 def _wrong_settings(error: ValidationError) -> str:

@@ -31,6 +31,12 @@ from kdaif.model_files import inspect_bounded
 from kdaif.queue import SCHEMA_VERSION, JobQueue, Measurements, prepare, without_password
 from kdaif.store import BlobStore, DatasetStore, LineStore
 from kdaif.telemetry import metrics_endpoint
+from kdaif_server.access.authentication import Authentication
+from kdaif_server.access.exposure import check_exposure, credentials
+from kdaif_server.access.interceptor import AccessInterceptor
+from kdaif_server.access.keys import KeyFile
+from kdaif_server.access.limits import Limiter
+from kdaif_server.access.tokens import TokenVerifier
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard import running_dashboard
@@ -97,9 +103,11 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
 
     Raises:
         FailedPreconditionError: Redis could lose jobs.
-        InvalidInputError: others could reach the dashboard.
+        InvalidInputError: others could reach the dashboard, or a server that asks nobody who they are.
         UnavailableError: something does not answer, or the dashboard's port is taken.
     """
+    check_exposure(settings)
+    authentication, tls = _authentication(settings), credentials(settings)
     address = settings.dashboard_address
     await _prepare_redis(settings)
     queue = await JobQueue.connect(
@@ -111,7 +119,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
     measurements = Measurements(settings.redis_url)
     try:
         blobs = BlobStore.open(settings.blob_url)
-        await _warn(settings, queue, blobs)
+        await _warn(settings, queue, blobs, authentication)
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
         metrics, health = ServerMetrics(), grpc_health.aio.HealthServicer()
@@ -134,8 +142,8 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
                 cache_dir=settings.cache_dir,
                 stopping=stopping,
             )
-            server = _build(settings, backend, metrics, health)
-            port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+            server = _build(settings, backend, metrics, health, authentication)
+            port = _listen(server, f"{settings.host}:{settings.port}", tls)
             await server.start()
             await monitor.look()
             running = RunningServer(server, port, health, stopping)
@@ -146,7 +154,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
                     )
                     if address is not None:
                         bound = address.bind(or_free=settings.dashboard_or_free)
-                        pages = running_dashboard(backend, bound, drain_s=settings.drain_s)
+                        pages = running_dashboard(backend, bound, authentication, drain_s=settings.drain_s)
                         running.dashboard_url = await open_pages.enter_async_context(pages)
                     try:
                         yield running
@@ -184,7 +192,11 @@ async def _prepare_redis(settings: ServerSettings) -> None:
         _log.warning("data in Redis brought up to date", from_version=found, to_version=SCHEMA_VERSION)
 
 
-async def _warn(settings: ServerSettings, queue: JobQueue, blobs: BlobStore) -> None:
+async def _warn(
+    settings: ServerSettings, queue: JobQueue, blobs: BlobStore, authentication: Authentication | None
+) -> None:
+    if authentication is not None and not authentication.can_be_passed:
+        _log.warning("nobody can call: make a key with 'kdaif-server keys create'", keys_file=str(settings.key_file))
     for fault in queue.durability.faults:
         _log.critical("ACKNOWLEDGED JOBS MAY BE LOST: the check of Redis was overridden", fault=fault)
     for doubt in queue.durability.doubts:
@@ -208,13 +220,30 @@ def _datasets(settings: ServerSettings, blobs: BlobStore) -> DatasetStore:
     )
 
 
+def _authentication(settings: ServerSettings) -> Authentication | None:
+    """None where nobody is asked who they are."""
+    if settings.authentication != "on":
+        return None
+    issuer = settings.jwt
+    return Authentication(KeyFile(settings.key_file), None if issuer is None else TokenVerifier(issuer))
+
+
+def _listen(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None) -> int:
+    return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
+
+
 def _build(
-    settings: ServerSettings, backend: Backend, metrics: ServerMetrics, health: grpc_health.aio.HealthServicer
+    settings: ServerSettings,
+    backend: Backend,
+    metrics: ServerMetrics,
+    health: grpc_health.aio.HealthServicer,
+    authentication: Authentication | None,
 ) -> grpc.aio.Server:
     queue, artifacts = backend.queue, backend.artifacts
-    server = grpc.aio.server(
-        interceptors=[ObservingInterceptor(metrics), ErrorInterceptor()], options=_options(settings)
-    )
+    access = AccessInterceptor(authentication, Limiter(settings.call_limits))
+    # Observing stands outermost, to see what is refused; access comes last, so that its errors become statuses too.
+    interceptors = [ObservingInterceptor(metrics), ErrorInterceptor(), access]
+    server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.datasets import MOST_BYTES
+from kdaif.errors import InvalidInputError
 from kdaif.store import AllowedBuckets, AllowedRoots, References, UploadLimits
 from kdaif.telemetry import LogFormat, LogLevel
+from kdaif_server.access.issuer import Issuer
+from kdaif_server.access.limits import CallLimits
 from kdaif_server.dashboard.address import Address
 
 
@@ -23,6 +26,9 @@ class ServerSettings(BaseSettings):
     ``metrics`` is HOST:PORT of the page for Prometheus, empty for none; ``worker_metrics`` that of the worker of
     ``kdaif up``. ``otlp_endpoint`` is the collector's HTTP address for traces, empty for none. A job that has waited
     for ``unserved_after_s`` while no worker may run it makes ``kdaif.queue`` NOT_SERVING.
+
+    ``authentication`` is asked for by ``kdaif-server serve`` and off for ``up`` where nothing is said. ``plaintext``
+    says that something in front ends TLS. The limits of a tenant are of each server; ``docs/security.md`` has the rest.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
@@ -57,6 +63,21 @@ class ServerSettings(BaseSettings):
     otlp_endpoint: str = ""
     look_every_s: float = Field(default=5.0, gt=0.0)
     unserved_after_s: float = Field(default=300.0, gt=0.0)
+
+    authentication: Literal["on", "off"] | None = None
+    keys_file: Path | None = None
+    jwt_jwks: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_tenant_claim: str = Field(default="tenant", min_length=1)
+    jwt_scope_claim: str = Field(default="scope", min_length=1)
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    plaintext: bool = False
+    tenant_calls_per_s: float | None = Field(default=None, gt=0.0)
+    tenant_burst_calls: int | None = Field(default=None, ge=1)
+    tenant_open_streams: int | None = Field(default=None, ge=1)
 
     @property
     def root(self) -> Path:
@@ -98,3 +119,23 @@ class ServerSettings(BaseSettings):
     def references(self) -> References:
         """What data sets may name instead of being uploaded. Workers need the same."""
         return References(self.allowed_roots, self.allowed_buckets, self.s3_endpoint)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the API keys are kept."""
+        return (self.keys_file or self.root / "access" / "keys.json").expanduser()
+
+    @property
+    def jwt(self) -> Issuer | None:
+        """Whose tokens are believed; None for nobody's. Raises InvalidInputError."""
+        given = (self.jwt_jwks, self.jwt_issuer, self.jwt_audience)
+        if not any(given):
+            return None
+        if not all(given):
+            raise InvalidInputError.of("jwt_jwks", "goes with jwt_issuer and jwt_audience; give all three, or none")
+        return Issuer(*given, self.jwt_tenant_claim, self.jwt_scope_claim)
+
+    @property
+    def call_limits(self) -> CallLimits:
+        """How much a tenant may call."""
+        return CallLimits(self.tenant_calls_per_s, self.tenant_burst_calls, self.tenant_open_streams)

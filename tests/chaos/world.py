@@ -234,7 +234,7 @@ class World:
             program.start()
 
     def _server(self, name: str, port: int) -> Program:
-        command = ["-m", "kdaif_server", "serve", "--port", str(port)]
+        command = ["-m", "kdaif_server", "serve", "--authentication", "off", "--port", str(port)]
         return self._program(name, command, {"KDAIF_DRAIN_S": "2"})
 
     def _worker(self, name: str, *, clock_is_off: bool) -> Program:

@@ -91,7 +91,16 @@ def test_q12_a_redis_that_may_lose_jobs_is_refused_or_accepted_loudly(
     with redis_setting(valkey_url, "maxmemory-policy", "allkeys-lru", "noeviction"):
         with pytest.raises(FailedPreconditionError, match="allkeys-lru"), serving(settings):
             pass
-        command = ["kdaif-server", "serve", "--redis-url", valkey_url, "--data-dir", str(tmp_path)]
+        command = [
+            "kdaif-server",
+            "serve",
+            "--authentication",
+            "off",
+            "--redis-url",
+            valkey_url,
+            "--data-dir",
+            str(tmp_path),
+        ]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit, match="--accept-redis-that-may-lose-jobs"):
             main()
@@ -210,7 +219,7 @@ def partly_sent(target: str, file: Path, size: int) -> int:
 
 @contextlib.contextmanager
 def serve_process(url: str, data_dir: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "kdaif_server", "serve", "--redis-url", url]
+    command = [sys.executable, "-m", "kdaif_server", "serve", "--authentication", "off", "--redis-url", url]
     process = subprocess.Popen(
         [*command, "--data-dir", str(data_dir), "--port", str(port)],
         stdout=subprocess.DEVNULL,

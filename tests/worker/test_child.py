@@ -59,3 +59,15 @@ def test_q3_a_process_dies_with_its_parent() -> None:
         orphan = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
         wait_for(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE, timeout_s=2)
+
+
+def test_a_child_leaves_no_core_file_and_gains_no_rights() -> None:
+    program = (
+        "import resource\n"
+        "from kdaif.processes import give_up_rights\n"
+        "give_up_rights()\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 65536)\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('NoNewPrivs')])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "(0, 0) True\n['NoNewPrivs:\\t1\\n']\n"

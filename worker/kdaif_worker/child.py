@@ -16,7 +16,7 @@ from kdaif.errors import (
     TrainingError,
     UnavailableError,
 )
-from kdaif.processes import die_with_parent
+from kdaif.processes import die_with_parent, give_up_rights
 from kdaif.records import Failure
 from kdaif.telemetry import configure_tracing, flush_tracing, span
 from kdaif_worker.messages import Assignment, FailedMessage, Message, encode
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
+    give_up_rights()
     assignment = Assignment.from_json(sys.stdin.buffer.read())
     with os.fdopen(arguments.messages_fd, "wb", buffering=0) as pipe:
 

@@ -23,6 +23,7 @@ from kdaif_client._async.rpc import AsyncRpc
 from kdaif_client._async.running import entered, first
 from kdaif_client._async.upload import register, upload
 from kdaif_client._convert_spec import spec_to_proto
+from kdaif_client._credentials import given_or_environment
 from kdaif_client._models import kind_by_name, model_file, model_name
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
@@ -68,6 +69,12 @@ class AsyncClient:
         timeout_s: float = 30.0,
         patience_s: float = 300.0,
         upload_streams: int = 1,
+        api_key: str | None = None,
+        tls: bool | None = None,
+        root_certificates: str | Path | None = None,
+        client_certificate: str | Path | None = None,
+        client_key: str | Path | None = None,
+        plaintext_key: bool | None = None,
     ) -> None:
         """Prepares the connection.
 
@@ -80,6 +87,14 @@ class AsyncClient:
             upload_streams: by how many connections at a time a file of over 32 MiB is sent, in pieces that are resumed
                 each by itself. Several help where one connection is slow, over a far or lossy network; on a fast one a
                 single one is faster.
+            api_key: ``kd_...`` or a token, for a server that asks; default ``KDAIF_API_KEY``, or what is in the file
+                that ``KDAIF_API_KEY_FILE`` names.
+            tls: encrypt the connection; default ``KDAIF_TLS``. Implied by the files below.
+            root_certificates: PEM file of the authority behind the server's certificate; default
+                ``KDAIF_ROOT_CERTIFICATES``, or the system's.
+            client_certificate: PEM file, for mutual TLS; default ``KDAIF_CLIENT_CERTIFICATE``.
+            client_key: PEM file of its private key; default ``KDAIF_CLIENT_KEY``.
+            plaintext_key: send the key unencrypted to another machine; default ``KDAIF_PLAINTEXT_KEY``.
         """
         if not target:
             raise InvalidArgument.of("target", "is empty; give host:port, for example localhost:50051")
@@ -90,7 +105,15 @@ class AsyncClient:
         self.tenant = tenant
         self._upload_streams = upload_streams
         self._patience_s = patience_s
-        self._rpc = AsyncRpc(target, timeout_s, away_s=min(timeout_s, patience_s))
+        credentials = given_or_environment(
+            api_key=api_key,
+            tls=tls,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            plaintext_key=plaintext_key,
+        )
+        self._rpc = AsyncRpc(target, timeout_s, away_s=min(timeout_s, patience_s), credentials=credentials)
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._rpc.target!r}, tenant={self.tenant!r})"

@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from kdaif_proto.v1 import audit_pb2_grpc, datasets_pb2_grpc, jobs_pb2_grpc, students_pb2_grpc, weights_pb2_grpc
 
+from kdaif_client._credentials import NO_CREDENTIALS, Credentials
 from kdaif_client._rpc import KEEPALIVE_MS, Attempts, Patience, channel_options, error_of
 from kdaif_client._tracing import interceptors
 from kdaif_client.errors import InvalidArgument, KdaifClientError
@@ -30,6 +31,7 @@ class AsyncRpc:
         away_s: float | None = None,
         keepalive_ms: int = KEEPALIVE_MS,
         shares_connection: bool = True,
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
         try:
             asyncio.get_running_loop()
@@ -43,7 +45,8 @@ class AsyncRpc:
         self._away_s = timeout_s if away_s is None else away_s
         self._has_answered = False
         options = channel_options(keepalive_ms, shares_connection=shares_connection)
-        self._channel = grpc.aio.insecure_channel(target, options=options, interceptors=interceptors())
+        self._credentials, self._metadata = credentials, credentials.metadata()
+        self._channel = credentials.async_channel(target, options, interceptors())
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)
         self.weights = weights_pb2_grpc.WeightServiceStub(self._channel)
@@ -52,7 +55,13 @@ class AsyncRpc:
 
     def beside(self) -> AsyncRpc:
         """The same server by a TCP connection of its own. To be closed."""
-        return AsyncRpc(self.target, self.timeout_s, away_s=self._away_s, shares_connection=False)
+        return AsyncRpc(
+            self.target,
+            self.timeout_s,
+            away_s=self._away_s,
+            shares_connection=False,
+            credentials=self._credentials,
+        )
 
     async def close(self) -> None:
         """Ends every call and the connection."""
@@ -69,7 +78,9 @@ class AsyncRpc:
         attempts = Attempts(request, timeout_s or self.timeout_s, self._away_s)
         while True:
             try:
-                answer: Response = await self._answer(method(request, timeout=attempts.left_s()))
+                answer: Response = await self._answer(
+                    method(request, timeout=attempts.left_s(), metadata=self._metadata)
+                )
             except KdaifClientError as error:
                 self._has_answered = self._has_answered or bool(error.reason)
                 await asyncio.sleep(attempts.pause_s(error, is_known=self._has_answered))
@@ -86,7 +97,7 @@ class AsyncRpc:
     ) -> Response:
         """A stream of requests, one response."""
         streaming: Any = method  # typed for channels of threads, whose iterators are not async
-        answer: Response = await self._answer(streaming(requests, timeout=timeout_s))
+        answer: Response = await self._answer(streaming(requests, timeout=timeout_s, metadata=self._metadata))
         return answer
 
     @asynccontextmanager
@@ -98,7 +109,7 @@ class AsyncRpc:
         timeout_s: float,
     ) -> AsyncIterator[AsyncIterator[Response]]:
         """One request, a stream of responses; leaving the block ends the call."""
-        call: Any = method(request, timeout=timeout_s)
+        call: Any = method(request, timeout=timeout_s, metadata=self._metadata)
         try:
             yield self._responses(call)
         finally:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import re
 import socket
 from dataclasses import dataclass
 
 from kdaif.errors import InvalidInputError, UnavailableError
+from kdaif_server.access.loopback import is_loopback
 
 _FORM = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -33,7 +33,7 @@ class Address:
         if found is None or int(found["port"]) > 65_535:
             raise InvalidInputError.of("dashboard", f"is {text!r}; write HOST:PORT, for example 127.0.0.1:8080, or off")
         host = found["six"] or found["host"] or "127.0.0.1"
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise InvalidInputError.of(
                 "dashboard",
                 f"is {text!r}, which other machines can reach, and the dashboard asks nobody who they are: it listens "
@@ -64,12 +64,3 @@ class Address:
                 "choose --dashboard HOST:PORT."
             ) from error
         return bound
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may mean another address tomorrow

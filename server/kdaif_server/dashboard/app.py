@@ -15,8 +15,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from kdaif import errors
+from kdaif_server.access.authentication import Authentication
+from kdaif_server.access.caller import current
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.guard import Guard, Tokens, read_form
+from kdaif_server.dashboard.login import Login
 from kdaif_server.dashboard.pages import actions, audit, compare, job, jobs, sample, samples, streams, students, weights
 from kdaif_server.dashboard.readings import Readings
 from kdaif_server.dashboard.rendering import path_of, render
@@ -43,8 +46,11 @@ _log = structlog.get_logger("kdaif.dashboard")
 FormHandler = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 
 
-def make_app(backend: Backend) -> ASGIApp:
-    """The dashboard over a backend. The guard stands outside, so that no answer of any kind passes it by."""
+def make_app(backend: Backend, authentication: Authentication | None = None) -> ASGIApp:
+    """The dashboard over a backend. The guard stands outside, so that no answer of any kind passes it by.
+
+    Without ``authentication`` nobody is asked who they are.
+    """
     of_job = "/tenants/{tenant}/jobs/{job}"
     app = Starlette(
         routes=[
@@ -80,7 +86,7 @@ def make_app(backend: Backend) -> ASGIApp:
     app.state.readings = Readings(backend)
     app.state.lines = Lines(backend.artifacts)
     app.state.tokens = Tokens()
-    return Guard(app)
+    return Guard(app if authentication is None else Login(app, authentication))
 
 
 class _Static(StaticFiles):
@@ -102,7 +108,9 @@ def _form(path: str, handler: FormHandler) -> Route:
 
 
 async def _home(request: Request) -> Response:
-    tenant = request.path_params.get("tenant") or request.query_params.get("tenant", "").strip() or "default"
+    caller = current()
+    usual = "default" if caller is None else caller.tenant
+    tenant = request.path_params.get("tenant") or request.query_params.get("tenant", "").strip() or usual
     return RedirectResponse(path_of(tenant, "jobs"), 303)
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
+from kdaif_server.access.authentication import Authentication
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard.app import make_app
 
@@ -32,10 +33,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def running_dashboard(backend: Backend, bound: socket.socket, *, drain_s: float) -> AsyncIterator[str]:
+async def running_dashboard(
+    backend: Backend, bound: socket.socket, authentication: Authentication | None = None, *, drain_s: float
+) -> AsyncIterator[str]:
     """Serves on a bound socket; yields the URL. On leaving, answers under way end within ``drain_s`` seconds."""
     config = uvicorn.Config(
-        make_app(backend),
+        make_app(backend, authentication),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -24,6 +24,7 @@ _WORKER_STOP_S = 10.0
 _RESTART_S = 1.0
 _DASHBOARD = "127.0.0.1:8080"
 _VALKEY_CHECK_S = 1.0
+_OF_ACCESS = ("KDAIF_API_KEY", "KDAIF_KEYS_", "KDAIF_TLS_", "KDAIF_JWT_", "KDAIF_CLIENT_")
 _log = structlog.get_logger("kdaif.stack")
 
 
@@ -73,17 +74,7 @@ async def _worker(settings: ServerSettings) -> AsyncIterator[None]:
 
 
 async def _keep_worker(settings: ServerSettings) -> None:
-    environment = os.environ | {
-        "KDAIF_REDIS_URL": settings.redis_url,
-        "KDAIF_STORE_URL": settings.blob_url,
-        "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
-        "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
-        "KDAIF_LOG_FORMAT": settings.log_format,
-        "KDAIF_LOG_LEVEL": settings.log_level,
-        "KDAIF_METRICS": settings.worker_metrics,
-        "KDAIF_OTLP_ENDPOINT": settings.otlp_endpoint,
-        **worker_places(settings),
-    }
+    environment = worker_environment(settings)
     command = [sys.executable, "-m", "kdaif_worker", "--die-with", str(os.getpid())]
     while True:
         # Its own session: Ctrl-C in the terminal reaches us alone, and we end the worker in order.
@@ -95,6 +86,21 @@ async def _keep_worker(settings: ServerSettings) -> None:
             raise
         _log.error("worker ended, starting another", exit_code=code, after_s=_RESTART_S)
         await asyncio.sleep(_RESTART_S)
+
+
+def worker_environment(settings: ServerSettings) -> dict[str, str]:
+    """Of the worker beside this server. It calls nobody who asks for a key, and so is given none."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_ACCESS)} | {
+        "KDAIF_REDIS_URL": settings.redis_url,
+        "KDAIF_STORE_URL": settings.blob_url,
+        "KDAIF_CACHE_DIR": str(settings.cache_dir / "worker"),
+        "KDAIF_LEASE_TTL_S": str(settings.lease_ttl_s),
+        "KDAIF_LOG_FORMAT": settings.log_format,
+        "KDAIF_LOG_LEVEL": settings.log_level,
+        "KDAIF_METRICS": settings.worker_metrics,
+        "KDAIF_OTLP_ENDPOINT": settings.otlp_endpoint,
+        **worker_places(settings),
+    }
 
 
 def worker_places(settings: ServerSettings) -> dict[str, str]:

@@ -172,6 +172,8 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     ) -> AsyncIterator[pb.WatchDistillationJobResponse]:
         """Old events, then live ones, until the job is terminal. A draining server asks the client to come back."""
         tenant, job_id = parse_name(request.name, "distillationJobs")
+        if request.after_sequence < 0:
+            raise InvalidInputError.of("after_sequence", f"is {request.after_sequence}; use 0 for every event")
         async for event in follow(self._queue, tenant, job_id, request.after_sequence, self._stopping):
             yield pb.WatchDistillationJobResponse(event=event_to_proto(event))
 
