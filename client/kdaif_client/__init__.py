@@ -36,7 +36,18 @@ from kdaif_client.errors import JobFailed, KdaifClientError
 from kdaif_client.explanation import Explanation
 from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Scorecard
 from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
-from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
+from kdaif_client.spec import (
+    Checks,
+    Export,
+    Inputs,
+    Monitoring,
+    OverridesFrom,
+    Scheduling,
+    Spec,
+    Splits,
+    Training,
+    Weighting,
+)
 from kdaif_client.teachers import (
     ColumnTeacher,
     EnsembleTeacher,
@@ -101,6 +112,7 @@ __all__ = [
     "EnsembleTeacher",
     "Estimate",
     "Explanation",
+    "Export",
     "Failure",
     "Finding",
     "GroupAccuracy",

@@ -28,7 +28,18 @@ from kdaif_client._tables import parquet_file
 from kdaif_client.architectures import Architecture
 from kdaif_client.errors import InvalidArgument, Unavailable
 from kdaif_client.rollout_types import LineInfo
-from kdaif_client.spec import Checks, Inputs, Monitoring, OverridesFrom, Scheduling, Spec, Splits, Training, Weighting
+from kdaif_client.spec import (
+    Checks,
+    Export,
+    Inputs,
+    Monitoring,
+    OverridesFrom,
+    Scheduling,
+    Spec,
+    Splits,
+    Training,
+    Weighting,
+)
 from kdaif_client.teachers import Teacher
 from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
 
@@ -190,6 +201,7 @@ class Client:
         scheduling: Scheduling | None = ...,
         monitoring: Monitoring | None = ...,
         overrides: OverridesFrom | None = ...,
+        export: Export | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[False] = ...,
         display_name: str = ...,
@@ -220,6 +232,7 @@ class Client:
         scheduling: Scheduling | None = ...,
         monitoring: Monitoring | None = ...,
         overrides: OverridesFrom | None = ...,
+        export: Export | None = ...,
         request_id: str | None = ...,
         validate_only: Literal[True],
         display_name: str = ...,
@@ -249,6 +262,7 @@ class Client:
         scheduling: Scheduling | None = None,
         monitoring: Monitoring | None = None,
         overrides: OverridesFrom | None = None,
+        export: Export | None = None,
         request_id: str | None = None,
         validate_only: bool = False,
         display_name: str = "",
@@ -278,6 +292,7 @@ class Client:
             scheduling: priority, what the worker must have, and by when the job must be over.
             monitoring: bars of the alarms, and whether an alarm pauses the job.
             overrides: decisions on single samples that were recorded at another job; ``rerun`` sets it.
+            export: variants of the student, the gate that each has to pass, and budgets.
             request_id: the same id and arguments give the same job, however often they are sent. Made when left out.
             validate_only: queue nothing, return what preflight finds.
             display_name: what people call the job.
@@ -311,6 +326,7 @@ class Client:
             scheduling=scheduling,
             monitoring=monitoring,
             overrides=overrides,
+            export=export,
         )
         if validate_only:
             return self.validate(spec)
