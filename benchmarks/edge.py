@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
-from benchmarks import rollout
+from benchmarks import int8_gate, rollout, student_latency
 from benchmarks.record import write_results
 
 _DEVICES = 10_000
@@ -40,7 +40,22 @@ def _rollout() -> dict[str, float]:
             return rollout.figures(asyncio.run(trials))
 
 
-PARTS: Mapping[str, Callable[[], dict[str, float]]] = {"rollout": _rollout}
+def _latency() -> dict[str, float]:
+    found = student_latency.latencies()
+    for each in found:
+        print(f"{each.ours_ms:9.4f} ms  {each.handmade_ms:9.4f} by hand  {each.eager_ms:9.4f} in torch  {each.preset}")
+    return student_latency.figures(found)
+
+
+def _int8() -> dict[str, float]:
+    found = int8_gate.trials()
+    for each in found:
+        told = f"{'bad' if each.bad else 'good'}, {'shipped' if each.shipped else 'left out'}"
+        print(f"{each.kind:8} {each.harm:32} {each.agreement:8.2%} of the held-out rows agree: {told}")
+    return int8_gate.figures(found)
+
+
+PARTS: Mapping[str, Callable[[], dict[str, float]]] = {"rollout": _rollout, "latency": _latency, "int8": _int8}
 
 if __name__ == "__main__":
     main()

@@ -19,7 +19,7 @@ from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError, NonFiniteError, TrainingError
 from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES, input_dtype
 from kdaif.export.runtimes import oldest_onnxruntime, opset_and_ir
-from kdaif.export.timing import median_ms, open_session
+from kdaif.export.timing import median_ms, one_row_call, open_session
 from kdaif.export.variants import Variant
 from kdaif.students import Student, vocabulary_size
 
@@ -140,7 +140,7 @@ def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: fl
         tolerance_rel=TOLERANCE_REL,
         rows=len(checked),
         edge_rows=n_edge,
-        onnx_ms_per_row=median_ms(lambda: session.run(None, {INPUT_NAME: one_row})),
+        onnx_ms_per_row=median_ms(one_row_call(session, one_row)),
         torch_ms_per_row=_torch_ms_per_row(model, one_row),
         size_bytes=file.stat().st_size,
         opset=opset,

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from kdaif.export.interface import INPUT_NAME
+from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES
 
 _WARM_UP_CALLS = 20
 _MOST_TIMED_CALLS = 500
@@ -30,8 +30,13 @@ def open_session(file: Path) -> onnxruntime.InferenceSession:
 
 def ms_per_row(file: Path, one_row: NDArray[Any]) -> float:
     """Median milliseconds of one raw row `[1, ...]` at batch 1, on one thread of onnxruntime."""
-    session, row = open_session(file), np.ascontiguousarray(one_row)
-    return median_ms(lambda: session.run(None, {INPUT_NAME: row}))
+    return median_ms(one_row_call(open_session(file), one_row))
+
+
+def one_row_call(session: onnxruntime.InferenceSession, one_row: NDArray[Any]) -> Callable[[], object]:
+    """One run of a raw row `[1, ...]`, outputs by name as the client asks: to look all names up takes 5 % longer."""
+    names, feed = list(OUTPUT_NAMES), {INPUT_NAME: np.ascontiguousarray(one_row)}
+    return lambda: session.run(names, feed)
 
 
 def median_ms(call: Callable[[], object]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from kdaif.errors import NonFiniteError, TrainingError
 from kdaif.export.gate import BatchCheck, ClassAccuracy, Figures, faults, gains, runtime_faults
 from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES
 from kdaif.export.runtimes import oldest_onnxruntime, opset_and_ir
-from kdaif.export.timing import medians_ms, open_session
+from kdaif.export.timing import medians_ms, one_row_call, open_session
 from kdaif.export.variant_files import write_fp16, write_int8
 from kdaif.records import Export, VariantName
 
@@ -95,8 +94,7 @@ def make_variants(fp32: Path, rows: GateRows, class_names: Sequence[str], export
             runs[name] = _run(file, rows)
         except Exception as error:  # the fp32 file is good whatever a converter or the runtime makes of this one
             failed[name] = f"it could not be made: {type(error).__name__}: {error}"
-    one_row = np.ascontiguousarray(rows.test[:1])
-    times = medians_ms([partial(run.session.run, None, {INPUT_NAME: one_row}) for run in runs.values()])
+    times = medians_ms([one_row_call(run.session, rows.test[:1]) for run in runs.values()])
     measured = {
         name: _figures(run, runs["fp32"], ms, rows.labels, class_names)
         for (name, run), ms in zip(runs.items(), times, strict=True)

@@ -83,7 +83,8 @@ def test_what_passes_is_in_the_folder_and_measured(tmp_path: Path) -> None:
         assert figures.size_bytes == (tmp_path / variant.file).stat().st_size < share * fp32.size_bytes
         assert sum(entry.rows for entry in figures.classes.values()) == 100
         assert figures.agreement_rows == 200
-        assert 0 < figures.max_abs_difference < 0.1 * figures.largest_logit
+        assert figures.agreement > 0.95
+        assert figures.max_abs_difference > 0
         assert [entry.batch for entry in figures.batches] == [1, 2, 3, 64]
         assert figures.oldest_onnxruntime == "1.15"
     told = found["int8"].to_json()
