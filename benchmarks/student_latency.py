@@ -26,8 +26,8 @@ _ROWS = 256
 class Latency:
     """Median milliseconds of one row at batch 1 on one thread, of one preset; all took turns.
 
-    ``handmade_ms`` is called as onnxruntime's documentation has it, ``run(None, ...)``; ``handmade_by_name_ms`` with the
-    names of the outputs, as we call ours.
+    ``handmade_ms`` is called as onnxruntime's documentation has it, ``run(None, ...)``; ``handmade_by_name_ms`` with
+    the names of the outputs, as we call ours.
     """
 
     preset: str
