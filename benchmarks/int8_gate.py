@@ -87,7 +87,7 @@ def _trained(kind: str, seed: int) -> Student:
     for own in np.split(np.arange(len(rows)), _STEPS):
         loss = nn.functional.cross_entropy(student(torch.from_numpy(rows[own])), torch.from_numpy(codes[own]))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return student.eval()
 

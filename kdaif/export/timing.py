@@ -45,15 +45,19 @@ def median_ms(call: Callable[[], object]) -> float:
 
 
 def medians_ms(calls: Sequence[Callable[[], object]]) -> list[float]:
-    """Median milliseconds of each call. They take turns, so that what else the machine does falls on all alike."""
+    """Median milliseconds of each call. They take turns, so that what else the machine does falls on all alike.
+
+    The order of each round is drawn anew: who comes after a call that sweeps the caches would pay for it every time.
+    """
     for call in calls:
         for _ in range(_WARM_UP_CALLS):
             call()
+    turns = np.random.default_rng(0)
     began = perf_counter_ns()
     times: list[list[int]] = [[] for _ in calls]
     while not times[0] or (len(times[0]) < _MOST_TIMED_CALLS and perf_counter_ns() - began < _TIMED_NS * len(calls)):
-        for call, taken in zip(calls, times, strict=True):
+        for place in turns.permutation(len(calls)):
             start = perf_counter_ns()
-            call()
-            taken.append(perf_counter_ns() - start)
+            calls[place]()
+            times[place].append(perf_counter_ns() - start)
     return [median(taken) / 1e6 for taken in times]

@@ -22,7 +22,7 @@ class Export(SpecModel):
     a network that is named in the spec; `Auto` has its own.
     """
 
-    variants: tuple[VariantName, ...] = Field(default=("fp16", "int8"), min_length=1)
+    variants: tuple[VariantName, ...] = ("fp16", "int8")
     min_runtime: str | None = Field(default=None, pattern=r"^[0-9]{1,3}\.[0-9]{1,4}$")
     max_class_drop_points: float = Field(default=2.0, ge=0.0, le=100.0)
     min_agreement: float = Field(default=0.99, ge=0.0, le=1.0)
@@ -43,6 +43,8 @@ class Export(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Export:
+        if not self.variants:
+            raise ValueError('variants is empty; give ("fp32",) to try none')
         require_unique(self.variants, "variants")
         return self
 
