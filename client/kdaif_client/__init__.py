@@ -43,6 +43,7 @@ from kdaif_client.monitoring_types import Alarm, GroupAccuracy, GroupWeight, Sco
 from kdaif_client.rollout_types import Canary, LineInfo, LineRevision, Outcomes, Resolved, Rollout
 from kdaif_client.spec import (
     Checks,
+    Export,
     Inputs,
     Monitoring,
     OverridesFrom,
@@ -124,6 +125,7 @@ __all__ = [
     "Evidence",
     "EvidenceSearch",
     "Explanation",
+    "Export",
     "Failure",
     "Finding",
     "GroupAccuracy",

@@ -281,6 +281,7 @@ class Client:
             scheduling: priority, what the worker must have, and by when the job must be over.
             monitoring: bars of the alarms, and whether an alarm pauses the job.
             overrides: decisions on single samples that were recorded at another job; ``rerun`` sets it.
+            export: variants of the student, the oldest runtime that must read it, and its budgets.
             request_id: the same id and arguments give the same job, however often they are sent. Made when left out.
             validate_only: queue nothing, return what preflight finds.
             display_name: what people call the job.

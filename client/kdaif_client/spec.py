@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checks",
+    "Export",
     "Inputs",
     "Monitoring",
     "OverridesFrom",
@@ -249,6 +250,31 @@ class OverridesFrom:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Variants of the student beside the fp32 file, and the gate that each has to pass to be in the bundle.
+
+    Attributes:
+        variants: of ``"fp16"`` and ``"int8"``, those to try. ``("fp32",)`` tries none. Default: both.
+        min_runtime: oldest release of onnxruntime that must read the files, such as ``"1.16"``. Default: none.
+        max_class_drop_points: how many points of per cent a class may lose on the test rows. Default 2.
+        min_agreement: least share of the rows in the same class as by the fp32 file. Default 0.99.
+        min_gain: a variant must be smaller or faster than the fp32 file by this share. Default 0.1.
+        max_slowdown: a smaller variant may be slower by this share at batch 1. Default 0.25.
+        max_kb: of the fp32 file of a network that the spec names, in 1,000 bytes; ``Auto`` has its own. Default: none.
+        max_ms: of one row on one thread, likewise. Default: none.
+    """
+
+    variants: Sequence[str] | None = None
+    min_runtime: str | None = None
+    max_class_drop_points: float | None = None
+    min_agreement: float | None = None
+    min_gain: float | None = None
+    max_slowdown: float | None = None
+    max_kb: float | None = None
+    max_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class Spec:
     """A whole job as it is submitted; the arguments of ``Client.submit`` under the same names."""
 
@@ -273,6 +299,7 @@ class Spec:
     scheduling: Scheduling | None = None
     monitoring: Monitoring | None = None
     overrides: OverridesFrom | None = None
+    export: Export | None = None
 
 
 class SpecOptions(TypedDict, total=False):
@@ -294,3 +321,4 @@ class SpecOptions(TypedDict, total=False):
     scheduling: Scheduling | None
     monitoring: Monitoring | None
     overrides: OverridesFrom | None
+    export: Export | None

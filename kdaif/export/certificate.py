@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
-from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,9 @@ from numpy.typing import NDArray
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError, NonFiniteError, TrainingError
 from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES, input_dtype
+from kdaif.export.runtimes import oldest_onnxruntime, opset_and_ir
+from kdaif.export.timing import median_ms, one_row_call, open_session
+from kdaif.export.variants import Variant
 from kdaif.students import Student, vocabulary_size
 
 BATCHES = (1, 2, 3, 64)
@@ -28,11 +28,6 @@ TOLERANCE_ABS = 1e-4
 TOLERANCE_REL = 1e-5
 
 _MOST_ROWS = 256
-_WARM_UP_CALLS = 20
-_MOST_TIMED_CALLS = 500
-_TIMED_NS = 1_000_000_000
-# The oldest release that was run on files of this opset and IR; still older ones were not tried.
-_OLDEST_ONNXRUNTIME = {(18, 8): "1.15"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,7 @@ class Certificate:
         size_bytes: of the file.
         oldest_onnxruntime: release that is known to read this opset and IR; empty when not known.
         versions: of the packages and the machine that made this certificate.
+        variants: every file that was tried, the fp32 one first; empty where none were measured.
     """
 
     passed: bool
@@ -85,10 +81,15 @@ class Certificate:
     ir_version: int
     oldest_onnxruntime: str
     versions: dict[str, str]
+    variants: tuple[Variant, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without NaN."""
-        return {**asdict(self), "parity": [asdict(entry) for entry in self.parity]}
+        return {
+            **asdict(self),
+            "parity": [asdict(entry) for entry in self.parity],
+            "variants": [entry.to_json() for entry in self.variants],
+        }
 
     def require_passed(self) -> None:
         """Raises `TrainingError` with the failing batch sizes unless the certificate passed."""
@@ -124,13 +125,12 @@ def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: fl
         InvalidInputError: no rows, or rows of another shape or dtype than the student's signature.
         NonFiniteError: torch or onnxruntime gives NaN or infinity for a row.
     """
-    edge = _edge_rows(student, rows)
-    checked = np.concatenate([rows[:_MOST_ROWS], edge])
+    checked, n_edge = checked_rows(student, rows)
     model = copy.deepcopy(student).to("cpu").eval()
     session = open_session(file)
     expected = _torch_logits(model, checked)
     parity = tuple(_compare(session, checked, expected, batch, temperature) for batch in BATCHES)
-    opset, ir_version = _opset_and_ir(file)
+    opset, ir_version = opset_and_ir(onnx.load(file, load_external_data=False))
     one_row = np.ascontiguousarray(rows[:1])
     return Certificate(
         passed=all(entry.passed for entry in parity),
@@ -139,30 +139,25 @@ def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: fl
         tolerance_abs=TOLERANCE_ABS,
         tolerance_rel=TOLERANCE_REL,
         rows=len(checked),
-        edge_rows=len(edge),
-        onnx_ms_per_row=_median_ms(lambda: session.run(None, {INPUT_NAME: one_row})),
+        edge_rows=n_edge,
+        onnx_ms_per_row=median_ms(one_row_call(session, one_row)),
         torch_ms_per_row=_torch_ms_per_row(model, one_row),
         size_bytes=file.stat().st_size,
         opset=opset,
         ir_version=ir_version,
-        oldest_onnxruntime=_OLDEST_ONNXRUNTIME.get((opset, ir_version), ""),
+        oldest_onnxruntime=oldest_onnxruntime(opset, ir_version),
         versions=_versions(),
     )
 
 
-def ms_per_row(file: Path, one_row: NDArray[Any]) -> float:
-    """Median milliseconds of one raw row `[1, ...]` at batch 1, on one thread of onnxruntime."""
-    session, row = open_session(file), np.ascontiguousarray(one_row)
-    return _median_ms(lambda: session.run(None, {INPUT_NAME: row}))
+def checked_rows(student: Student, rows: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """The first 256 rows with the edge rows of `Certificate` after them, and how many these are.
 
-
-def open_session(file: Path) -> onnxruntime.InferenceSession:
-    """A session on one CPU thread that sleeps instead of spinning while it waits."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    Raises:
+        InvalidInputError: as of `certify`.
+    """
+    edge = _edge_rows(student, rows)
+    return np.concatenate([rows[:_MOST_ROWS], edge]), len(edge)
 
 
 def _edge_rows(student: Student, rows: NDArray[Any]) -> NDArray[Any]:
@@ -258,27 +253,9 @@ def _torch_ms_per_row(model: Student, one_row: NDArray[Any]) -> float:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            return _median_ms(lambda: model(row))
+            return median_ms(lambda: model(row))
     finally:
         torch.set_num_threads(threads)
-
-
-def _median_ms(call: Callable[[], object]) -> float:
-    for _ in range(_WARM_UP_CALLS):
-        call()
-    began = perf_counter_ns()
-    times: list[int] = []
-    while not times or (len(times) < _MOST_TIMED_CALLS and perf_counter_ns() - began < _TIMED_NS):
-        start = perf_counter_ns()
-        call()
-        times.append(perf_counter_ns() - start)
-    return median(times) / 1e6
-
-
-def _opset_and_ir(file: Path) -> tuple[int, int]:
-    proto = onnx.load(file, load_external_data=False)
-    opset = next(entry.version for entry in proto.opset_import if entry.domain == "")
-    return opset, proto.ir_version
 
 
 def _versions() -> dict[str, str]:

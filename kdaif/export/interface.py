@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kdaif.datasets import InputSignature
 from kdaif.datasets.pictures import FORMATS, RESIZE_FILTER
+from kdaif.students import vocabulary_size
 
 INPUT_NAME = "input"
 OUTPUT_NAMES = ("logits", "probabilities")
@@ -43,6 +48,50 @@ def input_spec(signature: InputSignature, *, scaled: bool = False) -> dict[str, 
         "layout": "NHWC" if signature.kind == "image" else None,
         **_of_kind(signature, scaled),
     }
+
+
+def input_range(signature: InputSignature, value_ranges: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """What values a caller may send, ready for JSON.
+
+    Args:
+        signature: of the student.
+        value_ranges: of `value_ranges`.
+
+    Returns:
+        ``range``, smallest and largest value that the input takes: 0 to 255, the ids of the tokenizer, or any finite
+        number of float32. For tables also ``seen``, `value_ranges`: further out the student has seen nothing.
+    """
+    match signature.kind:
+        case "image":
+            return {"range": [0, 255]}
+        case "text":
+            return {"range": [0, vocabulary_size(signature.tokenizer) - 1]}
+        case "numeric":
+            largest = float(np.finfo(np.float32).max)
+            seen = {name: list(bounds) for name, bounds in value_ranges.items()}
+            return {"range": [-largest, largest], **({"seen": seen} if seen else {})}
+
+
+def value_ranges(signature: InputSignature, parts: Iterable[NDArray[np.generic]]) -> dict[str, list[float]]:
+    """Smallest and largest value of each column of numbers, over parts `[N, D]` of the rows; empty for images and text.
+
+    A list column has one range over all its values; a column that is all null has none.
+    """
+    if signature.kind != "numeric":
+        return {}
+    width = signature.shape[0]
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for rows in parts:
+        low = np.fmin(low, np.fmin.reduce(rows, axis=0, initial=np.inf))
+        high = np.fmax(high, np.fmax.reduce(rows, axis=0, initial=-np.inf))
+    columns = signature.columns if len(signature.columns) == width else signature.columns * width
+    categories = signature.categories or ((),) * width
+    found: dict[str, list[float]] = {}
+    for place, (name, known) in enumerate(zip(columns, categories, strict=True)):
+        if not known and low[place] <= high[place]:
+            before = found.get(name, [math.inf, -math.inf])
+            found[name] = [min(before[0], float(low[place])), max(before[1], float(high[place]))]
+    return found
 
 
 def _of_kind(signature: InputSignature, scaled: bool) -> dict[str, object]:

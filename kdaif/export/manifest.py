@@ -9,11 +9,15 @@ from pathlib import Path
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.export.interface import OUTPUT_NAMES, TOKENIZER_NAME, input_spec
+from kdaif.export.interface import OUTPUT_NAMES, TOKENIZER_NAME, input_range, input_spec
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "kdaif-bundle"
 FORMAT_VERSION = 1
+LICENCE = (
+    "The files are made from the data sets and the teacher that the job names, by sha256 under datasets. What these "
+    "were licensed for holds for the student: kdaif neither knows nor adds terms."
+)
 
 
 def write_manifest(
@@ -28,6 +32,9 @@ def write_manifest(
     temperature: float = 1.0,
     shipped_arm: str = "",
     scaled: bool = False,
+    value_ranges: Mapping[str, Sequence[float]] | None = None,
+    oldest_onnxruntime: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Writes ``manifest.json`` over every other file in the folder; write it last.
 
@@ -44,6 +51,10 @@ def write_manifest(
         temperature: by which the logits are divided before the softmax of "probabilities".
         shipped_arm: the arm whose student this is, such as "influence".
         scaled: whether pictures of other sizes were scaled in training.
+        value_ranges: smallest and largest value of each column of numbers among the rows that the student was trained
+            on, as of `kdaif.export.value_ranges`.
+        oldest_onnxruntime: oldest release that is known to read it, by file.
+        versions: of the packages that made the files.
 
     Raises:
         InvalidInputError: the folder holds something that is no plain file, such as a link, or ``created`` is not JSON.
@@ -54,12 +65,15 @@ def write_manifest(
         "job": job,
         "attempt": attempt,
         "class_names": list(class_names),
-        "input": input_spec(signature, scaled=scaled),
+        "input": {**input_spec(signature, scaled=scaled), **input_range(signature, value_ranges or {})},
         "outputs": list(OUTPUT_NAMES),
         "temperature": temperature,
         "shipped_arm": shipped_arm,
         "datasets": {role: {"sha256": sha256} for role, sha256 in dataset_sha256.items()},
         "created": dict(created),
+        "oldest_onnxruntime": dict(oldest_onnxruntime or {}),
+        "versions": dict(versions or {}),
+        "licence": LICENCE,
         "files": {name: _describe(file) for name, file in _files(folder).items()},
     }
     try:

@@ -50,7 +50,6 @@ def export_onnx(student: Student, file: Path, class_names: Sequence[str], *, tem
     if not 0 < temperature < math.inf:
         raise InvalidInputError.of("temperature", f"a finite number above 0, not {temperature}")
     proto = _to_onnx(_WithProbabilities(model, temperature).eval(), _example(model))
-    _strip(proto)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "kdaif", ""
     onnx.helper.set_model_props(
@@ -62,6 +61,16 @@ def export_onnx(student: Student, file: Path, class_names: Sequence[str], *, tem
         },
     )
     refuse_training_operators(proto)
+    write_proto(proto, file)
+
+
+def write_proto(proto: onnx.ModelProto, file: Path) -> None:
+    """Strips, checks and writes a graph, so that the same one gives the same bytes wherever it is made.
+
+    Raises:
+        TrainingError: it is not valid ONNX.
+    """
+    _strip(proto)
     _check_valid(proto)
     file.write_bytes(proto.SerializeToString(deterministic=True))
 
@@ -141,7 +150,8 @@ def _quiet_exporter() -> Iterator[None]:
 
 def _strip(proto: onnx.ModelProto) -> None:
     """Removes all that tells where and how the file was made; none of it changes what the file computes."""
-    parts: list[Any] = [proto]
+    proto.ClearField("doc_string")
+    parts: list[Any] = []
     for graph in graphs_of(proto):
         # Shapes of intermediate values: every runtime infers them again.
         graph.ClearField("value_info")

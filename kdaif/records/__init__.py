@@ -22,6 +22,7 @@ from kdaif.records.architectures import (
     misfits,
 )
 from kdaif.records.dataset import Column, Dataset, DatasetKind, DatasetState
+from kdaif.records.export import OLDEST_ONNXRUNTIME, Export, VariantName
 from kdaif.records.job import (
     TERMINAL_STATES,
     TRANSITIONS,
@@ -66,6 +67,7 @@ from kdaif.records.teachers import (
 from kdaif.records.worker import Worker, WorkerMode, WorkerOffer
 
 __all__ = [
+    "OLDEST_ONNXRUNTIME",
     "TERMINAL_STATES",
     "TRANSITIONS",
     "Activation",
@@ -89,6 +91,7 @@ __all__ = [
     "Dropout",
     "EnsembleTeacher",
     "Estimate",
+    "Export",
     "Failure",
     "Finding",
     "InputKind",
@@ -126,6 +129,7 @@ __all__ = [
     "Training",
     "TransformerSignature",
     "TransformerTeacher",
+    "VariantName",
     "Weighting",
     "WeightsShard",
     "Worker",

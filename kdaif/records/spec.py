@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from kdaif.records.architectures import Architecture, Auto
 from kdaif.records.base import ClassName, DatasetId, SpecModel, require_unique
 from kdaif.records.dataset import DatasetKind
+from kdaif.records.export import Export
 from kdaif.records.monitoring import Monitoring
 from kdaif.records.teachers import Teacher
 
@@ -206,6 +207,7 @@ class DistillationSpec(SpecModel):
     scheduling: Scheduling = Scheduling()
     monitoring: Monitoring = Monitoring()
     overrides: OverridesFrom | None = None
+    export: Export = Export()
 
     @model_validator(mode="after")
     def _consistent(self) -> DistillationSpec:

@@ -5,13 +5,13 @@ import re
 import pytest
 from kdaif_client import spec as client_spec
 
-from kdaif.records import Checks, Inputs, Scheduling, Splits, Training, Weighting
+from kdaif.records import Checks, Export, Inputs, Scheduling, Splits, Training, Weighting
 from kdaif.records.monitoring import Monitoring
 
 
-@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks, Scheduling, Monitoring])
+@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks, Scheduling, Monitoring, Export])
 def test_documented_defaults_are_the_server_s(
-    settings: type[Training | Weighting | Splits | Inputs | Checks | Scheduling | Monitoring],
+    settings: type[Training | Weighting | Splits | Inputs | Checks | Scheduling | Monitoring | Export],
 ) -> None:
     documented = dict(
         re.findall(
@@ -28,9 +28,9 @@ def test_documented_defaults_are_the_server_s(
         assert float(told.replace(",", "")) == numbers[name], name
 
 
-@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks, Scheduling, Monitoring])
+@pytest.mark.parametrize("settings", [Training, Weighting, Splits, Inputs, Checks, Scheduling, Monitoring, Export])
 def test_documented_default_choices_and_switches_are_the_server_s(
-    settings: type[Training | Weighting | Splits | Inputs | Checks | Scheduling | Monitoring],
+    settings: type[Training | Weighting | Splits | Inputs | Checks | Scheduling | Monitoring | Export],
 ) -> None:
     text = getattr(client_spec, settings.__name__).__doc__
     choices = dict(re.findall(r'^\s+(\w+): .*?``"(\w+)"`` \(default\)', text, re.MULTILINE))

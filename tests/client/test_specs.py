@@ -13,6 +13,7 @@ from kdaif_client import (
     Conv,
     Dropout,
     EnsembleTeacher,
+    Export,
     Inputs,
     Layers,
     Linear,
@@ -67,6 +68,7 @@ FULL = Spec(
     scheduling=Scheduling(priority=-5, gpus=0, worker_labels=("eu",), deadline_s=60),
     monitoring=Monitoring("pause", 0.25, 10, 0.5, 0.0, 0.1),
     overrides=OverridesFrom(f"{PARENT}/distillationJobs/j1", 3),
+    export=Export(("int8",), "1.16", 1.0, 0.98, 0.0, 0.5, 200.0, 0.5),
 )
 
 
@@ -130,6 +132,7 @@ def test_data_sets_are_given_as_such_by_name_or_by_id(server: SmallServer, clien
         ({"teacher": TrainedTeacher(planted_noise=PlantedNoise("some", 0.5))}, "spec.teacher.planted_noise.kind"),
         ({"validation": 3}, "spec.validation"),
         ({"inputs": Inputs(categorical_columns=())}, "spec.inputs.categorical_columns"),
+        ({"export": Export(variants=())}, "spec.export.variants"),
         ({"student": Layers((Linear(4), Mlp()))}, "spec.student.layers.layers[1]"),
         (
             {

@@ -242,6 +242,29 @@ def test_scheduling_survives_the_wire_and_is_refused_by_field() -> None:
     }
 
 
+def test_the_export_survives_the_wire_and_is_refused_by_field() -> None:
+    given = spec_pb2.Export(
+        variants=["int8"],
+        min_runtime="1.16",
+        max_class_drop_points=0.0,
+        min_agreement=0.5,
+        min_gain=0.0,
+        max_slowdown=0.0,
+        max_kb=20.0,
+        max_ms=0.5,
+    )
+    assert spec_to_proto(spec_from_proto(message(export=given), "default"), "default").export == given
+    wrong = spec_pb2.Export(variants=["int4"], min_runtime="1.12", min_agreement=1.5, max_kb=0.0)
+    found = violations(message(export=wrong))
+    assert set(found) == {
+        "spec.export.variants[0]",
+        "spec.export.min_runtime",
+        "spec.export.min_agreement",
+        "spec.export.max_kb",
+    }
+    assert "give 1.15 or newer" in str(found["spec.export.min_runtime"])
+
+
 @pytest.mark.parametrize("state", list(JobState))
 def test_every_state_has_its_number_and_comes_back(state: JobState) -> None:
     assert state_from_proto(state_to_proto(state)) is state

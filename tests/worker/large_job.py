@@ -27,6 +27,19 @@ from kdaif.store import BlobStore
 WIDTH, CLASSES = 64, 4
 CPU = torch.device("cpu")
 
+SPEC = DistillationSpec(
+    labeled="a" * 32,
+    unlabeled="b" * 32,
+    teacher=Teacher(
+        source=TrainedTeacher(architecture=Mlp(hidden_sizes=(64,)), epochs=5),
+        planted_noise=PlantedNoise(kind="symmetric", share=0.2),
+    ),
+    student=Mlp(hidden_sizes=(32,)),
+    training=Training(rounds=2, epochs_per_round=1, batch_size=4096, seeds=1),
+    weighting=Weighting(rounds_per_scoring=1, scout_epochs=1),
+    control_arms=("uniform",),
+)
+
 
 def memory_mb(which: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -63,23 +76,11 @@ def data(n_rows: int, scratch: Scratch) -> DistillationData:
 def main() -> None:
     n_rows, folder, kdaif.scratch.SLAB_BYTES = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    spec = DistillationSpec(
-        labeled="a" * 32,
-        unlabeled="b" * 32,
-        teacher=Teacher(
-            source=TrainedTeacher(architecture=Mlp(hidden_sizes=(64,)), epochs=5),
-            planted_noise=PlantedNoise(kind="symmetric", share=0.2),
-        ),
-        student=Mlp(hidden_sizes=(32,)),
-        training=Training(rounds=2, epochs_per_round=1, batch_size=4096, seeds=1),
-        weighting=Weighting(rounds_per_scoring=1, scout_epochs=1),
-        control_arms=("uniform",),
-    )
-    given = Assignment("default", "j1", 1, "", spec, f"file://{folder / 'blobs'}", folder, 1)
+    given = Assignment("default", "j1", 1, "", SPEC, f"file://{folder / 'blobs'}", folder, 1)
     blobs = BlobStore.open(given.blob_url)
     # Once with few rows, so that what libraries load at their first use is there before the measurement.
     small = data(3000, Scratch(folder))
-    warm_up = Assignment("default", "j0", 1, "", spec, given.blob_url, folder, 1)
+    warm_up = Assignment("default", "j0", 1, "", SPEC, given.blob_url, folder, 1)
     attempt(warm_up, small, Scratch(folder), blobs, folder / "small")
     scratch = Scratch(folder / "scratch", most_in_memory_bytes=2**20)
     large = data(n_rows, scratch)

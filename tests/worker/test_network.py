@@ -8,7 +8,7 @@ from kdaif_worker.messages import Assignment
 from kdaif_worker.network import with_network
 
 from kdaif.errors import InvalidInputError
-from kdaif.records import Architecture, Auto, DistillationSpec, Mlp
+from kdaif.records import Architecture, Auto, DistillationSpec, Export, Mlp
 from kdaif.store import BlobStore
 from kdaif.students import ladder
 from tests.kdaif.rounds.test_train_arm import data
@@ -38,6 +38,14 @@ def test_without_a_budget_it_is_the_usual_one_and_a_named_one_stays(tmp_path: Pa
     named = assignment(Mlp(hidden_sizes=(3,)), tmp_path)
     assert with_network(named, DATA, blobs) is named
     assert blobs.list("tenants/default/jobs") == []
+
+
+def test_a_named_network_over_the_budget_of_the_export_is_refused_before_training(tmp_path: Path) -> None:
+    blobs = BlobStore.open(f"file://{tmp_path}")
+    given = assignment(Mlp(hidden_sizes=(512, 256)), tmp_path)
+    over = replace(given, spec=given.spec.model_copy(update={"export": Export(max_kb=12.0)}))
+    with pytest.raises(InvalidInputError, match=r"spec\.export: .* over 12 kB: .* would fit"):
+        with_network(over, DATA, blobs)
 
 
 def test_where_none_fits_nothing_is_kept(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from kdaif.datasets import DistillationData, InputSignature
 from kdaif.evaluation import calibrate, compare_arms, external_verdict, per_class_accuracy, predict, verdict
 from kdaif.evaluation.scorecard import EQUAL_SHARES, scorecard
-from kdaif.export import Certificate, certify, export_onnx, write_manifest, write_tokenizer
+from kdaif.export import Certificate, write_manifest, write_tokenizer
 from kdaif.records import ArmResult, AttemptManifest, JobResult, StoredFile
 from kdaif.records.monitoring import Scorecard
 from kdaif.report import ClassRow, Report, Weighed, weighed, write_report
@@ -34,6 +34,7 @@ from kdaif_worker.messages import Assignment
 from kdaif_worker.predictions import publish_predictions
 from kdaif_worker.resources import Taken
 from kdaif_worker.row_places import places_of
+from kdaif_worker.student_file import oldest_runtimes, trained_ranges, write_student
 from kdaif_worker.targets import TeacherCost
 
 _CPU = torch.device("cpu")
@@ -73,17 +74,13 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
     if state is None:
         raise AssertionError("every arm is finished, so there is a student")
     student = student_of(state, assignment.spec, data)
-    model = folder / "model.onnx"
     calibration = calibrate(
         predict(student, data.gate.features, _CPU),
         data.gate.labels,
         predict(student, data.test.features, _CPU),
         data.test.labels,
     )
-    export_onnx(student, model, data.class_names, temperature=calibration.temperature)
-    certificate = certify(student, model, data.test.features, temperature=calibration.temperature)
-    certificate.require_passed()
-    (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1, sort_keys=True) + "\n")
+    certificate = write_student(folder, student, data, assignment.spec.export, calibration.temperature)
     results = _results(trained, certificate)
     external = external_results(trained.point, data, trained.targets, assignment.spec.training.seed)
     check = trained.point.canary
@@ -118,6 +115,9 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         temperature=calibration.temperature,
         shipped_arm=trained.shipped_arm,
         scaled=assignment.spec.inputs.image_height is not None,
+        value_ranges=trained_ranges(data, trained.scratch),
+        oldest_onnxruntime=oldest_runtimes(certificate),
+        versions={"kdaif": version("kdaif"), **certificate.versions},
     )
     return result
 

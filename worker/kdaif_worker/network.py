@@ -7,7 +7,7 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 
 from kdaif.datasets import DistillationData
-from kdaif.export import largest_within
+from kdaif.export import largest_within, require_within
 from kdaif.records import Architecture, Auto
 from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif.students import network_of
@@ -23,12 +23,15 @@ def with_network(assignment: Assignment, data: DistillationData, blobs: BlobStor
     With a budget in milliseconds the choice depends on the machine, so it is kept for later attempts.
 
     Raises:
-        InvalidInputError: no network is within the budget.
+        InvalidInputError: no network is within the budget, or the one that is named is not.
     """
-    if not isinstance(assignment.spec.student, Auto):
+    spec = assignment.spec
+    if not isinstance(spec.student, Auto):
+        rows = data.labeled.features[:_REFERENCE_ROWS]
+        require_within(spec.student, spec.export, data.signature, len(data.class_names), rows)
         return assignment
-    network = _chosen(assignment, assignment.spec.student, data, blobs)
-    return replace(assignment, spec=assignment.spec.model_copy(update={"student": network}))
+    network = _chosen(assignment, spec.student, data, blobs)
+    return replace(assignment, spec=spec.model_copy(update={"student": network}))
 
 
 def _chosen(assignment: Assignment, wanted: Auto, data: DistillationData, blobs: BlobStore) -> Architecture:

@@ -46,6 +46,7 @@ class DistillationSpec(google.protobuf.message.Message):
     SCHEDULING_FIELD_NUMBER: builtins.int
     MONITORING_FIELD_NUMBER: builtins.int
     OVERRIDES_FIELD_NUMBER: builtins.int
+    EXPORT_FIELD_NUMBER: builtins.int
     labeled: builtins.str
     """Data sets by resource name. `labeled` and `unlabeled` are required."""
     unlabeled: builtins.str
@@ -109,6 +110,10 @@ class DistillationSpec(google.protobuf.message.Message):
     def overrides(self) -> global___OverridesFrom:
         """What people decided on single samples at another job on the same unlabelled set (SetOverrides). Left out: nothing."""
 
+    @property
+    def export(self) -> global___Export:
+        """Variants of the student, the gate that each has to pass, and where they must run."""
+
     def __init__(
         self,
         *,
@@ -133,9 +138,10 @@ class DistillationSpec(google.protobuf.message.Message):
         scheduling: global___Scheduling | None = ...,
         monitoring: global___Monitoring | None = ...,
         overrides: global___OverridesFrom | None = ...,
+        export: global___Export | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "monitoring", b"monitoring", "overrides", b"overrides", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "monitoring", b"monitoring", "overrides", b"overrides", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "device", b"device", "export", b"export", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "monitoring", b"monitoring", "overrides", b"overrides", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "validation", b"validation", "weighting", b"weighting"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device", b"_device", "_external", b"_external", "_initial_weights", b"_initial_weights", "_max_attempts", b"_max_attempts", "_max_runtime_s", b"_max_runtime_s", "_test", b"_test", "_validation", b"_validation", "checks", b"checks", "class_names", b"class_names", "control_arms", b"control_arms", "device", b"device", "export", b"export", "external", b"external", "initial_weights", b"initial_weights", "inputs", b"inputs", "labeled", b"labeled", "max_attempts", b"max_attempts", "max_runtime_s", b"max_runtime_s", "monitoring", b"monitoring", "overrides", b"overrides", "scheduling", b"scheduling", "splits", b"splits", "student", b"student", "teacher", b"teacher", "test", b"test", "training", b"training", "unlabeled", b"unlabeled", "validation", b"validation", "weighting", b"weighting"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_device", b"_device"]) -> typing.Literal["device"] | None: ...
     @typing.overload
@@ -1706,3 +1712,67 @@ class Splits(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_validation_share", b"_validation_share"]) -> typing.Literal["validation_share"] | None: ...
 
 global___Splits = Splits
+
+@typing.final
+class Export(google.protobuf.message.Message):
+    """Variants of the student, and the gate that each has to pass. One that does not is left out, and certificate.json says why."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VARIANTS_FIELD_NUMBER: builtins.int
+    MIN_RUNTIME_FIELD_NUMBER: builtins.int
+    MAX_CLASS_DROP_POINTS_FIELD_NUMBER: builtins.int
+    MIN_AGREEMENT_FIELD_NUMBER: builtins.int
+    MIN_GAIN_FIELD_NUMBER: builtins.int
+    MAX_SLOWDOWN_FIELD_NUMBER: builtins.int
+    MAX_KB_FIELD_NUMBER: builtins.int
+    MAX_MS_FIELD_NUMBER: builtins.int
+    min_runtime: builtins.str
+    """Oldest release of onnxruntime that must read the files, such as "1.16"; older than 1.15 is refused. Left out: none."""
+    max_class_drop_points: builtins.float
+    """How many points of per cent a class may lose on the test rows. Default 2."""
+    min_agreement: builtins.float
+    """Least share of the rows that must be in the same class as by the fp32 file. Default 0.99."""
+    min_gain: builtins.float
+    """A variant must be smaller or faster than the fp32 file by this share. Default 0.1."""
+    max_slowdown: builtins.float
+    """A smaller variant may be slower by this share at batch 1. Default 0.25."""
+    max_kb: builtins.float
+    """Kilobytes (1,000 bytes) of the fp32 file, and milliseconds of one row on one thread, of a network that the spec
+    names: over them the job is refused and told what would fit. Auto has its own. Left out: none.
+    """
+    max_ms: builtins.float
+    @property
+    def variants(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those to try: "fp16", "int8". "fp32" is always in the bundle; alone it means no other. Default: fp16 and int8."""
+
+    def __init__(
+        self,
+        *,
+        variants: collections.abc.Iterable[builtins.str] | None = ...,
+        min_runtime: builtins.str | None = ...,
+        max_class_drop_points: builtins.float | None = ...,
+        min_agreement: builtins.float | None = ...,
+        min_gain: builtins.float | None = ...,
+        max_slowdown: builtins.float | None = ...,
+        max_kb: builtins.float | None = ...,
+        max_ms: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_class_drop_points", b"_max_class_drop_points", "_max_kb", b"_max_kb", "_max_ms", b"_max_ms", "_max_slowdown", b"_max_slowdown", "_min_agreement", b"_min_agreement", "_min_gain", b"_min_gain", "_min_runtime", b"_min_runtime", "max_class_drop_points", b"max_class_drop_points", "max_kb", b"max_kb", "max_ms", b"max_ms", "max_slowdown", b"max_slowdown", "min_agreement", b"min_agreement", "min_gain", b"min_gain", "min_runtime", b"min_runtime"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_class_drop_points", b"_max_class_drop_points", "_max_kb", b"_max_kb", "_max_ms", b"_max_ms", "_max_slowdown", b"_max_slowdown", "_min_agreement", b"_min_agreement", "_min_gain", b"_min_gain", "_min_runtime", b"_min_runtime", "max_class_drop_points", b"max_class_drop_points", "max_kb", b"max_kb", "max_ms", b"max_ms", "max_slowdown", b"max_slowdown", "min_agreement", b"min_agreement", "min_gain", b"min_gain", "min_runtime", b"min_runtime", "variants", b"variants"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_class_drop_points", b"_max_class_drop_points"]) -> typing.Literal["max_class_drop_points"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_kb", b"_max_kb"]) -> typing.Literal["max_kb"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_ms", b"_max_ms"]) -> typing.Literal["max_ms"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_slowdown", b"_max_slowdown"]) -> typing.Literal["max_slowdown"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_agreement", b"_min_agreement"]) -> typing.Literal["min_agreement"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_gain", b"_min_gain"]) -> typing.Literal["min_gain"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_runtime", b"_min_runtime"]) -> typing.Literal["min_runtime"] | None: ...
+
+global___Export = Export

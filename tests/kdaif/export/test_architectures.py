@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from kdaif.export import certify, export_onnx, input_spec
-from kdaif.export.certificate import open_session
+from kdaif.export.timing import medians_ms, open_session
+from kdaif.model_files import nodes_of
 from kdaif.students import build_student
 from tests.kdaif.inputs import ARCHITECTURES, TABLE, TEXT, rows_of
 
@@ -32,6 +33,19 @@ def test_e1_parity_of_every_architecture_at_every_batch_size(name: str, tmp_path
     assert (certificate.opset, certificate.ir_version) == (18, 8)
     used = {node.op_type for node in onnx.load(file).graph.node}
     assert not used & {"EmbeddingBag", "ATen", "Dropout"}
+
+
+@pytest.mark.parametrize("name", ["bag", "bag-hidden"])
+def test_e9_embeddings_are_looked_up_for_a_whole_batch_at_once(name: str, tmp_path: Path) -> None:
+    network, signature = ARCHITECTURES[name]
+    student = build_student(network, signature, 3, rows_of(signature, 30), seed=1)
+    export_onnx(student, tmp_path / "student.onnx", CLASSES)
+    used = [node.op_type for node in nodes_of(onnx.load(tmp_path / "student.onnx"))]
+    assert not set(used) & {"Loop", "Scan", "If", "EmbeddingBag"}
+    session, rows = open_session(tmp_path / "student.onnx"), rows_of(signature, 64)
+    one, many = medians_ms([lambda: session.run(None, {"input": rows[:1]}), lambda: session.run(None, {"input": rows})])
+    # A loop over the rows takes 64 times what one row does, and more.
+    assert many < 16 * one
 
 
 def test_edge_rows_of_a_table_hold_unknown_values_and_nulls(tmp_path: Path) -> None:

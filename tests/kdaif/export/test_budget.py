@@ -6,8 +6,8 @@ import pytest
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.export import largest_within
-from kdaif.records import Auto
+from kdaif.export import largest_within, require_within
+from kdaif.records import Auto, Export, Mlp
 from kdaif.students import build_student, ladder
 from tests.kdaif.inputs import NUMERIC, TEXT, rows_of
 
@@ -50,3 +50,27 @@ def test_where_none_fits_the_smallest_is_named(budget: Auto, says: str) -> None:
     with pytest.raises(InvalidInputError, match=says) as refused:
         largest_within(budget, NUMERIC, 3, rows_of(NUMERIC, 20))
     assert [v.field for v in refused.value.violations] == ["spec.student.auto"]
+
+
+LARGE = Mlp(hidden_sizes=(512, 256))
+
+
+def test_a_named_network_within_its_budget_passes() -> None:
+    require_within(LARGE, Export(), NUMERIC, 3, rows_of(NUMERIC, 20))
+    require_within(LARGE, Export(max_kb=1000.0, max_ms=1000.0), NUMERIC, 3, rows_of(NUMERIC, 20))
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        (
+            Export(max_kb=12.0),
+            r"\(512, 256\).* file of 5\d\d\.\d kB .* over 12 kB: Mlp\(.* would fit, with \d+\.\d kB and 0\.\d+ ms",
+        ),
+        (Export(max_ms=1e-6), r"over 1e-06 ms: no network fits 1e-06 ms: the smallest, Mlp\("),
+    ],
+)
+def test_one_over_it_is_refused_with_what_would_fit(budget: Export, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says) as refused:
+        require_within(LARGE, budget, NUMERIC, 3, rows_of(NUMERIC, 20))
+    assert [v.field for v in refused.value.violations] == ["spec.export"]

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.export import write_manifest
+from kdaif.export import value_ranges, write_manifest
+from tests.kdaif.inputs import NUMERIC, TABLE, TEXT
 
 SIGNATURE = InputSignature("image", (8, 8, 1), ("image",))
 
@@ -60,6 +62,7 @@ def test_it_says_what_goes_in_and_comes_out(folder: Path) -> None:
         "columns": ["image"],
         "layout": "NHWC",
         "pictures": {"formats": ["PNG", "JPEG"], "mode": "L", "resize": None},
+        "range": [0, 255],
     }
     assert write(folder, scaled=True)["input"]["pictures"]["resize"] == "bilinear"
     assert manifest["outputs"] == ["logits", "probabilities"]
@@ -68,6 +71,32 @@ def test_it_says_what_goes_in_and_comes_out(folder: Path) -> None:
     assert write(folder, shipped_arm="uniform")["shipped_arm"] == "uniform"
     assert manifest["datasets"] == {"labeled": {"sha256": "a" * 64}, "unlabeled": {"sha256": "b" * 64}}
     assert manifest["created"] == {"time": "2025-01-02T03:04:05Z", "kdaif": "0.1.0"}
+
+
+def test_it_says_which_runtime_reads_each_file_what_made_it_and_whose_terms_hold(folder: Path) -> None:
+    manifest = write(folder, oldest_onnxruntime={"model.onnx": "1.15"}, versions={"torch": "2.13.0"})
+    assert manifest["oldest_onnxruntime"] == {"model.onnx": "1.15"}
+    assert manifest["versions"] == {"torch": "2.13.0"}
+    assert "licensed" in manifest["licence"]
+
+
+def test_it_says_which_values_go_in_and_which_were_seen(folder: Path) -> None:
+    nan = np.nan
+    parts = [
+        np.array([[nan, 1, 150, 1], [30, 0, 160, 2]], np.float32),
+        np.array([[41, 3, 149.5, 1]], np.float32),
+    ]
+    # Codes of categories are no numbers, and a null is no smallest value.
+    seen = {"age": [30.0, 41.0], "height": [149.5, 160.0]}
+    assert value_ranges(TABLE, parts) == seen
+    told = write(folder, signature=TABLE, value_ranges=seen)["input"]
+    assert told["seen"] == seen
+    assert told["range"] == [-np.finfo(np.float32).max, np.finfo(np.float32).max]
+    assert value_ranges(TABLE, [np.full((2, 4), nan, np.float32)]) == {}
+    assert write(folder, signature=TEXT)["input"]["range"] == [0, 9]
+    assert value_ranges(TEXT, []) == {}
+    listed = InputSignature("numeric", NUMERIC.shape, ("features",))
+    assert value_ranges(listed, [np.array([[3, -1, 2]], np.float32)]) == {"features": [-1.0, 3.0]}
 
 
 def test_same_arguments_give_the_same_bytes_and_writing_again_leaves_itself_out(folder: Path) -> None:
