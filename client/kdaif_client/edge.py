@@ -25,7 +25,7 @@ exit codes: 0 done; 1 the bundle or the machine is at fault; 2 the options or th
 An --output appears whole or not at all.
 
 examples:
-  kdaif pull JOB_ID --out student
+  kdaif pull JOB student
   kdaif-edge student rows.csv --output predictions.csv
   kdaif-edge student pictures/ --abstain-below 0.9 --format jsonl
 """
