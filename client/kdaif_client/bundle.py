@@ -6,6 +6,7 @@ Verifying alone needs neither::
 
     verify("student/")                          # raises CorruptDownload when a byte differs
     Student.open("student/").predict(X)         # verifies, then runs
+    Student.open("student/", variant="auto").decide(X, abstain_below=0.9)
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kdaif_client._cpu import usable_cpus
 from kdaif_client._edge_inputs import EdgeInputs, need
-from kdaif_client.errors import CorruptDownload, InvalidArgument, NotFound, ServerError
+from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, NotFound, ServerError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MANIFEST", "MODEL", "Student", "verify"]
+__all__ = ["MANIFEST", "MODEL", "VARIANTS", "Decisions", "Student", "verify"]
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+VARIANTS = {"fp32": MODEL, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+_FEATURES = "features"
 
 # Bounds the memory of one run; the model gives the same answers at every batch size.
 _BATCH_ROWS = 1024
@@ -94,6 +98,21 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """What a student says of rows, and where it would rather say nothing.
+
+    Attributes:
+        labels: [N] strings; "" where it abstains.
+        confidences: float32 [N], the probability of the most probable class, also where it abstains.
+        abstained: bool [N].
+    """
+
+    labels: NDArray[np.str_]
+    confidences: NDArray[np.float32]
+    abstained: NDArray[np.bool_]
+
+
 class Student:
     """A verified student. Safe to use from several threads.
 
@@ -104,50 +123,94 @@ class Student:
         folder: where the bundle is.
         manifest: what ``manifest.json`` says.
         class_names: in the order of the columns of ``predict_proba``.
+        variant: ``"fp32"``, ``"fp16"`` or ``"int8"``, the one that runs.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], variant: str = "fp32") -> None:
         onnxruntime = need("onnxruntime", folder)
         need("numpy", folder)
         self.folder = folder
         self.manifest = manifest
         self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
+        self.variant = _chosen(variant, manifest["files"], folder)
         self._inputs = EdgeInputs(folder, manifest["input"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_cpus()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        model = folder / VARIANTS[self.variant]
         try:
             self._session = onnxruntime.InferenceSession(
-                str(folder / MODEL), sess_options=options, providers=["CPUExecutionProvider"]
+                str(model), sess_options=options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises a dozen kinds that share no base of their own
             raise ServerError(
-                f"onnxruntime {onnxruntime.__version__} cannot read {folder / MODEL}: {error}. certificate.json names "
+                f"onnxruntime {onnxruntime.__version__} cannot read {model}: {error}. certificate.json names "
                 "the oldest release that can."
             ) from error
 
     @classmethod
-    def open(cls, folder: str | Path) -> Student:
+    def open(cls, folder: str | Path, *, variant: str = "fp32") -> Student:
         """Verifies every file of the bundle and loads the model.
 
+        Args:
+            folder: what ``kdaif pull`` filled.
+            variant: ``"fp32"``, which every bundle has; ``"fp16"`` or ``"int8"``, which only some have; or ``"auto"``,
+                int8 where the bundle has it, else fp32.
+
         Raises:
+            InvalidArgument: the bundle has no such variant.
             NotFound: there is no bundle in ``folder``.
             CorruptDownload: a file is missing or differs from what was published.
             MissingDependency: numpy, onnxruntime or, for text, tokenizers is not installed.
         """
-        return cls(Path(folder), verify(folder))
+        return cls(Path(folder), verify(folder), variant)
 
     def __repr__(self) -> str:
         return f"Student({str(self.folder)!r}, {len(self.class_names)} classes, input {self._inputs.wanted()})"
 
-    def predict(self, X: Any) -> NDArray[np.str_]:
-        """The most probable class of each row, by name: [N] strings. ``X`` as in ``predict_proba``."""
+    def predict(self, X: Any, *, abstain_below: float | None = None) -> NDArray[np.str_]:
+        """The most probable class of each row, by name: [N] strings. ``X`` as in ``predict_proba``.
+
+        Where its probability is below ``abstain_below`` the name is "".
+        """
+        return self.decide(X, abstain_below=abstain_below).labels
+
+    def decide(self, X: Any, *, abstain_below: float | None = None) -> Decisions:
+        """The most probable class of each row, how probable it is, and whether that is too little.
+
+        Args:
+            X: as in ``predict_proba``.
+            abstain_below: 0 to 1; a row whose most probable class is less probable than this gets no label.
+
+        Raises:
+            InvalidArgument: as ``predict_proba``, or ``abstain_below`` is not 0 to 1.
+        """
         import numpy as np
 
-        names: NDArray[np.str_] = np.asarray(self.class_names)[self.predict_proba(X).argmax(axis=1)]
-        return names
+        if abstain_below is not None and not 0 <= abstain_below <= 1:  # so is NaN refused
+            raise InvalidArgument.of("abstain_below", f"is {abstain_below}; give a probability, 0 to 1")
+        proba = self.predict_proba(X)
+        confidences = proba.max(axis=1)
+        abstained = confidences < (0 if abstain_below is None else abstain_below)
+        labels = np.where(abstained, "", np.asarray(self.class_names)[proba.argmax(axis=1)])
+        return Decisions(labels, confidences, abstained)
+
+    def embed(self, X: Any) -> NDArray[np.float32]:
+        """The features before the last layer: float32 [N, F]. ``X`` as in ``predict_proba``.
+
+        Raises:
+            FailedPrecondition: the bundle's file gives none; at present no server publishes one that does.
+            InvalidArgument: as ``predict_proba``.
+        """
+        given = [output.name for output in self._session.get_outputs()]
+        if _FEATURES not in given:
+            raise FailedPrecondition(
+                f"{self.folder / VARIANTS[self.variant]} has no output {_FEATURES!r}, only {', '.join(given)}, so "
+                "there is nothing to embed with; use predict_proba, whose columns are the classes."
+            )
+        return self._run(_FEATURES, X)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """The probability of each class: float32 [N, C], columns in the order of ``class_names``.
@@ -164,17 +227,36 @@ class Student:
         Raises:
             InvalidArgument: wrong type, shape or column, or a value that is infinite, or null where none may be.
         """
+        return self._run("probabilities", X)
+
+    def _run(self, output: str, X: Any) -> NDArray[np.float32]:
         import numpy as np
 
         rows, name = self._inputs.rows(X), self.manifest["input"]["name"]
-        batches = [
-            self._session.run(["probabilities"], {name: rows[start : start + _BATCH_ROWS]})[0]
-            for start in range(0, len(rows), _BATCH_ROWS)
-        ]
-        result: NDArray[np.float32] = (
-            np.concatenate(batches) if batches else np.empty((0, len(self.class_names)), np.float32)
+        result: NDArray[np.float32] = np.concatenate(
+            [
+                self._session.run([output], {name: rows[start : start + _BATCH_ROWS]})[0]
+                for start in range(0, len(rows), _BATCH_ROWS)
+            ]
+            or [np.empty((0, self._width(output)), np.float32)]
         )
         if not np.isfinite(result).all():
             bad = np.flatnonzero(~np.isfinite(result).all(axis=1))
             raise InvalidArgument.of("X", f"makes the model overflow in {len(bad)} rows, first {bad[:10].tolist()}")
         return result
+
+    def _width(self, output: str) -> int:
+        return next(int(told.shape[1]) for told in self._session.get_outputs() if told.name == output)
+
+
+def _chosen(variant: str, files: Mapping[str, Any], folder: Path) -> str:
+    present = [name for name, file in VARIANTS.items() if file in files]
+    if variant == "auto":
+        return "int8" if "int8" in present else "fp32"
+    if variant not in present:
+        raise InvalidArgument.of(
+            "variant",
+            f"is {variant!r}, and {folder} has {', '.join(present)}; give one of these or 'auto'. certificate.json "
+            "says why another was left out",
+        )
+    return variant

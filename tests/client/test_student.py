@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from kdaif_client import Student
 from kdaif_client._cpu import usable_cpus
-from kdaif_client.errors import InvalidArgument, MissingDependency, ServerError
+from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, MissingDependency, ServerError
 
 from tests.client.conftest import CLASSES, Bundle
 
@@ -160,3 +160,55 @@ def test_cpus_of_a_control_group(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
     assert usable_cpus(*groups(tmp_path, lines, files)) == cpus
+
+
+def test_it_abstains_below_the_confidence_that_is_asked_for(numbers: Student) -> None:
+    X = RNG.normal(size=(200, 3)) * 300
+    proba = numbers.predict_proba(X)
+    decided = numbers.decide(X, abstain_below=0.6)
+    assert 0 < decided.abstained.sum() < 200
+    np.testing.assert_array_equal(decided.abstained, proba.max(axis=1) < 0.6)
+    np.testing.assert_array_equal(decided.confidences, proba.max(axis=1))
+    want = np.where(decided.abstained, "", np.array(CLASSES)[proba.argmax(axis=1)])
+    np.testing.assert_array_equal(decided.labels, want)
+    np.testing.assert_array_equal(numbers.predict(X, abstain_below=0.6), want)
+    assert not numbers.decide(X).abstained.any()
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InvalidArgument, match=r"abstain_below is .*; give a probability"):
+            numbers.decide(X, abstain_below=wrong)
+
+
+def test_a_variant_is_chosen_by_name(tmp_path: Path) -> None:
+    from tests.client.conftest import make_bundle
+
+    plain, other = make_bundle("numeric", (3,), ["a", "b", "c"]), make_bundle("numeric", (3,), ["features"])
+    both = make_bundle("numeric", (3,), ["a", "b", "c"], {"model.int8.onnx": other.files["model.onnx"]})
+    for name, bundle in (("plain", plain), ("both", both)):
+        (tmp_path / name).mkdir()
+        opened(bundle, tmp_path / name)
+    assert Student.open(tmp_path / "plain", variant="auto").variant == "fp32"
+    assert Student.open(tmp_path / "both").variant == "fp32"
+    assert Student.open(tmp_path / "both", variant="auto").variant == "int8"
+    for wrong in ("int8", "fp16", "best"):
+        with pytest.raises(InvalidArgument, match=rf"variant is '{wrong}', and .*plain has fp32; give"):
+            Student.open(tmp_path / "plain", variant=wrong)
+
+
+def test_embed_is_refused_where_the_file_gives_no_features(numbers: Student) -> None:
+    with pytest.raises(FailedPrecondition, match=r"no output 'features', only logits, probabilities"):
+        numbers.embed(np.zeros((1, 3)))
+    assert numbers.predict_proba(np.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx", "certificate.json", "report.html", "tokenizer.json"])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_one_flipped_bit_in_any_named_file_is_refused_by_name(tmp_path: Path, name: str, place: str) -> None:
+    from tests.client.conftest import make_bundle
+
+    more = {"model.int8.onnx": b"smaller", "report.html": b"<html>", "tokenizer.json": b"{}"}
+    folder = opened(make_bundle("numeric", (3,), ["features"], more), tmp_path).folder
+    data = bytearray((folder / name).read_bytes())
+    data[{"first": 0, "middle": len(data) // 2, "last": -1}[place]] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(CorruptDownload, match=rf"{name} is not what was published"):
+        Student.open(folder)
