@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
-EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow]" -e ./server -e ./worker
+EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow,signed]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos rehearse-images clean

@@ -75,6 +75,7 @@ class Client:
         client_certificate: str | Path | None = None,
         client_key: str | Path | None = None,
         plaintext_key: bool | None = None,
+        public_key: str | Path | None = None,
     ) -> None:
         """Prepares the connection.
 
@@ -95,6 +96,8 @@ class Client:
             client_certificate: PEM file, for mutual TLS; default ``KDAIF_CLIENT_CERTIFICATE``.
             client_key: PEM file of its private key; default ``KDAIF_CLIENT_KEY``.
             plaintext_key: send the key unencrypted to another machine; default ``KDAIF_PLAINTEXT_KEY``.
+            public_key: PEM file that ``kdaif-server public-key`` printed: students that it did not sign are refused;
+                default ``KDAIF_PUBLIC_KEY``.
         """
         if not target:
             raise InvalidArgument.of("target", "is empty; give host:port, for example localhost:50051")
@@ -112,6 +115,7 @@ class Client:
             client_certificate=client_certificate,
             client_key=client_key,
             plaintext_key=plaintext_key,
+            public_key=public_key,
         )
         self._rpc = Rpc(target, timeout_s, away_s=min(timeout_s, patience_s), credentials=credentials)
 

@@ -97,7 +97,15 @@ def student(message: students_pb2.Student) -> types.StudentInfo:
         arms=tuple(_arm(arm) for arm in message.arms),
         create_time=time_of(message, "create_time"),
         shipped_arm=message.shipped_arm,
+        signature=_signature(message),
     )
+
+
+def _signature(message: students_pb2.Student) -> types.BundleSignature | None:
+    if not message.HasField("signature"):
+        return None
+    told = message.signature
+    return types.BundleSignature(told.key_id, told.algorithm, told.signature)
 
 
 def _estimate(message: jobs_pb2.DistillationJob) -> types.Estimate | None:

@@ -28,6 +28,7 @@ class Credentials:
         client_certificate: PEM, for a server that wants to see one; goes with ``client_key``.
         client_key: PEM, its private key.
         plaintext_key: send the key over an unencrypted connection to another machine, where the network is one's own.
+        public_key: PEM, by which students must be signed; None takes them unsigned.
     """
 
     api_key: str = field(default="", repr=False)
@@ -36,6 +37,7 @@ class Credentials:
     client_certificate: Path | None = None
     client_key: Path | None = None
     plaintext_key: bool = False
+    public_key: Path | None = None
 
     def metadata(self) -> tuple[tuple[str, str], ...] | None:
         """What goes with each call."""
@@ -89,6 +91,7 @@ def given_or_environment(
     client_certificate: str | Path | None,
     client_key: str | Path | None,
     plaintext_key: bool | None,
+    public_key: str | Path | None,
     environment: Mapping[str, str] = os.environ,
 ) -> Credentials:
     """What was given, and for what was not, ``KDAIF_API_KEY`` (or ``KDAIF_API_KEY_FILE``) and so on.
@@ -110,6 +113,7 @@ def given_or_environment(
         _path(client_certificate, environment, "KDAIF_CLIENT_CERTIFICATE"),
         _path(client_key, environment, "KDAIF_CLIENT_KEY"),
         _flag(plaintext_key, environment, "KDAIF_PLAINTEXT_KEY"),
+        _path(public_key, environment, "KDAIF_PUBLIC_KEY"),
     )
 
 

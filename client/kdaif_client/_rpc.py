@@ -102,6 +102,7 @@ class Rpc:
         self._has_answered = False
         options = channel_options(keepalive_ms, shares_connection=shares_connection)
         self._credentials, self._metadata = credentials, credentials.metadata()
+        self.public_key = credentials.public_key
         self._channel = traced(credentials.channel(target, options))
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)

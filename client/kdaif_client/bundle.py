@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdaif_client._cpu import usable_cpus
 from kdaif_client._edge_inputs import EdgeInputs, need
+from kdaif_client._signature import check_file
 from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, NotFound, ServerError
 
 if TYPE_CHECKING:
@@ -37,19 +38,26 @@ _FEATURES = "features"
 _BATCH_ROWS = 1024
 
 
-def verify(folder: str | Path) -> dict[str, Any]:
-    """Checks size and SHA-256 of every file that the manifest names.
+def verify(folder: str | Path, *, public_key: str | Path | None = None) -> dict[str, Any]:
+    """Checks size and SHA-256 of every file that the manifest names, and with a key who published the manifest.
+
+    Args:
+        folder: what ``kdaif pull`` filled.
+        public_key: PEM file that ``kdaif-server public-key`` printed; needs the ``signed`` extra. Without one, whoever
+            can change all files of the folder can change the student.
 
     Returns:
         The manifest.
 
     Raises:
         NotFound: there is no bundle in ``folder``.
-        CorruptDownload: a file is missing or differs from what was published.
+        CorruptDownload: a file is missing or differs from what was published, or the key did not sign the manifest.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise NotFound(f"{folder} holds no {MANIFEST}; give the folder that `kdaif pull` or download_student filled.")
+    if public_key is not None:
+        check_file(folder, sha256_of(folder / MANIFEST), Path(public_key))
     manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     for path, entry in manifest["files"].items():
         file = folder / local_path(path)
@@ -151,13 +159,14 @@ class Student:
             ) from error
 
     @classmethod
-    def open(cls, folder: str | Path, *, variant: str = "fp32") -> Student:
+    def open(cls, folder: str | Path, *, variant: str = "fp32", public_key: str | Path | None = None) -> Student:
         """Verifies every file of the bundle and loads the model.
 
         Args:
             folder: what ``kdaif pull`` filled.
             variant: ``"fp32"``, which every bundle has; ``"fp16"`` or ``"int8"``, which only some have; or ``"auto"``,
                 int8 where the bundle has it, else fp32.
+            public_key: as that of `verify`.
 
         Raises:
             InvalidArgument: the bundle has no such variant.
@@ -165,7 +174,7 @@ class Student:
             CorruptDownload: a file is missing or differs from what was published.
             MissingDependency: numpy, onnxruntime or, for text, tokenizers is not installed.
         """
-        return cls(Path(folder), verify(folder), variant)
+        return cls(Path(folder), verify(folder, public_key=public_key), variant)
 
     def __repr__(self) -> str:
         return f"Student({str(self.folder)!r}, {len(self.class_names)} classes, input {self._inputs.wanted()})"

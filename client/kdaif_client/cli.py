@@ -87,6 +87,9 @@ def _options(
     client_key: Annotated[
         Path | None, typer.Option(help="PEM: the private key of ours; default KDAIF_CLIENT_KEY.")
     ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM: students must be signed by it; default KDAIF_PUBLIC_KEY.")
+    ] = None,
 ) -> None:
     """Distil a small student from a teacher, and see which samples helped or harmed."""
     show_credentials(
@@ -95,6 +98,7 @@ def _options(
         root_certificates=root_certificates,
         client_certificate=client_certificate,
         client_key=client_key,
+        public_key=public_key,
     )
 
 

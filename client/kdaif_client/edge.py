@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --output ends, else csv")
     parser.add_argument("--abstain-below", type=float, metavar="P", help="0 to 1; no label where confidence is below")
     parser.add_argument("--variant", choices=(*VARIANTS, "auto"), default="fp32", help="default: fp32")
+    parser.add_argument("--public-key", type=Path, metavar="PEM", help="the student must be signed by it")
     parser.add_argument("--batch-rows", type=int, default=1024, metavar="N", help="rows read at a time (default: 1024)")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if options.batch_rows < 1:
         raise InvalidArgument.of("--batch-rows", f"is {options.batch_rows}; give 1 or more")
-    student = Student.open(options.student, variant=options.variant)
+    student = Student.open(options.student, variant=options.variant, public_key=options.public_key)
     output: Path | None = options.output
     as_json = (options.format or ("jsonl" if output and output.suffix in (".jsonl", ".ndjson") else "csv")) == "jsonl"
     if output is None:

@@ -277,8 +277,20 @@ class BundleFile:
 
 
 @dataclass(frozen=True)
+class BundleSignature:
+    """A server's word that it published a student: by which key, and the signature of its name and manifest."""
+
+    key_id: str
+    algorithm: str
+    signature: bytes
+
+
+@dataclass(frozen=True)
 class StudentInfo:
-    """The bundle of one succeeded job as it is listed; ``shipped_arm`` is the arm whose student it is."""
+    """The bundle of one succeeded job as it is listed; ``shipped_arm`` is the arm whose student it is.
+
+    ``signature`` is there where one student was asked for, and not in lists.
+    """
 
     name: str
     job: str
@@ -287,3 +299,4 @@ class StudentInfo:
     arms: tuple[ArmResult, ...]
     create_time: datetime | None
     shipped_arm: str = ""
+    signature: BundleSignature | None = None

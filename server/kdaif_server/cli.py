@@ -21,6 +21,7 @@ from kdaif_server.observability.health_check import healthy
 from kdaif_server.rebuild import rebuild_index
 from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
+from kdaif_server.signing import SigningKey
 
 _EPILOG = "Every option can also be set by an environment variable, for example KDAIF_REDIS_URL or KDAIF_STORE_URL."
 
@@ -50,6 +51,8 @@ def main() -> None:
             )
         elif arguments.command == "rebuild-index":
             sys.exit(asyncio.run(_rebuild(settings)))
+        elif arguments.command == "public-key":
+            sys.stdout.write(SigningKey.at(settings.signing_key).public_pem())
         elif arguments.command == "keys":
             run_keys_command(arguments, KeyFile(settings.key_file))
         else:
@@ -107,10 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same of its worker; default none")
     up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
+    public_key_command = commands.add_parser(
+        "public-key",
+        help="print the key that clients check its students by: kdaif --public-key FILE pull ...",
+    )
     keys_commands = add_keys_command(commands)
+    for command in (serve_command, up_command, public_key_command):
+        command.add_argument(
+            "--signing-key-file", type=Path, help="Ed25519 in PEM, default access/signing_key.pem in the data folder"
+        )
     for command in (serve_command, up_command, *keys_commands):
         command.add_argument("--keys-file", type=Path, help="API keys, default access/keys.json in the data folder")
-    for command in keys_commands:
+    for command in (*keys_commands, public_key_command):
         command.add_argument("--data-dir", type=Path, help="of the server, default ~/.kdaif")
     for command in (serve_command, up_command, rebuild_command):
         command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")

@@ -49,6 +49,7 @@ from kdaif_server.services.jobs import DistillationJobService
 from kdaif_server.services.students import StudentService
 from kdaif_server.services.weights import WeightService
 from kdaif_server.settings import ServerSettings
+from kdaif_server.signing import SigningKey
 from kdaif_server.upkeep import Upkeep
 from kdaif_server.weights.engine import Engine
 
@@ -240,6 +241,7 @@ def _build(
     authentication: Authentication | None,
 ) -> grpc.aio.Server:
     queue, artifacts = backend.queue, backend.artifacts
+    key = SigningKey.at(settings.signing_key)
     access = AccessInterceptor(authentication, Limiter(settings.call_limits))
     # Observing stands outermost, to see what is refused; access comes last, so that its errors become statuses too.
     interceptors = [ObservingInterceptor(metrics), ErrorInterceptor(), access]
@@ -252,7 +254,7 @@ def _build(
         server,
     )
     weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts, backend.engine), server)
-    students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts), server)
+    students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts, key), server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(artifacts.audit), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:

@@ -66,6 +66,7 @@ class ServerSettings(BaseSettings):
 
     authentication: Literal["on", "off"] | None = None
     keys_file: Path | None = None
+    signing_key_file: Path | None = None
     jwt_jwks: str = ""
     jwt_issuer: str = ""
     jwt_audience: str = ""
@@ -124,6 +125,11 @@ class ServerSettings(BaseSettings):
     def key_file(self) -> Path:
         """Where the API keys are kept."""
         return (self.keys_file or self.root / "access" / "keys.json").expanduser()
+
+    @property
+    def signing_key(self) -> Path:
+        """The private key that signs students, in PEM."""
+        return (self.signing_key_file or self.root / "access" / "signing_key.pem").expanduser()
 
     @property
     def jwt(self) -> Issuer | None:

@@ -12,6 +12,7 @@ from kdaif_proto.v1 import students_pb2 as pb
 from kdaif_client._async.rpc import AsyncPatience, AsyncRpc
 from kdaif_client._async.running import in_thread
 from kdaif_client._rpc import was_cut
+from kdaif_client._signature import SIGNATURE, check, write_signature
 from kdaif_client.bundle import MANIFEST, local_path, read_manifest, sha256_of
 from kdaif_client.errors import CorruptDownload, KdaifClientError
 from kdaif_client.types import BundleFile, StudentInfo
@@ -28,10 +29,14 @@ async def download(
     """Fills ``folder`` with the files of ``student``. What is there and right is not fetched again.
 
     Raises:
-        CorruptDownload: bytes differ from their hash twice in a row, or manifest and listing disagree.
+        CorruptDownload: bytes differ from their hash twice in a row, or manifest and listing disagree, or the student
+            is not signed by the key that the client was given.
     """
     if MANIFEST not in {file.path for file in student.files}:
         raise CorruptDownload(f"{student.name} has no {MANIFEST}, so nothing could be verified; it is not downloaded.")
+    manifest_sha256 = next(file.sha256 for file in student.files if file.path == MANIFEST)
+    if rpc.public_key is not None:
+        check(student.signature, student.name, manifest_sha256, rpc.public_key)
     total = sum(file.size_bytes for file in student.files)
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[tuple[Path, Path]] = []
@@ -50,6 +55,9 @@ async def download(
     _check_manifest(student, {target: part for part, target in parts}, folder)
     for part, target in parts:
         part.replace(target)
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    if student.signature is not None:
+        write_signature(folder, student.name, manifest_sha256, student.signature)
 
 
 async def _fetch(

@@ -46,6 +46,7 @@ class AsyncRpc:
         self._has_answered = False
         options = channel_options(keepalive_ms, shares_connection=shares_connection)
         self._credentials, self._metadata = credentials, credentials.metadata()
+        self.public_key = credentials.public_key
         self._channel = credentials.async_channel(target, options, interceptors())
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
         self.jobs = jobs_pb2_grpc.DistillationJobServiceStub(self._channel)

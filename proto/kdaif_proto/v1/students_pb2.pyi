@@ -93,6 +93,7 @@ class Student(google.protobuf.message.Message):
     ARMS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     SHIPPED_ARM_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"tenants/{tenant}/students/{student}"."""
     job: builtins.str
@@ -106,6 +107,10 @@ class Student(google.protobuf.message.Message):
     def arms(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[kdaif_proto.v1.jobs_pb2.ArmResult]: ...
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def signature(self) -> global___BundleSignature:
+        """That this server published it; absent in lists, and from servers that are older than signatures."""
+
     def __init__(
         self,
         *,
@@ -116,11 +121,37 @@ class Student(google.protobuf.message.Message):
         arms: collections.abc.Iterable[kdaif_proto.v1.jobs_pb2.ArmResult] | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         shipped_arm: builtins.str = ...,
+        signature: global___BundleSignature | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arms", b"arms", "class_names", b"class_names", "create_time", b"create_time", "files", b"files", "job", b"job", "name", b"name", "shipped_arm", b"shipped_arm"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "signature", b"signature"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arms", b"arms", "class_names", b"class_names", "create_time", b"create_time", "files", b"files", "job", b"job", "name", b"name", "shipped_arm", b"shipped_arm", "signature", b"signature"]) -> None: ...
 
 global___Student = Student
+
+@typing.final
+class BundleSignature(google.protobuf.message.Message):
+    """Of "kdaif-bundle 1\\n{name of the student}\\n{hexadecimal SHA-256 of manifest.json}\\n". The manifest hashes the other files."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    ALGORITHM_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
+    key_id: builtins.str
+    """The first 16 hexadecimal digits of the SHA-256 of the public key's 32 bytes."""
+    algorithm: builtins.str
+    """"Ed25519"."""
+    signature: builtins.bytes
+    def __init__(
+        self,
+        *,
+        key_id: builtins.str = ...,
+        algorithm: builtins.str = ...,
+        signature: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["algorithm", b"algorithm", "key_id", b"key_id", "signature", b"signature"]) -> None: ...
+
+global___BundleSignature = BundleSignature
 
 @typing.final
 class BundleFile(google.protobuf.message.Message):

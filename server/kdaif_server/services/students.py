@@ -20,8 +20,10 @@ from kdaif_server.lines import Lines, Order
 from kdaif_server.names import line_id, parse_name, parse_parent, student_name
 from kdaif_server.rollouts import Rollouts
 from kdaif_server.services.paging import decode_token, encode_token, page_size
+from kdaif_server.signing import ALGORITHM, SigningKey
 
 _CHUNK_BYTES = 512 * 1024
+_MANIFEST = "manifest.json"
 _LONGEST_TEXT = 1_000
 _LONGEST_DEVICE_KEY = 256
 _LONGEST_ROLLOUT = 100
@@ -32,7 +34,8 @@ _Changes: TypeAlias = pb.SetAliasRequest | pb.PromoteCanaryRequest | pb.RollBack
 class StudentService(students_pb2_grpc.StudentServiceServicer):
     """A student is the bundle of one succeeded job and has that job's id."""
 
-    def __init__(self, queue: JobQueue, artifacts: Artifacts) -> None:
+    def __init__(self, queue: JobQueue, artifacts: Artifacts, key: SigningKey) -> None:
+        self._key = key
         self._queue = queue
         self._artifacts = artifacts
         self._lines = Lines(artifacts)
@@ -42,7 +45,14 @@ class StudentService(students_pb2_grpc.StudentServiceServicer):
         """One student."""
         job = await self._artifacts.succeeded_job(*parse_name(request.name, "students"))
         manifest = await asyncio.to_thread(self._artifacts.manifest, job)
-        return pb.GetStudentResponse(student=student_to_proto(job, manifest))
+        student = student_to_proto(job, manifest)
+        for file in manifest.bundle:
+            if file.path == _MANIFEST:
+                made = self._key.sign(student.name, file.sha256)
+                student.signature.CopyFrom(
+                    pb.BundleSignature(key_id=made.key_id, algorithm=ALGORITHM, signature=made.signature)
+                )
+        return pb.GetStudentResponse(student=student)
 
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Any) -> pb.ListStudentsResponse:
         """Students, newest job first."""
