@@ -14,6 +14,7 @@ import numpy as np
 from kdaif_proto.v1 import students_pb2 as pb
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.services.students import StudentService
+from kdaif_server.signing import SigningKey
 from numpy.typing import NDArray
 
 from kdaif.errors import FailedPreconditionError
@@ -60,7 +61,7 @@ async def simulate(redis_url: str, folder: Path, *, devices: int, trials: int) -
     queue = await JobQueue.connect(redis_url)
     try:
         blobs = BlobStore.open(f"file://{folder / 'blobs'}")
-        service = StudentService(queue, Artifacts(queue, blobs, folder / "cache"))
+        service = StudentService(queue, Artifacts(queue, blobs, folder / "cache"), SigningKey.at(folder / "key.pem"))
         champion, canary = [await _student(queue) for _ in range(2)]
         turn = asyncio.Semaphore(_TRIALS_AT_ONCE)
 
