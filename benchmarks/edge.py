@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
-from benchmarks import int8_gate, rollout, student_latency
+from benchmarks import int8_gate, rollout, student_latency, student_runtimes
 from benchmarks.record import RESULTS, write_results
 
 _DEVICES = 10_000
@@ -29,7 +29,7 @@ def main() -> None:
     for part in arguments.part or PARTS:
         figures |= PARTS[part]()
     for name, value in figures.items():
-        print(f"{name:32} {value:,.4f}")
+        print(f"{name:32} {value:,.6g}")
     print(f"\nWritten: {write_results('edge', figures, [], started_at)}")
 
 
@@ -62,7 +62,12 @@ def _int8() -> dict[str, float]:
     return int8_gate.figures(found)
 
 
-PARTS: Mapping[str, Callable[[], dict[str, float]]] = {"rollout": _rollout, "latency": _latency, "int8": _int8}
+PARTS: Mapping[str, Callable[[], dict[str, float]]] = {
+    "rollout": _rollout,
+    "latency": _latency,
+    "int8": _int8,
+    "runtimes": student_runtimes.figures,
+}
 
 if __name__ == "__main__":
     main()
