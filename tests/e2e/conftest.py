@@ -27,6 +27,7 @@ class Stack:
     process: subprocess.Popen[bytes]
     target: str
     dashboard: str
+    data_dir: Path
 
     def worker(self) -> psutil.Process:
         return wait_for(lambda: self._with_argument("kdaif_worker", psutil.Process(self.process.pid).children()))
@@ -73,7 +74,7 @@ def running_stack(folder: Path, *, data_dir: Path | None = None, options: tuple[
 
         wait_for(started, timeout_s=30)
         told = json.loads(ready.read_text())
-        yield Stack(process, told["target"], told["dashboard"])
+        yield Stack(process, told["target"], told["dashboard"], data_dir or folder / "data")
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,9 @@ from kdaif_client import (
     Student,
     TrainedTeacher,
     Training,
+    verify,
 )
-from kdaif_client.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from kdaif_client.errors import AlreadyExists, CorruptDownload, FailedPrecondition, InvalidArgument, NotFound
 
 from tests.e2e.conftest import Stack
 from tests.e2e.digits import Digits, upload_digits
@@ -81,6 +84,23 @@ def test_every_arm_is_measured_against_uniform(finished: Finished) -> None:
         assert arm.accuracy_minus_uniform == pytest.approx(arm.accuracy - arms["uniform"].accuracy, abs=1e-9)
     # A class swap on 40 % of the rows costs uniform distillation a lot, and the oracle nothing.
     assert arms["oracle"].accuracy > arms["uniform"].accuracy
+
+
+def test_the_student_is_signed_by_the_server_and_by_nobody_else(
+    finished: Finished, stack: Stack, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "kdaif_server", "public-key", "--data-dir"]
+    ours, others = (tmp_path / name for name in ("ours.pem", "others.pem"))
+    for file, data_dir in ((ours, stack.data_dir), (others, tmp_path / "other")):
+        file.write_text(subprocess.run([*command, str(data_dir)], capture_output=True, text=True, check=True).stdout)
+    with Client(stack.target, public_key=ours) as client:
+        folder = client.get_job(finished.job.name).download_bundle(tmp_path / "student")
+    assert verify(folder, public_key=ours)["class_names"]
+    with pytest.raises(CorruptDownload, match="not signed by"):
+        verify(folder, public_key=others)
+    with Client(stack.target, public_key=others) as client, pytest.raises(CorruptDownload, match="not signed by"):
+        client.get_job(finished.job.name).download_bundle(tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_the_downloaded_student_is_as_good_as_the_report_says(finished: Finished) -> None:
