@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,20 @@ def test_a_cut_download_goes_on_at_its_offset(server: SmallServer, client: Clien
     student = job_with(server, client, files).download_student(tmp_path)
     assert server.state.offsets[:5] == [0, 0, 0, CHUNK, 3 * CHUNK]
     assert (student.folder / "a.bin").read_bytes() == files["a.bin"]
+
+
+def test_100_mb_that_are_cut_again_and_again_are_fetched_once(
+    server: SmallServer, client: Client, tmp_path: Path
+) -> None:
+    large = random.Random(0).randbytes(100_000_000)
+    files = make_bundle("image", (8, 8, 1), ["image"], {"a.bin": large}).files
+    cuts = [40 * CHUNK, 7 * CHUNK, 90 * CHUNK]
+    server.state.cut_reads = [10**9, 10**9, *cuts]  # the first two files are small and stay whole
+    student = job_with(server, client, files).download_student(tmp_path)
+    assert (student.folder / "a.bin").read_bytes() == large
+    # Each stream begins where the one before it ended, so no byte comes twice.
+    expected = [sum(cuts[:number]) for number in range(len(cuts) + 1)]
+    assert server.state.offsets[2 : 2 + len(expected)] == expected
 
 
 def test_a_later_call_takes_up_the_part_of_an_earlier_one(server: SmallServer, client: Client, tmp_path: Path) -> None:
