@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kdaif.linalg import gauss_newton, logits_of, parameter_vector
+from kdaif.linalg import gauss_newton, logits_of, parameter_vector, rows_at_once
 from kdaif.records.spec import Training
 from kdaif.workspace import Workspace
 
@@ -37,7 +37,29 @@ class Curvature:
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor]:
         """V `[P]` -> H v, without damping. Linearises the student at the first call."""
-        return gauss_newton(logits_of(self.student, self.features), self.theta, self.row_weights, self.temperatures)
+        rows = rows_at_once(self.student, self.features)
+        parts = (torch.split(tensor, rows) for tensor in (self.features, self.row_weights, self.temperatures))
+        products = [
+            gauss_newton(logits_of(self.student, features), self.theta, weights, temperatures)
+            for features, weights, temperatures in zip(*parts, strict=True)
+        ]
+
+        def product(vector: Tensor) -> Tensor:
+            total = products[0](vector)
+            for of_part in products[1:]:
+                total += of_part(vector)
+            return total
+
+        return product
+
+    def subsample(self, rows: int) -> Curvature:
+        """The same H from at most so many of its rows, evenly spaced and weighted up to the same total."""
+        if len(self.features) <= rows:
+            return self
+        at = torch.linspace(0, len(self.features) - 1, rows, device=self.theta.device).long()
+        weights = self.row_weights[at]
+        scaled = weights * (self.row_weights.sum() / weights.sum().clamp_min(1e-30))
+        return Curvature(self.theta, self.student, self.features[at], scaled, self.temperatures[at])
 
     def scaled_damping(self, gradient: Tensor) -> float:
         """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""

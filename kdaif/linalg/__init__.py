@@ -7,6 +7,7 @@ from kdaif.linalg.gauss_newton import gauss_newton
 from kdaif.linalg.head import HeadCurvature, HeadRows, head_curvature, head_rows
 from kdaif.linalg.layers import Layer, fisher_roots, layers_of, tapped
 from kdaif.linalg.parameters import linearise, logits_of, parameter_vector
+from kdaif.linalg.runs import rows_at_once
 
 __all__ = [
     "Ekfac",
@@ -27,5 +28,6 @@ __all__ = [
     "linearise",
     "logits_of",
     "parameter_vector",
+    "rows_at_once",
     "tapped",
 ]

@@ -1,0 +1,38 @@
+"""How many rows a network works on at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# Numbers in the largest output of a layer: 4 MiB in float32. Measured with convolutions on one core: a pass over rows
+# whose outputs stay in the cache takes a third of the time of one over 3,000 rows at once, and .5 to 16 MiB are alike.
+_NUMBERS = 1 << 20
+_FEWEST_ROWS = 32
+
+
+def rows_at_once(module: nn.Module, features: Tensor, directions: int = 1) -> int:
+    """Rows whose largest intermediate result stays in the cache; all of them on a device other than the CPU.
+
+    Args:
+        module: in eval mode.
+        features: raw rows `[M, ...]`.
+        directions: along which each of them is differentiated side by side.
+    """
+    if features.device.type != "cpu" or not len(features):
+        return max(1, len(features))
+    sizes = [1]
+    handles = [
+        layer.register_forward_hook(
+            lambda _, __, output: sizes.append(output.numel()) if isinstance(output, Tensor) else None
+        )
+        for layer in module.modules()
+        if not list(layer.children())
+    ]
+    try:
+        with torch.no_grad():
+            module(features[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(_FEWEST_ROWS, _NUMBERS // (max(sizes) * max(1, directions)))
