@@ -33,9 +33,7 @@ def changes_along(work: Work, direction: list[Tensor]) -> Tensor:
     found = []
     for features, labels in batches(work):
 
-        def losses(
-            given: dict[str, Tensor], features: Tensor = features, labels: Tensor = labels
-        ) -> Tensor:
+        def losses(given: dict[str, Tensor], features: Tensor = features, labels: Tensor = labels) -> Tensor:
             logits = torch.func.functional_call(work.model, given, (features,))
             return functional.cross_entropy(logits, labels, reduction="none")
 
@@ -49,3 +47,29 @@ def as_parameters(vector: Tensor, model: nn.Module) -> list[Tensor]:
     parameters = list(model.parameters())
     parts = vector.split([math.prod(parameter.shape) for parameter in parameters])
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+class Linearised(nn.Module):
+    """The network's first-order expansion at its parameters: the Hessian of a loss of it is the Gauss-Newton matrix.
+
+    For libraries that have the Hessian alone, whose damped inverse need not even be positive.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = [model]  # a list, so that its parameters are not this module's
+        self._names = [name for name, _ in model.named_parameters()]
+        self.moving = nn.ParameterList([nn.Parameter(p.detach().clone()) for p in model.parameters()])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The expansion, `[M, C]`; equal to the network's output where the parameters have not moved."""
+        (model,) = self._model
+        at = {name: p.detach() for name, p in model.named_parameters()}
+        moved = {name: now - at[name] for name, now in zip(self._names, self.moving, strict=True)}
+
+        def logits(given: dict[str, Tensor]) -> Tensor:
+            return torch.func.functional_call(model, given, (features,))
+
+        value, change = torch.func.jvp(logits, (at,), (moved,))
+        output: Tensor = value + change
+        return output

@@ -14,9 +14,7 @@ from benchmarks.influence.work import Work
 
 def _cg(work: Work, steps: int) -> Scores:
     parameters = list(work.model.parameters())
-    matrix = GGNLinearOperator(
-        work.model, nn.CrossEntropyLoss(), parameters, batches(work), check_deterministic=False
-    )
+    matrix = GGNLinearOperator(work.model, nn.CrossEntropyLoss(), parameters, batches(work), check_deterministic=False)
     identity = IdentityLinearOperator([tuple(p.shape) for p in parameters], torch.device("cpu"), torch.float32)
     inverse = CGInverseLinearOperator(
         matrix + work.damping * identity, max_iter=steps, max_tridiag_iter=0, tolerance=1e-6, eps=0.0

@@ -1,4 +1,4 @@
-"""kronfluence's EK-FAC with its defaults, the damping given, and the gradients of V summed before they are solved for."""
+"""kronfluence's EK-FAC with its defaults, the damping given, and the gradients of V summed before the solve."""
 
 from __future__ import annotations
 

@@ -38,9 +38,7 @@ def curvature(work: Work, rows: int | None = None) -> Curvature:
     return Curvature(theta, work.model, features, weights, torch.ones_like(weights))
 
 
-def _scores(
-    work: Work, solver: Solver, steps: int, *, rows: int | None = None, preconditioner_rows: int = 0
-) -> Scores:
+def _scores(work: Work, solver: Solver, steps: int, *, rows: int | None = None, preconditioner_rows: int = 0) -> Scores:
     found = influence_scores(
         work.model,
         curvature(work, rows),

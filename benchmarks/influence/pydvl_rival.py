@@ -1,4 +1,4 @@
-"""pyDVL. Its "Gauss-Newton" is the empirical Fisher matrix, so conjugate gradient and Nystroem get its default Hessian."""
+"""pyDVL. Its "Gauss-Newton" is the empirical Fisher, so conjugate gradient and Nystroem get its default, the Hessian."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def _cg(work: Work, steps: int) -> Scores:
 
 
 def _nystroem(work: Work, _: int) -> Scores:
-    fitted = NystroemSketchInfluence(
-        work.model, nn.CrossEntropyLoss(), regularization=work.damping, rank=_RANK
-    ).fit(_loader(work))
+    fitted = NystroemSketchInfluence(work.model, nn.CrossEntropyLoss(), regularization=work.damping, rank=_RANK).fit(
+        _loader(work)
+    )
     return _scores(work, fitted)
 
 

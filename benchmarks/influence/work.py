@@ -16,7 +16,7 @@ from torch.nn import functional
 Net: TypeAlias = Literal["mlp", "cnn"]
 
 DAMPING: dict[Net, float] = {"mlp": 1e-3, "cnn": 1e-2}
-_TRAINED, _VALIDATION, _FLIPPED, _EPOCHS = 3_000, 500, 0.15, 12
+_TRAINED, _VALIDATION, _FLIPPED, EPOCHS = 3_000, 500, 0.15, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +79,11 @@ def make_work(folder: Path) -> None:
         torch.manual_seed(0)
         model = network(net)
         features = torch.from_numpy(images[trained])
-        train(model, shaped(net, features), torch.from_numpy(given), _EPOCHS, after_epoch=folder / f"{net}_before.pt")
+        train(model, shaped(net, features), torch.from_numpy(given), EPOCHS)
         torch.save(model.state_dict(), folder / f"{net}.pt")
 
 
-def train(
-    model: nn.Module, features: Tensor, labels: Tensor, epochs: int, *, seed: int = 0, after_epoch: Path | None = None
-) -> None:
+def train(model: nn.Module, features: Tensor, labels: Tensor, epochs: int) -> None:
     """Adam on the mean cross-entropy, in batches of 64.
 
     Args:
@@ -93,26 +91,24 @@ def train(
         features: `[N, ...]`.
         labels: int64 `[N]`.
         epochs: how many.
-        seed: of the order of rows.
-        after_epoch: where to write the parameters as they are one epoch before the end.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(epochs):
         for rows in torch.randperm(len(labels), generator=generator).split(64):
             optimizer.zero_grad()
             functional.cross_entropy(model(features[rows]), labels[rows]).backward()
             optimizer.step()
-        if after_epoch is not None and epoch == epochs - 2:
-            torch.save(model.state_dict(), after_epoch)
 
 
 def load_work(folder: Path, net: Net) -> Work:
-    """As `make_work` left it."""
+    """As `make_work` left it, the network in eval mode."""
+    model = network(net)
+    model.load_state_dict(torch.load(folder / f"{net}.pt", weights_only=True))
     with np.load(folder / "rows.npz") as arrays:
         rows = {name: arrays[name] for name in arrays.files}
     return Work(
-        model=load_model(folder, net),
+        model=model.eval(),
         features=shaped(net, torch.from_numpy(rows["features"])),
         labels=torch.from_numpy(rows["labels"]),
         flipped=rows["flipped"],
@@ -120,13 +116,6 @@ def load_work(folder: Path, net: Net) -> Work:
         validation_labels=torch.from_numpy(rows["validation_labels"]),
         damping=DAMPING[net],
     )
-
-
-def load_model(folder: Path, net: Net, name: str = "") -> nn.Sequential:
-    """The trained network in eval mode; ``_before`` is the one of an epoch earlier."""
-    model = network(net)
-    model.load_state_dict(torch.load(folder / f"{net}{name}.pt", weights_only=True))
-    return model.eval()
 
 
 def shaped(net: Net, features: Tensor) -> Tensor:

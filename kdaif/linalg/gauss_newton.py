@@ -29,7 +29,6 @@ def gauss_newton(
         temperatures: T_m, `[M]`.
     """
     outputs, transposed = linearise(logits, theta)
-    outputs = outputs.detach()
     # The reverse product is linear in its cotangent, so where it is transposed does not matter.
     _, forward = linearise(transposed, torch.zeros_like(outputs))
     probabilities = torch.softmax(outputs / temperatures[:, None], dim=1)

@@ -34,16 +34,20 @@ def logits_of(module: nn.Module, rows: Tensor) -> Callable[[Tensor], Tensor]:
 def linearise(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """The function's value and its transposed Jacobian product u -> J^T u; each product is one backward pass.
 
+    The product of a u that requires a gradient has one in u, and so can be linearised in its turn. `torch.func.vjp`
+    does the same, but imports torch's compiler at its first product: a second, and 80 MiB.
+
     Args:
         function: differentiable, one tensor to one tensor.
         at: where.
     """
-    results = torch.func.vjp(function, at)
-    value: Tensor = results[0]
-    transposed = results[1]
+    variable = at.detach().requires_grad_()
+    with torch.enable_grad():
+        value = function(variable)
 
     def product(cotangent: Tensor) -> Tensor:
-        back: Tensor = transposed(cotangent)[0]
+        twice = cotangent.requires_grad
+        (back,) = torch.autograd.grad(value, variable, cotangent, retain_graph=True, create_graph=twice)
         return back
 
-    return value, product
+    return value.detach(), product
