@@ -51,7 +51,7 @@ def _measure(arguments: argparse.Namespace, nets: Sequence[Net], folder: Path) -
         work = load_work(folder, net)
         exact = _exact(folder, net, work)
         losses = _losses(folder, work) if net == "mlp" else None
-        checked.append(Checked(net, exact["residual"].item(), exact["steps"].item(), exact["difference"].item()))
+        checked.append(Checked(net, exact["residual"].item(), int(exact["steps"]), exact["difference"].item()))
         for entry in entries(net):
             of_entry = [run for run in runs if run.key == entry.key]
             refused = next((run.refused for run in of_entry if run.refused), "")

@@ -28,7 +28,8 @@ def _tracin(work: Work, _: int) -> Scores:
             batch_size=ROWS_PER_BATCH,
         )
         pairs = tracin.influence((work.validation_features, work.validation_labels))
-    return (-pairs.mean(dim=0)).detach().numpy()
+    found: Scores = (-pairs.mean(dim=0)).detach().numpy()
+    return found
 
 
 METHODS: dict[str, Method] = {"tracin": _tracin}

@@ -40,7 +40,8 @@ def _cg(work: Work, model: nn.Module, steps: int) -> Scores:
     held_out = TensorDataset(work.validation_features[None], work.validation_labels[None])
     with torch.no_grad():
         pairs = attributor.attribute(whole, DataLoader(held_out, batch_size=1))
-    return (-pairs[:, 0]).numpy()
+    found: Scores = (-pairs[:, 0]).numpy()
+    return found
 
 
 METHODS: dict[str, Method] = {"cg": _hessian_cg, "linearised_cg": _linearised_cg}

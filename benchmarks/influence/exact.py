@@ -87,7 +87,8 @@ def _dense_scores(work: Work) -> NDArray[np.float64]:
     errors = torch.softmax(held_out, dim=1) - functional.one_hot(work.validation_labels, 10)
     gradient = torch.einsum("nc,ncp->p", errors, of_held_out) / len(errors)
     changes = of_rows @ torch.linalg.solve(matrix, gradient)
-    return -(changes * (p - functional.one_hot(work.labels, 10))).sum(dim=1).numpy()
+    found: NDArray[np.float64] = -(changes * (p - functional.one_hot(work.labels, 10))).sum(dim=1).numpy()
+    return found
 
 
 def _in_float64(work: Work) -> Work:

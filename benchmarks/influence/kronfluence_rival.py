@@ -19,7 +19,7 @@ from benchmarks.influence.clock import Method, Scores
 from benchmarks.influence.work import Work
 
 
-class _Classification(Task):
+class _Classification(Task):  # type: ignore[misc]
     """As in its examples: the true Fisher by one label per row, drawn from the model's output."""
 
     def compute_train_loss(self, batch: tuple[Tensor, Tensor], model: nn.Module, sample: bool = False) -> Tensor:
@@ -62,7 +62,8 @@ def _ekfac(work: Work, _: int) -> Scores:
             score_args=ScoreArguments(damping_factor=work.damping, aggregate_query_gradients=True),
         )
         scores = analyzer.load_pairwise_scores("scores")
-    return (-scores["all_modules"][0]).numpy()
+    found: Scores = (-scores["all_modules"][0]).numpy()
+    return found
 
 
 METHODS: dict[str, Method] = {"ekfac": _ekfac}

@@ -95,9 +95,9 @@ def train(model: nn.Module, features: Tensor, labels: Tensor, epochs: int) -> No
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(epochs):
-        for rows in torch.randperm(len(labels), generator=generator).split(64):
+        for rows in torch.split(torch.randperm(len(labels), generator=generator), 64):
             optimizer.zero_grad()
-            functional.cross_entropy(model(features[rows]), labels[rows]).backward()
+            functional.cross_entropy(model(features[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kdaif.linalg import gauss_newton, logits_of, parameter_vector, rows_at_once
+from kdaif.linalg import gauss_newton, gauss_newton_once, logits_of, parameter_vector, rows_at_once, rows_to_keep
 from kdaif.records.spec import Training
 from kdaif.workspace import Workspace
 
@@ -36,18 +36,22 @@ class Curvature:
 
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor]:
-        """V `[P]` -> H v, without damping. Linearises the student at the first call."""
-        rows = rows_at_once(self.student, self.features)
-        parts = (torch.split(tensor, rows) for tensor in (self.features, self.row_weights, self.temperatures))
-        products = [
-            gauss_newton(logits_of(self.student, features), self.theta, weights, temperatures)
-            for features, weights, temperatures in zip(*parts, strict=True)
-        ]
+        """V `[P]` -> H v, without damping, by runs of rows.
+
+        Linearises the student at the first call, for as many rows as memory allows.
+        """
+        at_once, kept = rows_at_once(self.student, self.features), rows_to_keep(self.student, self.features)
+        parts = (torch.split(tensor, at_once) for tensor in (self.features, self.row_weights, self.temperatures))
+        runs = [(logits_of(self.student, rows), self.theta, *more) for rows, *more in zip(*parts, strict=True)]
+        n_kept = kept // at_once
+        linearised = [gauss_newton(*run) for run in runs[:n_kept]]
 
         def product(vector: Tensor) -> Tensor:
-            total = products[0](vector)
-            for of_part in products[1:]:
-                total += of_part(vector)
+            total = torch.zeros_like(vector)
+            for of_run in linearised:
+                total += of_run(vector)
+            for run in runs[n_kept:]:
+                total += gauss_newton_once(*run, vector)
             return total
 
         return product

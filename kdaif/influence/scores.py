@@ -124,14 +124,19 @@ def influence_scores(
 def _block_gradients(
     student: nn.Module, theta: Tensor, features: Tensor, labels: Tensor, cuts: list[NDArray[np.int64]]
 ) -> Tensor:
-    """Gradient of the mean cross-entropy of each block, `[K, P]`; one forward pass, one backward pass per block."""
-    logits, transposed = linearise(logits_of(student, features), theta)
-    logits = logits.detach()
-    errors = torch.softmax(logits, dim=1) - functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    gradients = []
-    for cut in cuts:
-        rows = torch.from_numpy(cut).to(features.device)
-        of_block = torch.zeros_like(errors)
-        of_block[rows] = errors[rows] / len(rows)
-        gradients.append(transposed(of_block).detach())
-    return torch.stack(gradients)
+    """Gradient of the mean cross-entropy of each block, `[K, P]`.
+
+    One forward pass, and one backward pass per block, over runs of rows.
+    """
+    weights = torch.zeros(len(cuts), len(features), dtype=theta.dtype)
+    for of_block, cut in zip(weights, cuts, strict=True):
+        of_block[torch.from_numpy(cut)] = 1 / len(cut)
+    weights = weights.to(features.device)
+    gradients = torch.zeros(len(cuts), len(theta), dtype=theta.dtype, device=features.device)
+    for rows in torch.arange(len(features), device=features.device).split(rows_at_once(student, features)):
+        logits, transposed = linearise(logits_of(student, features[rows]), theta)
+        errors = torch.softmax(logits, dim=1) - functional.one_hot(labels[rows], logits.shape[1]).to(logits.dtype)
+        for gradient, of_block in zip(gradients, weights[:, rows], strict=True):
+            if bool(of_block.any()):
+                gradient += transposed(of_block[:, None] * errors)
+    return gradients

@@ -1,4 +1,4 @@
-"""How many rows a network works on at once."""
+"""How many rows a network works on at once, and of how many it keeps what it computed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 # whose outputs stay in the cache takes a third of the time of one over 3,000 rows at once, and .5 to 16 MiB are alike.
 _NUMBERS = 1 << 20
 _FEWEST_ROWS = 32
+# Of all layers, for both directions of a linearised network: 64 MiB in float32.
+_KEPT_NUMBERS = 1 << 24
 
 
 def rows_at_once(module: nn.Module, features: Tensor, directions: int = 1) -> int:
@@ -21,6 +23,21 @@ def rows_at_once(module: nn.Module, features: Tensor, directions: int = 1) -> in
     """
     if features.device.type != "cpu" or not len(features):
         return max(1, len(features))
+    return max(_FEWEST_ROWS, _NUMBERS // (max(_output_sizes(module, features[:1])) * max(1, directions)))
+
+
+def rows_to_keep(module: nn.Module, features: Tensor) -> int:
+    """Rows at which the network may stay linearised, by the memory that takes; of others it is done anew each time.
+
+    Arguments as `rows_at_once`.
+    """
+    if features.device.type != "cpu" or not len(features):
+        return len(features)
+    return _KEPT_NUMBERS // (2 * sum(_output_sizes(module, features[:1])))
+
+
+def _output_sizes(module: nn.Module, row: Tensor) -> list[int]:
+    """Numbers per row in the output of each layer, 1 for none."""
     sizes = [1]
     handles = [
         layer.register_forward_hook(
@@ -31,8 +48,8 @@ def rows_at_once(module: nn.Module, features: Tensor, directions: int = 1) -> in
     ]
     try:
         with torch.no_grad():
-            module(features[:1])
+            module(row)
     finally:
         for handle in handles:
             handle.remove()
-    return max(_FEWEST_ROWS, _NUMBERS // (max(sizes) * max(1, directions)))
+    return sizes

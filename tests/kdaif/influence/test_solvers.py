@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from kdaif.distillation import distillation_loss
 from kdaif.influence import InfluenceScores, curvature_at, influence_scores
-from kdaif.linalg import gauss_newton, head_curvature, head_rows, logits_of, parameter_vector, rows_at_once
+from kdaif.linalg import gauss_newton, gauss_newton_once, head_curvature, head_rows, logits_of, parameter_vector, rows_at_once
 from kdaif.records.spec import Solver
 
 from .problem import TRAINING, Problem, dense_influence, minimise, network, problem
@@ -111,6 +111,11 @@ def test_products_over_runs_of_rows_are_those_over_all_at_once() -> None:
     )
     vector = torch.randn(len(curvature.theta), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(curvature.product(vector), whole(vector), rtol=1e-10, atol=1e-12)
+    of_half = (logits_of(wide, curvature.features[:36]), curvature.theta, curvature.row_weights[:36])
+    once = gauss_newton_once(*of_half, curvature.temperatures[:36], vector)
+    torch.testing.assert_close(
+        once, gauss_newton(*of_half, curvature.temperatures[:36])(vector), rtol=1e-10, atol=1e-12
+    )
 
 
 def of_the_head(module: nn.Module, given: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
