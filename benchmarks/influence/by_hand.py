@@ -60,8 +60,9 @@ class Linearised(nn.Module):
         moved = {name: now - at[name] for name, now in zip(self._names, self.moving, strict=True)}
 
         def logits(given: dict[str, Tensor]) -> Tensor:
-            return torch.func.functional_call(model, given, (features,))
+            output: Tensor = torch.func.functional_call(model, given, (features,))
+            return output
 
         results = torch.func.jvp(logits, (at,), (moved,))
-        output: Tensor = results[0] + results[1]
-        return output
+        expanded: Tensor = results[0] + results[1]
+        return expanded

@@ -16,7 +16,7 @@ from benchmarks.influence.work import Work, train
 from kdaif.influence import influence_scores
 from kdaif.linalg import logits_of, parameter_vector
 
-_RESIDUAL, _MOST_STEPS, _PRECONDITIONER_ROWS = 1e-10, 3_000, 500
+_RESIDUAL, _MOST_STEPS = 1e-10, 3_000
 _DENSE_ROWS = 300
 
 
@@ -35,7 +35,6 @@ def exact_scores(work: Work) -> tuple[NDArray[np.float64], float, int]:
         steps=_MOST_STEPS,
         damping=work.damping,
         tolerance=_RESIDUAL,
-        preconditioner_rows=_PRECONDITIONER_ROWS,
     )
     return found.influence, found.residual, found.solver_steps
 

@@ -53,15 +53,15 @@ def page(
         "# Influence beside its rivals",
         "",
         "`make bench-influence` writes this page and `benchmarks/results/influence.json`. Influence of each of 3,000",
-        "training rows of Fashion-MNIST, 15 % of them with a wrong label, on the mean cross-entropy of 500 validation",
-        f"rows: an MLP 784-128-64-10 (damping {DAMPING['mlp']}) and a CNN of two convolutions and two linear layers",
-        f"({DAMPING['cnn']}), trained once by plain torch and read from files.",
+        "training rows of Fashion-MNIST, 15 % of them with a wrong label, on the mean cross-entropy of 500",
+        f"validation rows: an MLP 784-128-64-10 (damping {DAMPING['mlp']}) and a CNN of two convolutions and two",
+        f"linear layers ({DAMPING['cnn']}), trained once by plain torch and read from files.",
         "",
-        "One thread. Each run is a process of its own, methods in turn; CPU seconds of all threads from after imports and",
-        "loading to the scores in memory, in a first call and in a second one in the same process (which a worker's are),",
-        "medians; where a first call takes over 20 s it stands for both. Peak memory is that of the first call over what",
-        "was resident before it. Spearman is to the exact damped Gauss-Newton answer, AUROC of the flipped labels, LDS",
-        "over 50 retrained halves (MLP; standard error .13).",
+        "One thread. Each run is a process of its own, methods in turn; CPU seconds of all threads from after imports",
+        "and loading to the scores in memory, in a first call and in a second one in the same process (which a",
+        "worker's are), medians; where a first call takes over 20 s it stands for both. Peak memory is that of the",
+        "first call over what was resident before it. Spearman is to the exact damped Gauss-Newton answer, AUROC of",
+        "the flipped labels, LDS over 50 retrained halves (MLP; standard error .13).",
         "",
         f"Measured on {machine}, commit {commit or 'unknown'}. Ratios are of second calls.",
         "",
@@ -75,7 +75,7 @@ def page(
     lines += [f"- Refused: `{key}`: {why}." for key, why in refusals.items()]
     lines += ["", "## The exact answer", ""]
     lines += [
-        f"- {_NAMES[each.net]}: float64, relative residual {each.residual:.0e} after {each.steps} preconditioned steps."
+        f"- {_NAMES[each.net]}: float64, relative residual {each.residual:.0e} after {each.steps} steps."
         f" The same code on a smaller net of the kind differs from a dense inverse by at most {each.difference:.0e} of"
         " the scores' spread."
         for each in checked
@@ -91,9 +91,9 @@ def page(
         lines.append(f"| `{name}` | {relation} {bar:g} | {told} |")
     lines += [
         "",
-        "`speedup_at_95`: over the fastest library whose scores reach Spearman .95; curvlinops, which has the parts for its",
-        "user to put together, is counted apart. `speedup_vs_kronfluence`: over its EK-FAC, by our fastest whose scores are",
-        "no less true. `peak_memory_ratio_max`: of our fastest true one to each of those compared with.",
+        "`speedup_at_95`: over the fastest library whose scores reach Spearman .95; curvlinops, which has the parts",
+        "for its user to put together, is counted apart. `speedup_vs_kronfluence`: over its EK-FAC, by our fastest",
+        "with scores no less true. `peak_memory_ratio_max`: of our fastest true one to each of those compared with.",
         "",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""pyDVL. Its "Gauss-Newton" is the empirical Fisher, so conjugate gradient and Nystroem get its default, the Hessian."""
+"""pyDVL. Its "Gauss-Newton" is the empirical Fisher, so conjugate gradient and Nystroem get its default Hessian."""
 
 from __future__ import annotations
 

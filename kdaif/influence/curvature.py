@@ -42,7 +42,7 @@ class Curvature:
         """
         at_once, kept = rows_at_once(self.student, self.features), rows_to_keep(self.student, self.features)
         parts = (torch.split(tensor, at_once) for tensor in (self.features, self.row_weights, self.temperatures))
-        runs = [(logits_of(self.student, rows), self.theta, *more) for rows, *more in zip(*parts, strict=True)]
+        runs = [(logits_of(self.student, rows), self.theta, c, t) for rows, c, t in zip(*parts, strict=True)]
         n_kept = kept // at_once
         linearised = [gauss_newton(*run) for run in runs[:n_kept]]
 

@@ -72,8 +72,8 @@ def influence_scores(
         damping: d; None scales it to the curvature along g.
         start: an earlier `solution`.
         tolerance: relative residual at which a solve is done; ranks do not move below 1e-2.
-        preconditioner_rows: of H, for an EK-FAC that ``cg`` is preconditioned with: a fifth to a tenth of the steps.
-            It pays where H has several times as many rows; 0 is none.
+        preconditioner_rows: of H, for an EK-FAC that ``cg`` is preconditioned with: true ranks in a seventh of the
+            steps. It pays where H has several times as many rows; 0 is none.
         seed: of the cut into blocks; the same over rounds keeps `start` meaningful.
         derivative: forward mode, or central differences for layers without a forward-mode rule.
         row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
@@ -133,7 +133,7 @@ def _block_gradients(
         of_block[torch.from_numpy(cut)] = 1 / len(cut)
     weights = weights.to(features.device)
     gradients = torch.zeros(len(cuts), len(theta), dtype=theta.dtype, device=features.device)
-    for rows in torch.arange(len(features), device=features.device).split(rows_at_once(student, features)):
+    for rows in torch.split(torch.arange(len(features), device=features.device), rows_at_once(student, features)):
         logits, transposed = linearise(logits_of(student, features[rows]), theta)
         errors = torch.softmax(logits, dim=1) - functional.one_hot(labels[rows], logits.shape[1]).to(logits.dtype)
         for gradient, of_block in zip(gradients, weights[:, rows], strict=True):

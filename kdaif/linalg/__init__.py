@@ -6,7 +6,7 @@ from kdaif.linalg.forward_mode import directional_derivatives, finite_difference
 from kdaif.linalg.gauss_newton import gauss_newton, gauss_newton_once
 from kdaif.linalg.head import HeadCurvature, HeadRows, head_curvature, head_rows
 from kdaif.linalg.layers import Layer, fisher_roots, layers_of, tapped
-from kdaif.linalg.parameters import linearise, logits_of, parameter_vector
+from kdaif.linalg.parameters import linearise, logits_of, parameter_vector, pulled_back
 from kdaif.linalg.runs import rows_at_once, rows_to_keep
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "linearise",
     "logits_of",
     "parameter_vector",
+    "pulled_back",
     "rows_at_once",
     "rows_to_keep",
     "tapped",

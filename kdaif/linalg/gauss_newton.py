@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from kdaif.linalg.parameters import linearise
+from kdaif.linalg.parameters import linearise, pulled_back
 
 
 def gauss_newton(
@@ -49,13 +49,13 @@ def gauss_newton_once(
     """
     variable = theta.detach().requires_grad_()
     try:
-        with forward_ad.dual_level(), torch.enable_grad():  # type: ignore[no-untyped-call]
+        with forward_ad.dual_level(), torch.enable_grad():
             dual = logits(forward_ad.make_dual(variable, vector))  # type: ignore[no-untyped-call]
             outputs, change = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
     except NotImplementedError:
         return gauss_newton(logits, theta, row_weights, temperatures)(vector)
     probabilities = torch.softmax(outputs.detach() / temperatures[:, None], dim=1)
-    (found,) = torch.autograd.grad(outputs, variable, _curved(change.detach(), probabilities, row_weights))
+    (found,) = pulled_back(outputs, (variable,), _curved(change.detach(), probabilities, row_weights))
     return found
 
 

