@@ -11,7 +11,7 @@ from kdaif.influence import Curvature, influence_scores
 from kdaif.linalg import parameter_vector
 from kdaif.records.spec import Solver
 
-_EKFAC_ROWS, _PRECONDITIONER_ROWS = 500, 100
+_EKFAC_ROWS, _PRECONDITIONER_ROWS = 250, 200
 
 
 def _cg(work: Work, steps: int) -> Scores:
