@@ -37,7 +37,7 @@ class Entry:
 # Steps: the fewest tens at which plain conjugate gradient, the same in every library, is at .95 of the exact ranks; and
 # the fewest, up to one, of ours with a preconditioner. Two of those are as true as an EK-FAC.
 CG_STEPS: dict[Net, int] = {"mlp": 70, "cnn": 20}
-PRECONDITIONED_STEPS: dict[Net, int] = {"mlp": 10, "cnn": 6}
+PRECONDITIONED_STEPS: dict[Net, int] = {"mlp": 10, "cnn": 5}
 
 
 _STEPS_AS_EKFAC = 2

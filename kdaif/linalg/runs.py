@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# Numbers in the largest output of a layer: 4 MiB in float32. Measured with convolutions on one core: a pass over rows
-# whose outputs stay in the cache takes a third of the time of one over 3,000 rows at once, and .5 to 16 MiB are alike.
-_NUMBERS = 1 << 20
+# Numbers in the largest output of a layer: 2 MiB in float32. Measured with convolutions on one core: a pass over rows
+# whose outputs stay in the cache takes a third of the time of one over 3,000 rows at once; 1 MiB and 4 MiB are slower.
+_NUMBERS = 1 << 19
 _FEWEST_ROWS = 32
-# Of all layers, for both directions of a linearised network: 64 MiB in float32.
-_KEPT_NUMBERS = 1 << 24
+# Of all layers, for both directions of a linearised network: 16 MiB in float32.
+_KEPT_NUMBERS = 1 << 22
 
 
 def rows_at_once(module: nn.Module, features: Tensor, directions: int = 1) -> int:
