@@ -36,7 +36,8 @@ def logits_of(module: nn.Module, rows: Tensor) -> Callable[[Tensor], Tensor]:
 def _laid_out(parameter: Tensor) -> Tensor:
     """A convolution's weight with channels last: its output then is too, and pooling it is faster on a CPU."""
     if parameter.ndim == 4 and parameter.device.type == "cpu":
-        return parameter.contiguous(memory_format=torch.channels_last)
+        # Not by memory_format, which vmap refuses.
+        return parameter.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     return parameter
 
 
