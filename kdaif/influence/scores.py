@@ -72,8 +72,8 @@ def influence_scores(
         damping: d; None scales it to the curvature along g.
         start: an earlier `solution`.
         tolerance: relative residual at which a solve is done; ranks do not move below 1e-2.
-        preconditioner_rows: of H, for an EK-FAC that ``cg`` is preconditioned with: true ranks in a seventh of the
-            steps. It pays where H has several times as many rows; 0 is none.
+        preconditioner_rows: of H, for an EK-FAC that ``cg`` is preconditioned with: true ranks in a seventh to a
+            quarter of the steps. It pays where H has several times as many rows; 0 is none.
         seed: of the cut into blocks; the same over rounds keeps `start` meaningful.
         derivative: forward mode, or central differences for layers without a forward-mode rule.
         row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
