@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
+BENCH_VENV := .venv-bench
 PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow,signed]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos rehearse-images clean
+.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-influence bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale chaos rehearse-images clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,6 +79,16 @@ bench-quality: install ## Influence against its rivals; KDAIF_DATA names the dat
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick,--page docs/results/quality.md)
 
+# The rivals want another numpy than the product, so they live apart.
+$(BENCH_VENV)/.installed: benchmarks/influence_requirements.txt
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/influence_requirements.txt
+	@touch $@
+
+bench-influence: install $(BENCH_VENV)/.installed ## Influence beside kronfluence, pyDVL, dattri, captum and curvlinops; KDAIF_DATA names the data, NET= one network, REPEATS= fewer
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.influence --rivals-python $(BENCH_VENV)/bin/python \
+		--page docs/results/performance_influence.md $(if $(NET),--net $(NET)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(FOLDER),--folder $(FOLDER))
+
 bench-large: install ## Memory of a job of 10 million rows, 40 GB of disk; ROWS= fewer, FOLDER= where
 	@$(BIN)/python -m benchmarks.large $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
@@ -115,4 +126,4 @@ docs: install ## The docs site in site/, with every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
 
 clean: ## Remove the environments
-	rm -rf $(VENV) $(PROTO_VENV) site
+	rm -rf $(VENV) $(PROTO_VENV) $(BENCH_VENV) site

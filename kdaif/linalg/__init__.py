@@ -3,10 +3,11 @@
 from kdaif.linalg.conjugate_gradient import Solution, conjugate_gradient
 from kdaif.linalg.ekfac import Ekfac, EkfacBlock, ekfac
 from kdaif.linalg.forward_mode import directional_derivatives, finite_differences
-from kdaif.linalg.gauss_newton import gauss_newton
+from kdaif.linalg.gauss_newton import gauss_newton, gauss_newton_once
 from kdaif.linalg.head import HeadCurvature, HeadRows, head_curvature, head_rows
 from kdaif.linalg.layers import Layer, fisher_roots, layers_of, tapped
-from kdaif.linalg.parameters import linearise, logits_of, parameter_vector
+from kdaif.linalg.parameters import linearise, logits_of, parameter_vector, pulled_back
+from kdaif.linalg.runs import rows_at_once, rows_to_keep
 
 __all__ = [
     "Ekfac",
@@ -21,11 +22,15 @@ __all__ = [
     "finite_differences",
     "fisher_roots",
     "gauss_newton",
+    "gauss_newton_once",
     "head_curvature",
     "head_rows",
     "layers_of",
     "linearise",
     "logits_of",
     "parameter_vector",
+    "pulled_back",
+    "rows_at_once",
+    "rows_to_keep",
     "tapped",
 ]

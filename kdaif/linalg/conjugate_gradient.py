@@ -33,6 +33,7 @@ def conjugate_gradient(
     steps: int,
     start: Tensor | None = None,
     tolerance: float = 1e-6,
+    preconditioner: Callable[[Tensor], Tensor] | None = None,
 ) -> Solution:
     """Solves A x_k = b_k for a symmetric positive definite A (Hestenes and Stiefel 1952).
 
@@ -42,9 +43,11 @@ def conjugate_gradient(
         steps: the most steps per right-hand side.
         start: `[K, P]`, guesses; one that is worse than zero is dropped, and so are all when the shape differs.
         tolerance: relative residual at which a solve is done.
+        preconditioner: `[P]` to `[P]`, times something symmetric, positive definite and close to A^-1; the closer, the
+            fewer steps to the same solution.
     """
     starts = start if start is not None and start.shape == right_sides.shape else torch.zeros_like(right_sides)
-    solved = [_solve(product, b, x, steps, tolerance) for b, x in zip(right_sides, starts, strict=True)]
+    solved = [_solve(product, b, x, steps, tolerance, preconditioner) for b, x in zip(right_sides, starts, strict=True)]
     return Solution(
         x=torch.stack([x for x, _, _, _ in solved]),
         residuals=torch.tensor([residual for _, residual, _, _ in solved]),
@@ -54,28 +57,37 @@ def conjugate_gradient(
 
 
 def _solve(
-    product: Callable[[Tensor], Tensor], right_side: Tensor, start: Tensor, steps: int, tolerance: float
+    product: Callable[[Tensor], Tensor],
+    right_side: Tensor,
+    start: Tensor,
+    steps: int,
+    tolerance: float,
+    preconditioner: Callable[[Tensor], Tensor] | None,
 ) -> tuple[Tensor, float, int, bool]:
     """Returns x `[P]`, relative residual, steps taken, whether it had to stop."""
     size = float(right_side.norm())
     if size == 0:
         return torch.zeros_like(right_side), 0.0, 0, False
     x, residual = _starting_point(product, right_side, start)
-    direction, squared = residual, residual @ residual
+    squared = residual @ residual
+    direction = residual if preconditioner is None else preconditioner(residual)
+    along = residual @ direction  # r^T M r, which is |r|^2 without a preconditioner
     for taken in range(steps):
         if float(squared) <= (tolerance * size) ** 2:
             return x, float(squared.sqrt()) / size, taken, False
         image = product(direction)
         curvature = direction @ image
-        step = squared / curvature
+        step = along / curvature
         next_x, next_residual = x + step * direction, residual - step * image
         next_squared = next_residual @ next_residual
         # One comparison and so one wait for the device; NaN and infinity in any entry reach these sums.
-        sound = (curvature > 0) & torch.isfinite(next_squared) & torch.isfinite(next_x.sum())
+        sound = (along > 0) & (curvature > 0) & torch.isfinite(next_squared) & torch.isfinite(next_x.sum())
         if not bool(sound):
             return x, float(squared.sqrt()) / size, taken, True
-        x, residual = next_x, next_residual
-        direction, squared = residual + (next_squared / squared) * direction, next_squared
+        x, residual, squared = next_x, next_residual, next_squared
+        turned = residual if preconditioner is None else preconditioner(residual)
+        next_along = residual @ turned
+        direction, along = turned + (next_along / along) * direction, next_along
     return x, float(squared.sqrt()) / size, steps, False
 
 

@@ -33,6 +33,9 @@ def directional_derivatives(
         return results[0], results[1]
 
     with torch.no_grad():
+        if len(directions) == 1:  # nothing to share, and the first use of vmap costs a second of imports
+            output, change = along(directions[0])
+            return output, change[None]
         # The output does not depend on the direction, so it is computed once for all of them.
         outputs, changes = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     return outputs, changes

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from kdaif.linalg.parameters import linearise
+from kdaif.linalg.parameters import linearise, pulled_back
 
 
 def gauss_newton(
@@ -29,15 +30,35 @@ def gauss_newton(
         temperatures: T_m, `[M]`.
     """
     outputs, transposed = linearise(logits, theta)
-    outputs = outputs.detach()
     # The reverse product is linear in its cotangent, so where it is transposed does not matter.
     _, forward = linearise(transposed, torch.zeros_like(outputs))
     probabilities = torch.softmax(outputs / temperatures[:, None], dim=1)
-    weighted = row_weights[:, None] * probabilities
 
     def product(vector: Tensor) -> Tensor:
-        change = forward(vector)
-        curved = weighted * (change - (probabilities * change).sum(dim=1, keepdim=True))
-        return transposed(curved).detach()
+        return transposed(_curved(forward(vector), probabilities, row_weights))
 
     return product
+
+
+def gauss_newton_once(
+    logits: Callable[[Tensor], Tensor], theta: Tensor, row_weights: Tensor, temperatures: Tensor, vector: Tensor
+) -> Tensor:
+    """G v of `gauss_newton`, keeping nothing: one pass in forward mode, and the backward pass of the same pass.
+
+    Arguments as `gauss_newton`, and v `[P]`. A layer without a forward-mode rule costs a linearisation instead.
+    """
+    variable = theta.detach().requires_grad_()
+    try:
+        with forward_ad.dual_level(), torch.enable_grad():
+            dual = logits(forward_ad.make_dual(variable, vector))  # type: ignore[no-untyped-call]
+            outputs, change = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    except NotImplementedError:
+        return gauss_newton(logits, theta, row_weights, temperatures)(vector)
+    probabilities = torch.softmax(outputs.detach() / temperatures[:, None], dim=1)
+    (found,) = pulled_back(outputs, (variable,), _curved(change.detach(), probabilities, row_weights))
+    return found
+
+
+def _curved(change: Tensor, probabilities: Tensor, row_weights: Tensor) -> Tensor:
+    """Row by row c (diag p - p p^T) times the change of the logits."""
+    return row_weights[:, None] * probabilities * (change - (probabilities * change).sum(dim=1, keepdim=True))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdaif.linalg.layers import Layer, layers_of
+from kdaif.linalg.runs import rows_at_once
 
 _ROWS_PER_PASS = 4096
 
@@ -41,7 +42,7 @@ def head_rows(module: nn.Module, features: Tensor) -> HeadRows:
     inputs, logits = [], []
     try:
         with torch.no_grad():
-            for rows in torch.split(features, _ROWS_PER_PASS):
+            for rows in torch.split(features, min(_ROWS_PER_PASS, rows_at_once(module, features))):
                 output = module(rows)
                 given, of_layer = seen.pop()
                 if of_layer is not output or not isinstance(layer.module, nn.Linear):

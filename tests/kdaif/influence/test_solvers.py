@@ -10,7 +10,15 @@ from torch.nn import functional
 
 from kdaif.distillation import distillation_loss
 from kdaif.influence import InfluenceScores, curvature_at, influence_scores
-from kdaif.linalg import head_curvature, head_rows, logits_of, parameter_vector
+from kdaif.linalg import (
+    gauss_newton,
+    gauss_newton_once,
+    head_curvature,
+    head_rows,
+    logits_of,
+    parameter_vector,
+    rows_at_once,
+)
 from kdaif.records.spec import Solver
 
 from .problem import TRAINING, Problem, dense_influence, minimise, network, problem
@@ -69,6 +77,53 @@ def test_rank_correlation_with_the_exact_damped_inverse(solver: Solver, least: f
     exact, _ = dense_influence(module, given, damping=0.01)
     found = spearmanr(scores(module, given, solver, damping=0.01).influence, exact).statistic
     assert found >= least
+
+
+def test_an_ekfac_of_some_rows_takes_conjugate_gradient_to_the_exact_answer_in_fewer_steps() -> None:
+    module, given = trained()
+    exact, _ = dense_influence(module, given, damping=0.01)
+    plain = scores(module, given, "cg", damping=0.01, steps=4)
+    few = scores(module, given, "cg", damping=0.01, steps=4, preconditioner_rows=40)
+    assert few.residual < 0.7 * plain.residual
+    assert spearmanr(few.influence, exact).statistic > spearmanr(plain.influence, exact).statistic
+    solved = scores(module, given, "cg", damping=0.01, steps=200, tolerance=1e-10, preconditioner_rows=40)
+    np.testing.assert_allclose(solved.influence, exact, rtol=1e-6, atol=1e-9)
+
+
+def test_a_preconditioner_of_rows_that_are_not_finite_is_done_without() -> None:
+    module, given = trained()
+    curvature = curvature_at(
+        module, given.labeled * float("nan"), given.unlabeled, given.weights, training=TRAINING, rows=1000, seed=0
+    )
+    options: dict[str, Any] = {"temperature": 1.0, "blocks": 4, "steps": 5, "damping": 0.01, "preconditioner_rows": 30}
+    found = influence_scores(
+        module,
+        curvature,
+        given.unlabeled,
+        given.log_targets,
+        given.validation,
+        given.validation_labels,
+        **options,
+    )
+    assert found.solves_stopped == 4
+    assert np.isfinite(found.influence).all()
+
+
+def test_products_over_runs_of_rows_are_those_over_all_at_once() -> None:
+    given = problem()
+    wide = nn.Sequential(nn.Linear(4, 1 << 15), nn.Tanh(), nn.Linear(1 << 15, 3)).double().eval()
+    curvature = curvature_at(wide, given.labeled, given.unlabeled, given.weights, training=TRAINING, rows=1000, seed=0)
+    assert rows_at_once(wide, curvature.features) < len(curvature.features) / 2
+    whole = gauss_newton(
+        logits_of(wide, curvature.features), curvature.theta, curvature.row_weights, curvature.temperatures
+    )
+    vector = torch.randn(len(curvature.theta), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(curvature.product(vector), whole(vector), rtol=1e-10, atol=1e-12)
+    of_half = (logits_of(wide, curvature.features[:36]), curvature.theta, curvature.row_weights[:36])
+    once = gauss_newton_once(*of_half, curvature.temperatures[:36], vector)
+    torch.testing.assert_close(
+        once, gauss_newton(*of_half, curvature.temperatures[:36])(vector), rtol=1e-10, atol=1e-12
+    )
 
 
 def of_the_head(module: nn.Module, given: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

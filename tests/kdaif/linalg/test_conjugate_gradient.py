@@ -77,3 +77,21 @@ def test_a_right_side_of_zero_has_the_solution_zero() -> None:
     solved = conjugate_gradient(lambda v: a @ v, torch.zeros(1, 12, dtype=torch.float64), steps=5)
     assert float(solved.residuals) == 0
     assert not bool(solved.x.any())
+
+
+def test_a_preconditioner_changes_the_steps_and_not_the_solution() -> None:
+    a, b = positive_definite(), right_sides()
+    nearly = torch.linalg.inv(a + 0.1 * torch.diag(a.diagonal()))
+    solved = conjugate_gradient(lambda v: a @ v, b, steps=60, tolerance=1e-12, preconditioner=lambda v: nearly @ v)
+    torch.testing.assert_close(solved.x, torch.linalg.solve(a, b.T).T, rtol=1e-8, atol=1e-10)
+    few = conjugate_gradient(lambda v: a @ v, b, steps=4, preconditioner=lambda v: nearly @ v)
+    assert float(few.residuals.max()) < 0.1 * float(conjugate_gradient(lambda v: a @ v, b, steps=4).residuals.min())
+    true = (b - few.x @ a).norm(dim=1) / b.norm(dim=1)
+    torch.testing.assert_close(few.residuals.double(), true, rtol=1e-5, atol=1e-8)
+
+
+def test_a_preconditioner_that_is_not_positive_stops() -> None:
+    a, b = positive_definite(), right_sides()
+    solved = conjugate_gradient(lambda v: a @ v, b, steps=9, preconditioner=lambda v: -v)
+    assert (solved.stopped, solved.steps) == (3, 0)
+    assert not bool(solved.x.any())
