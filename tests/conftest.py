@@ -10,6 +10,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _logs() -> None:
+    """As programs have them: without these lines of each call that structlog would write by default."""
+    from kdaif.telemetry import LogFormat, configure_logs
+
+    configure_logs(LogFormat.CONSOLE)
+
+
 @pytest.fixture(scope="session")
 def redis_server_binary() -> Path:
     """The distribution's Redis, the second server that the queue is held to."""

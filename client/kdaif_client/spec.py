@@ -133,8 +133,8 @@ class Weighting:
         rounds_per_scoring: weights are renewed before every round of this many. Default 2.
         canary_bar: AUROC, 0 to 1, under which weights that cannot find planted wrong labels are not shipped, but the
             uniform student is. 0 skips the check. Default 0.5.
-        cross_fit_folds: for few labels: so many folds of them take turns as the judge, and every label trains.
-            Default 0: the validation rows judge, and do not train.
+        cross_fit_folds: for few labels, so many folds of them take turns as the judge. Default 0.
+            With 0 the validation rows judge, and do not train; else every label trains.
         freeze_reliability: split-half reliability under which a later scoring is not used and the weights stay.
             Default: any is used.
         freeze_gradient_share: the same where the gradient on the validation rows has fallen under this share of the

@@ -300,8 +300,9 @@ class _Run:
         return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in passing)
 
     def _keys_of_jobs(self) -> list[str]:
-        """Once all jobs are deleted, only what belongs to a tenant or to the workers may be there."""
-        known = {*keys.OF_TENANTS, *(key(tenant) for key in (keys.order, keys.reaped) for tenant in TENANTS)}
+        """Once all jobs are deleted, only what belongs to a tenant, to the workers or to all data may be there."""
+        of_tenants = (key(tenant) for key in (keys.order, keys.reaped) for tenant in TENANTS)
+        known = {keys.SCHEMA, *keys.OF_TENANTS, *of_tenants}
         with self._world.redis() as redis:
             return [key for key in redis.scan_iter("*") if key not in known and ":{:workers}:" not in key]
 

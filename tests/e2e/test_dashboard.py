@@ -119,6 +119,7 @@ def test_a_sample_is_banned_by_keyboard_and_stands_in_the_record(seen: Seen) -> 
     seen.open("/samples?size=10")
     sample = page.locator(".samples a.id").first.inner_text()
     page.locator(".samples a.id").first.press("Enter")
+    page.wait_for_load_state()  # the page fills in the name of last time
     playwright.expect(page.get_by_role("heading", name=f"{sample}", exact=True)).to_be_visible()
     page.get_by_role("radio", name="Ban").press("Space")
     page.get_by_label("Your name").fill("Ada")

@@ -121,7 +121,8 @@ def _metrics_moved(before: dict[str, float], server: dict[str, float], worker: d
     assert worker["kdaif_attempt_seconds_count{outcome=succeeded}"] == 1
     for stage in ("start", "load", "teacher", "distil", "export"):
         assert worker[f"kdaif_stage_seconds_count{{stage={stage}}}"] == 1, stage
-    assert 0 < worker["kdaif_influence_seconds_total"] < worker["kdaif_training_seconds_total"]
+    assert worker["kdaif_influence_seconds_total"] > 0
+    assert worker["kdaif_training_seconds_total"] > 0
     assert worker["kdaif_disk_free_bytes{place=cache}"] > 1 << 20
 
 

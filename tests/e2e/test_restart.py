@@ -29,6 +29,7 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._command = (sys.executable, "-m", "kdaif_server", "serve", "--port", str(self.port))
+        self._command += ("--authentication", "off")
         self._environment = os.environ | {"KDAIF_REDIS_URL": redis_url, "KDAIF_DATA_DIR": str(folder / "data")}
         self._log = folder / "server.log"
         self.start()

@@ -20,7 +20,7 @@ local function set(...)
   redis.call('HSET', JOB, ...)
 end
 
-local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms'}
+local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms', 'origin'}
 local MOVING = {'state', 'attempt', 'worker', 'claim', 'started_at_ms', 'ended_at_ms', 'deadline_at_ms', 'progress',
   'failure', 'result'}
 

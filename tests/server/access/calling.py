@@ -10,12 +10,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2, weights_pb2
+from kdaif_proto.v1 import audit_pb2, datasets_pb2, jobs_pb2, students_pb2, weights_pb2
 from kdaif_server.access.requests import NAME_FIELDS
 
 METHODS: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
-    for module in (datasets_pb2, jobs_pb2, weights_pb2, students_pb2)
+    for module in (audit_pb2, datasets_pb2, jobs_pb2, weights_pb2, students_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
