@@ -31,7 +31,7 @@ from kdaif.telemetry.endpoint import parse_address
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
     yield
-    structlog.reset_defaults()
+    configure_logs(LogFormat.CONSOLE)  # as before
 
 
 @pytest.mark.parametrize("log_format", LogFormat)

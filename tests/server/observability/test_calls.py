@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from kdaif_proto.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
@@ -31,7 +30,7 @@ from kdaif.telemetry import LogFormat, LogLevel, configure_logs
 def json_lines() -> Iterator[None]:
     configure_logs(LogFormat.JSON, LogLevel.DEBUG, service="kdaif-server")
     yield
-    structlog.reset_defaults()
+    configure_logs(LogFormat.CONSOLE)  # as before
 
 
 def calling(url: str, folder: Path, use: Any) -> dict[str, float]:
