@@ -157,7 +157,7 @@ def submitted_fields(
     """The fields of a job's hash that stay as they were submitted."""
     scheduling = spec.scheduling
     fields = {
-        "spec": encode(spec),
+        "spec": encode(_given(spec)),  # what a release adds is not there for the workers of the one before
         "preflight": encode(preflight),
         "display_name": display_name,
         "request_id": request_id,
