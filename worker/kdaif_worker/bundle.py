@@ -80,7 +80,8 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         predict(student, data.test.features, _CPU),
         data.test.labels,
     )
-    certificate = write_student(folder, student, data, assignment.spec.export, calibration.temperature)
+    export = assignment.spec.export
+    certificate = write_student(folder, student, data, export, calibration.temperature, trained.scratch)
     results = _results(trained, certificate)
     external = external_results(trained.point, data, trained.targets, assignment.spec.training.seed)
     check = trained.point.canary

@@ -33,7 +33,7 @@ _RANGE_COPIES = 2
 
 
 def write_student(
-    folder: Path, student: Student, data: DistillationData, export: Export, temperature: float
+    folder: Path, student: Student, data: DistillationData, export: Export, temperature: float, scratch: Scratch
 ) -> Certificate:
     """Writes the files and ``certificate.json`` into the bundle.
 
@@ -44,7 +44,7 @@ def write_student(
     export_onnx(student, model, data.class_names, temperature=temperature)
     certificate = certify(student, model, test.features, temperature=temperature)
     certificate.require_passed()
-    calibration, others = _sampled(data)
+    calibration, others = _sampled(data, scratch)
     checked, _ = checked_rows(student, test.features)
     rows = GateRows(calibration, test.features, test.labels, others, checked)
     certificate = replace(certificate, variants=make_variants(model, rows, data.class_names, export))
@@ -73,9 +73,9 @@ def trained_ranges(data: DistillationData, scratch: Scratch) -> dict[str, list[f
     return value_ranges(data.signature, parts())
 
 
-def _sampled(data: DistillationData) -> tuple[NDArray[Any], NDArray[Any]]:
+def _sampled(data: DistillationData, scratch: Scratch) -> tuple[NDArray[Any], NDArray[Any]]:
     features = data.unlabeled.features
     places = np.unique(np.linspace(0, len(features) - 1, min(len(features), _SAMPLED_ROWS)).astype(np.int64))
-    sample = np.asarray(features[places])
+    sample = scratch.take(features, places)
     is_calibration = np.arange(len(sample)) % _CALIBRATION_EVERY == 0
     return sample[is_calibration], sample[~is_calibration]
