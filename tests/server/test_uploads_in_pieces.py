@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_a_piece_that_was_cut_goes_on_and_the_others_are_not_sent_again(
     second = pb.Piece(start=PIECE, sha256=hashlib.sha256(data[PIECE : 2 * PIECE]).hexdigest())
     first = pb.Piece(start=0, sha256=hashlib.sha256(data[:PIECE]).hexdigest())
     step = _upload.CHUNK_BYTES
+    arrived = threading.Event()
 
     def messages(name: str, piece: pb.Piece, count: int) -> Iterator[pb.WriteDatasetRequest]:
         for place in range(count):
@@ -60,6 +62,7 @@ def test_a_piece_that_was_cut_goes_on_and_the_others_are_not_sent_again(
             message.finish_write = (place + 1) * step == PIECE
             yield message
         if count * step < PIECE:
+            arrived.wait(30)  # a cut before the server has read a message would leave nothing to go on from
             raise ConnectionError("the line is cut")
 
     with grpc.insecure_channel(target) as channel:
@@ -72,12 +75,14 @@ def test_a_piece_that_was_cut_goes_on_and_the_others_are_not_sent_again(
         name = created.dataset.name
         done = datasets.WriteDataset(messages(name, first, PIECE // step), timeout=60)
         assert done.committed_size == PIECE
-        with pytest.raises(grpc.RpcError):
-            datasets.WriteDataset(messages(name, second, CUT_AFTER), timeout=60)
+        cut = datasets.WriteDataset.future(messages(name, second, CUT_AFTER), timeout=60)
         asked = pb.QueryWriteStatusRequest(name=name, piece=second)
         deadline = time.monotonic() + 30
         while (status := datasets.QueryWriteStatus(asked, timeout=10)).committed_size == 0:
             assert time.monotonic() < deadline
+        arrived.set()
+        with pytest.raises(grpc.RpcError):
+            cut.result()
         assert not status.complete
         whole = datasets.QueryWriteStatus(pb.QueryWriteStatusRequest(name=name), timeout=10)
         assert whole.committed_size == PIECE  # the first piece is joined
