@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.student_rows import CLASSES, SIGNATURES, rows_of
 from kdaif.datasets import InputSignature
-from kdaif.export import INPUT_NAME, OUTPUT_NAMES, export_onnx
+from kdaif.export import ANSWER_NAMES, INPUT_NAME, export_onnx
 from kdaif.export.timing import median_ms, medians_ms, one_row_call, open_session
 from kdaif.records import Network, ladder
 from kdaif.students import Student, build_student
@@ -125,7 +125,7 @@ def _export_by_hand(student: Student, file: Path, example: Tensor) -> None:
         dynamo=True,
         verbose=False,
         input_names=[INPUT_NAME],
-        output_names=list(OUTPUT_NAMES),
+        output_names=list(ANSWER_NAMES),
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
     if program is None:

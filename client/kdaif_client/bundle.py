@@ -207,17 +207,21 @@ class Student:
         return Decisions(labels, confidences, abstained)
 
     def embed(self, X: Any) -> NDArray[np.float32]:
-        """The features before the last layer: float32 [N, F]. ``X`` as in ``predict_proba``.
+        """What the last layer sees of each row: float32 [N, F]. ``X`` as in ``predict_proba``.
+
+        Rows that the student holds for alike lie close together: for a search for neighbours, for clusters, or for
+        another model on top.
 
         Raises:
-            FailedPrecondition: the bundle's file gives none; at present no server publishes one that does.
+            FailedPrecondition: the bundle was published before files had features.
             InvalidArgument: as ``predict_proba``.
         """
         given = [output.name for output in self._session.get_outputs()]
         if _FEATURES not in given:
             raise FailedPrecondition(
-                f"{self.folder / VARIANTS[self.variant]} has no output {_FEATURES!r}, only {', '.join(given)}, so "
-                "there is nothing to embed with; use predict_proba, whose columns are the classes."
+                f"{self.folder / VARIANTS[self.variant]} has no output {_FEATURES!r}, only {', '.join(given)}: it was "
+                "published before students had one. Upgrade the server and its workers, submit the job again and pull "
+                "its student; until then use predict_proba, whose columns are the classes."
             )
         return self._run(_FEATURES, X)
 

@@ -195,7 +195,8 @@ def test_a_variant_is_chosen_by_name(tmp_path: Path) -> None:
 
 
 def test_embed_is_refused_where_the_file_gives_no_features(numbers: Student) -> None:
-    with pytest.raises(FailedPrecondition, match=r"no output 'features', only logits, probabilities"):
+    says = r"no output 'features', only logits, probabilities: it was published before.* submit the job again"
+    with pytest.raises(FailedPrecondition, match=says):
         numbers.embed(np.zeros((1, 3)))
     assert numbers.predict_proba(np.zeros((0, 3))).shape == (0, 3)
 
