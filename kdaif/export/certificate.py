@@ -231,9 +231,7 @@ def _compare(
     softmax_off = np.abs(probabilities - _softmax(expected.logits / temperature)).max(axis=1)
     # The softmax never moves by more than its input does, which is logits / temperature.
     softmax_tolerance = tolerance / min(temperature, 1.0)
-    is_within = (
-        (difference <= tolerance) & (softmax_off <= softmax_tolerance) & (features_off <= features_tolerance)
-    )
+    is_within = (difference <= tolerance) & (softmax_off <= softmax_tolerance) & (features_off <= features_tolerance)
     return Parity(
         batch=batch,
         rows=len(rows),
