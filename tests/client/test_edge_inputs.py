@@ -194,14 +194,8 @@ def coloured(folder: Path, *, scaled: bool) -> Any:
     signature = InputSignature("image", (9, 8, 3), ("image",))
     student = build_student(Cnn(channels=(3,), hidden_size=5), signature, 3, rows_of(signature, 60), seed=1).eval()
     export_onnx(student, folder / "model.onnx", CLASSES)
-    told: dict[str, Any] = {
-        "dataset_sha256": {},
-        "created": {},
-        "signature": signature,
-        "n_features": 5,
-        "scaled": scaled,
-    }
-    write_manifest(folder, job="j", attempt=1, class_names=CLASSES, **told)
+    told: dict[str, Any] = {"dataset_sha256": {}, "created": {}, "signature": signature, "scaled": scaled}
+    write_manifest(folder, job="j", attempt=1, class_names=CLASSES, n_features=5, **told)
     return student
 
 

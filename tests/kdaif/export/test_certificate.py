@@ -133,7 +133,7 @@ def test_features_are_held_to_torchs(file: Path, tmp_path: Path) -> None:
     assert right.passed
     assert max(entry.max_abs_features_difference for entry in right.parity) < 1e-4
     assert wrong.parity[0].max_abs_features_difference == pytest.approx(0.5, abs=1e-4)
-    with pytest.raises(TrainingError, match="features by up to 0.5"):
+    with pytest.raises(TrainingError, match=r"features by up to 0\.5"):
         wrong.require_passed()
 
 
