@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdaif_client._cpu import usable_cpus
 from kdaif_client._edge_inputs import EdgeInputs, need
-from kdaif_client._signature import check_file
+from kdaif_client._signature import check_file, check_hash
 from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, NotFound, ServerError
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def verify(folder: str | Path, *, public_key: str | Path | None = None) -> dict[
 
     Args:
         folder: what ``kdaif pull`` filled.
-        public_key: PEM file that ``kdaif-server public-key`` printed; needs the ``signed`` extra. Without one, whoever
-            can change all files of the folder can change the student.
+        public_key: PEM file that ``kdaif-server public-key`` printed; needs the ``signed`` extra. Without one a byte
+            that changed by itself is found, the manifest's too where ``signature.json`` is there; but whoever can
+            change all files of the folder can change the student.
 
     Returns:
         The manifest.
@@ -56,8 +57,10 @@ def verify(folder: str | Path, *, public_key: str | Path | None = None) -> dict[
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise NotFound(f"{folder} holds no {MANIFEST}; give the folder that `kdaif pull` or download_student filled.")
+    manifest_sha256 = sha256_of(folder / MANIFEST)
+    check_hash(folder, manifest_sha256)
     if public_key is not None:
-        check_file(folder, sha256_of(folder / MANIFEST), Path(public_key))
+        check_file(folder, manifest_sha256, Path(public_key))
     manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     for path, entry in manifest["files"].items():
         file = folder / local_path(path)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,20 @@ def test_embed_gives_what_the_last_layer_sees(name: str, tmp_path: Path) -> None
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
     assert student.embed(X[:0]).shape == (0, trained.head.in_features)
     assert student.manifest["output_shapes"]["features"] == ["batch", trained.head.in_features]
+
+
+def test_the_code_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "student").mkdir()
+    bundle("mlp", tmp_path / "student")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "edge.md").read_text()
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", page, flags=re.DOTALL)
+    exec(compile(code, "edge.md", "exec"), {})  # noqa: S102
+    places, names = capsys.readouterr().out.strip("[]\n").split("] [")
+    assert len(set(places.split())) == 5
+    assert set(names.replace("'", "").split()) <= set(CLASSES)
 
 
 def pictures(size: tuple[int, int]) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import pandas as pd
 import pytest
 from kdaif_client import Student
 from kdaif_client._cpu import usable_cpus
+from kdaif_client._signature import write_signature
+from kdaif_client.bundle import verify
 from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, MissingDependency, ServerError
+from kdaif_client.types import BundleSignature
 
 from tests.client.conftest import CLASSES, Bundle
 
@@ -212,4 +216,27 @@ def test_one_flipped_bit_in_any_named_file_is_refused_by_name(tmp_path: Path, na
     data[{"first": 0, "middle": len(data) // 2, "last": -1}[place]] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(CorruptDownload, match=rf"{name} is not what was published"):
+        Student.open(folder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_one_flipped_bit_in_the_manifest_of_a_signed_bundle_is_refused_without_a_key(
+    numeric_bundle: Bundle, tmp_path: Path, share: float
+) -> None:
+    folder = opened(numeric_bundle, tmp_path).folder
+    manifest = folder / "manifest.json"
+    sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    write_signature(folder, "tenants/default/students/j1", sha256, BundleSignature("k", "ed25519", b"made elsewhere"))
+    assert verify(folder)["class_names"] == CLASSES
+    data = bytearray(manifest.read_bytes())
+    data[int(share * len(data))] ^= 1
+    manifest.write_bytes(data)
+    with pytest.raises(CorruptDownload, match=rf"manifest.json of .* is not what was published.*{sha256}"):
+        Student.open(folder)
+
+
+def test_a_signature_that_is_cut_is_refused_without_a_key(numeric_bundle: Bundle, tmp_path: Path) -> None:
+    folder = opened(numeric_bundle, tmp_path).folder
+    (folder / "signature.json").write_text('{"format_version": 1')
+    with pytest.raises(CorruptDownload, match="no signature of kdaif"):
         Student.open(folder)
