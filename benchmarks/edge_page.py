@@ -36,9 +36,9 @@ torch {torch}. [What an edge team does with a student](../edge.md); [rolling one
 Milliseconds of one row at batch 1 on one thread, logits and probabilities asked for. The export by hand is
 `torch.onnx.export` of the same network and a softmax, run by a bare session of onnxruntime. Four sessions take turns
 call by call, in an order that is drawn anew each turn: ours, ours once more, and the other, called without and with the
-names of its outputs. A figure is the median of the medians of four rounds, and another session is opened first in each:
-where its memory comes to lie makes some 3 % of a difference between two sessions of one file. "itself" is that noise,
-ours beside ours.
+names of its outputs. A figure is the median of the medians of 4 to 40 rounds, in each of which all are opened anew,
+another one first: where its memory comes to lie makes some 3 % of a difference between two sessions of one file.
+"itself" is that noise, ours beside ours.
 
 | preset | ours | by hand | ratio | itself | eager torch | times faster |
 |---|---:|---:|---:|---:|---:|---:|

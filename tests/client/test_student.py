@@ -111,6 +111,13 @@ def test_wrong_numbers_are_refused(numbers: Student, X: Any, says: str) -> None:
         numbers.predict(X)
 
 
+def test_e7_rows_that_make_the_model_overflow_are_an_error_and_no_answer(numbers: Student) -> None:
+    X = np.zeros((3, 3))
+    X[1] = np.finfo(np.float32).max
+    with pytest.raises(InvalidArgument, match=r"X makes the model overflow in 1 rows, first \[1\]"):
+        numbers.predict(X)
+
+
 def test_e8_threads_are_those_granted_and_do_not_spin(images: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdaif_client.bundle.usable_cpus", lambda: 3)
     options = Student.open(images.folder)._session.get_session_options()
