@@ -102,7 +102,7 @@ fuzz: install ## Requests, files, filters and tokens of chance against a real se
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
-	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS)$(ROUNDS),,--page docs/results/weights.md)
 
 bench-load: install ## 200 watching clients, 50 uploads and unary calls for MINUTES (10), then a drain, beside a bare grpc.aio
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
