@@ -107,7 +107,7 @@ class Scratch:
             return some
         start, descriptor, read = array.ctypes.data - file.address, file.descriptor, os.pread
         found: NDArray[Any] = np.empty((len(rows), *array.shape[1:]), array.dtype)
-        data = memoryview(found.reshape(-1).view(np.uint8))
+        data = found.reshape(-1).view(np.uint8).data
         # Some at a time: a row that was read is an object of its own, until it is put in its place.
         for first in range(0, len(rows), _ROWS_READ_AT_ONCE):
             some = rows[first : first + _ROWS_READ_AT_ONCE].tolist()
