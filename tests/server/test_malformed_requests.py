@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import message_factory
 from kdaif_client import Client
 from kdaif_proto.v1 import jobs_pb2, jobs_pb2_grpc
-from kdaif_server.interceptors import status_of
+from kdaif_server.statuses import status_of
 from kdaif_server.settings import ServerSettings
 
 from kdaif.errors import FieldViolation, InvalidInputError
