@@ -105,7 +105,7 @@ bench-weights: install ## Queries of 10 million weights over 20 rounds, beside D
 	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS)$(ROUNDS),,--page docs/results/weights.md)
 
 bench-load: install ## 200 watching clients, 50 uploads and unary calls for MINUTES (10), then a drain, beside a bare grpc.aio
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES) --no-record,--page docs/results/load.md)
 
 rehearse-images: install ## Each step of the Dockerfile without Docker: TARGETS="server edge", or worker-cpu and worker-cuda
 	@$(BIN)/hadolint Dockerfile && $(BIN)/python tools/rehearse_dockerfile.py $(or $(TARGETS),server edge)
