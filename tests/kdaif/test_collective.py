@@ -60,7 +60,6 @@ def test_two_processes_equal_one(tmp_path: Path, dropout: float) -> None:
     for name in ("student", "weights", "solution", "beliefs"):
         assert one[name].norm() > 0
         worst = float((one[name].double() - two[name].double()).abs().max())
-        print(name, worst, float(one[name].abs().max()))
         assert worst < 1e-5 * max(1.0, float(one[name].abs().max())), (name, worst)
 
 

@@ -42,7 +42,7 @@ def main() -> None:
         unlabeled="b" * 32,
         student=Mlp(hidden_sizes=(16,), dropout=dropout),
         training=Training(rounds=2, epochs_per_round=2, batch_size=64),
-        weighting=Weighting(rounds_per_scoring=1, scout_epochs=3, blocks=4),
+        weighting=Weighting(rounds_per_scoring=1, scout_epochs=3, blocks=4, solver="cg"),
     )
     targets = SoftTargets(logits, None, None, None)
     with joined() as group:

@@ -20,8 +20,8 @@ class WorkerSettings(BaseSettings):
     ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``processes_per_job`` are
     those that share each job, each on a GPU of its own where there are GPUs (docs/scaling.md). ``max_memory_mib``
     bounds a job's processes together. ``child_env`` names further variables of the environment that a job's process
-    may see. ``ready_file`` is there for as long as the queue answers. ``metrics`` is HOST:PORT of the page for Prometheus, empty
-    for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
+    may see. ``ready_file`` is there for as long as the queue answers. ``metrics`` is HOST:PORT of the page for
+    Prometheus, empty for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
