@@ -1,9 +1,9 @@
 """``make bench-gpu``: CIFAR-10 on the pixels with 4,000 labels, on one CUDA card.
 
 The recipe is that of `benchmarks.cifar_pixels`, all arms and rounds of one seed: 40,000 unlabelled pictures, people's
-worst labels as the teacher. It tells the accuracy of each arm, its seconds, the pictures trained per second, and the most
-memory of the card. ``KDAIF_DATA`` names the folder with ``cifar10/train.parquet``. ``--rehearse`` runs the same program on the CPU, or on whatever card there is, with a few
-made-up pictures, and writes no figures.
+worst labels as the teacher. It tells the accuracy of each arm, its seconds, the pictures trained per second, and the
+most memory of the card. ``KDAIF_DATA`` names the folder with ``cifar10/train.parquet``. ``--rehearse`` runs the same
+program with a few made-up pictures on whatever device there is, and writes no figures.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Collective:
             flat = torch.cat([part.detach().reshape(-1) for part in parts])
             with _peers():
                 distributed.all_reduce(flat)
-            for part, summed in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+            for part, summed in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
                 part.detach().copy_(summed.view_as(part))
 
     def copied(self, *parts: Tensor, source: int = 0) -> None:
