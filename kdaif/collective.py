@@ -117,4 +117,7 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise LostPeerError(f"Another process of this job ended or does not answer: {error}") from error
+        what = str(error).partition(". This is typically")[0]
+        raise LostPeerError(
+            f"Another process of this job ended or does not answer; see its log above. {what}"
+        ) from error

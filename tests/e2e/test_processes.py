@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -30,12 +31,13 @@ def _job(client: Client, rounds: int) -> Job:
 
 
 def _ranks(stack: Stack) -> list[psutil.Process]:
-    family = psutil.Process(stack.process.pid).children(recursive=True)
-    return [process for process in family if "--assignment" in process.cmdline() and _is_rank(process)]
-
-
-def _is_rank(process: psutil.Process) -> bool:
-    return "torch.distributed.run" not in process.cmdline()
+    found = []
+    for process in psutil.Process(stack.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command = process.cmdline()
+            if "--assignment" in command and "torch.distributed.run" not in command:
+                found.append(process)
+    return found
 
 
 def _trained(folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Student, float]:
@@ -43,6 +45,8 @@ def _trained(folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> t
     folder.mkdir()
     with running_stack(folder) as stack, Client(stack.target) as client:
         job, started = _job(client, rounds=3), time.monotonic()
+        if processes > 1:
+            wait_for(lambda: len(_ranks(stack)) == processes, timeout_s=60)
         job.wait(timeout_s=200)
         assert job.info.attempt == 1
         return job.download_student(folder / "student"), time.monotonic() - started
