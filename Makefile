@@ -119,6 +119,9 @@ bench-train: install ## CPU seconds of a weighted round beside an unweighted one
 bench-upload: install ## Upload and download beside raw grpc.aio and a plain copy
 	@$(BIN)/python -m benchmarks.transfer
 
+bench-gpu: install ## CIFAR-10 with 4,000 labels on one CUDA card; KDAIF_DATA names the data, REHEARSE=1 runs a little of it on the CPU
+	@$(BIN)/python -m benchmarks.gpu $(if $(REHEARSE),--rehearse)
+
 bench-scale: install ## Growth with rows, classes and parameters, to 1 million rows; ROWS="10000 10000000" for others
 	@$(BIN)/python -m benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
