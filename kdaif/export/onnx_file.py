@@ -130,7 +130,29 @@ def _to_onnx(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     if program is None:
         raise TrainingError("torch.onnx.export returned no program; the student cannot be exported")
     proto: onnx.ModelProto = program.model_proto
+    _halve_last(proto)
     return proto
+
+
+def _halve_last(proto: onnx.ModelProto) -> None:
+    """Writes ``x * (0.5 * y)`` as ``(x * y) * 0.5``, ``y = 1 + erf(...)``, which is the same number.
+
+    Opset 18 has no Gelu, and this is the order in which onnxruntime knows one and runs it as a single operator.
+    """
+    made = {node.output[0]: node for node in proto.graph.node}
+    halves = {
+        tensor.name
+        for tensor in proto.graph.initializer
+        if not tensor.dims and onnx.numpy_helper.to_array(tensor) == 0.5
+    }
+    for node in proto.graph.node:
+        half = made.get(node.input[1]) if node.op_type == "Mul" else None
+        if half is None or half.op_type != "Mul" or half.input[0] not in halves:
+            continue
+        total = made.get(half.input[1])
+        if total is not None and total.op_type == "Add" and made[total.input[0]].op_type == "Erf":
+            x, constant, y = node.input[0], half.input[0], half.input[1]
+            half.input[:], node.input[:] = [x, y], [half.output[0], constant]
 
 
 @contextmanager
