@@ -62,9 +62,11 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
     with local_stack(folder / "stack") as target, Client(target) as kdaif:
         server = psutil.Process(int(json.loads((folder / "stack" / "ready.json").read_text())["pid"]))
         with watched(server) as peaks:
+            idle_cpu_s = sum(server.cpu_times()[:2])
             started = time.monotonic()
             unlabeled = kdaif.upload_dataset(pool, name="pool")
             upload_s = time.monotonic() - started
+            upload_cpu_s = sum(server.cpu_times()[:2])
             pool.unlink()
             given = {name: kdaif.upload_dataset(file, name=name) for name, file in parts.items()}
             job = kdaif.submit(
@@ -86,6 +88,8 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
         "worker_peak_mb": round(peaks["child"], 1),
         "supervisor_peak_mb": round(peaks["supervisor"], 1),
         "upload_s": round(upload_s, 1),
+        "upload_cpu_s": round(upload_cpu_s - idle_cpu_s, 2),
+        "attempt_cpu_s": round(peaks["child_cpu_s"], 2),
         "attempt_s": round(result.seconds, 1),
         "seconds": round(seconds, 1),
     }
@@ -116,8 +120,11 @@ def write_rows(file: Path, rows: int, *, seed: int, labelled: bool) -> Path:
 
 @contextmanager
 def watched(server: psutil.Process) -> Iterator[dict[str, float]]:
-    """The highest resident memory, in MB of a million bytes, of the server, its worker and that one's children."""
-    peaks = {"server": 0.0, "supervisor": 0.0, "child": 0.0}
+    """The highest resident memory, in MB of a million bytes, of the server, its worker and that one's children.
+
+    ``child_cpu_s`` are seconds of processor of the child that used most, as of the last look at it.
+    """
+    peaks = {"server": 0.0, "supervisor": 0.0, "child": 0.0, "child_cpu_s": 0.0}
     over = threading.Event()
 
     def watch() -> None:
@@ -126,6 +133,8 @@ def watched(server: psutil.Process) -> Iterator[dict[str, float]]:
                 role = _role(process, server)
                 if role is not None:
                     peaks[role] = max(peaks[role], _most_resident_mb(process.pid))
+                if role == "child":
+                    peaks["child_cpu_s"] = max(peaks["child_cpu_s"], _cpu_s(process))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -154,6 +163,15 @@ def _role(process: psutil.Process, server: psutil.Process) -> str | None:
     if "kdaif_worker.child" in command:
         return "child"
     return "supervisor" if "kdaif_worker" in command else None
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """0 once the process is gone."""
+    try:
+        used = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(used.user + used.system)
 
 
 def _most_resident_mb(pid: int) -> float:
