@@ -120,7 +120,7 @@ bench-upload: install ## Upload and download beside raw grpc.aio and a plain cop
 	@$(BIN)/python -m benchmarks.transfer
 
 bench-scale: install ## Growth with rows, classes and parameters, to 1 million rows; ROWS="10000 10000000" for others
-	@$(BIN)/python -m benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
+	@$(BIN)/python -m benchmarks.scale --page $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
 docs: install ## The docs site in site/, with every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean

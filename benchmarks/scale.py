@@ -51,8 +51,8 @@ def main() -> None:
     parser.add_argument("--probe", nargs=4, metavar=("ROWS", "CLASSES", "WIDTH", "SOLVER"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.probe is not None:
-        *sizes, solver = chosen.probe
-        print(json.dumps(_probe(*map(int, sizes), solver)))
+        rows, classes, width, solver = chosen.probe
+        print(json.dumps(_probe(int(rows), int(classes), int(width), solver)))
         return
     started_at = datetime.now(UTC)
     file = RESULTS / "scale.json"
