@@ -123,7 +123,7 @@ bench-gpu: install ## CIFAR-10 with 4,000 labels on one CUDA card; KDAIF_DATA na
 	@$(BIN)/python -m benchmarks.gpu $(if $(REHEARSE),--rehearse)
 
 bench-scale: install ## Growth with rows, classes and parameters, to 1 million rows; ROWS="10000 10000000" for others
-	@$(BIN)/python -m benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
+	@$(BIN)/python -m benchmarks.scale --page $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
 docs: install ## The docs site in site/, with every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean

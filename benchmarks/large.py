@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,11 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
     with local_stack(folder / "stack") as target, Client(target) as kdaif:
         server = psutil.Process(int(json.loads((folder / "stack" / "ready.json").read_text())["pid"]))
         with watched(server) as peaks:
+            idle_cpu_s = sum(server.cpu_times()[:2])
             started = time.monotonic()
             unlabeled = kdaif.upload_dataset(pool, name="pool")
             upload_s = time.monotonic() - started
+            upload_cpu_s = sum(server.cpu_times()[:2])
             pool.unlink()
             given = {name: kdaif.upload_dataset(file, name=name) for name, file in parts.items()}
             job = kdaif.submit(
@@ -91,6 +93,8 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
         "supervisor_peak_mb": round(peaks["supervisor"].resident_mb, 1),
         "valkey_peak_mb": round(peaks["valkey"].resident_mb, 1),
         "upload_s": round(upload_s, 1),
+        "upload_cpu_s": round(upload_cpu_s - idle_cpu_s, 2),
+        "attempt_cpu_s": round(peaks["child"].cpu_s, 2),
         "attempt_s": round(result.seconds, 1),
         "seconds": round(seconds, 1),
     }
@@ -121,14 +125,22 @@ def write_rows(file: Path, rows: int, *, seed: int, labelled: bool) -> Path:
 
 @dataclass(frozen=True)
 class Peak:
-    """The most that a process held, in MB of a million bytes: of everything, and of memory without a file behind it."""
+    """The most that a process held, in MB of a million bytes: of everything, and of memory without a file behind it.
+
+    ``cpu_s`` are seconds of processor, as of the last look.
+    """
 
     resident_mb: float = 0.0
     anonymous_mb: float = 0.0
+    cpu_s: float = 0.0
 
     def with_one_more(self, other: Peak) -> Peak:
         """The higher of each."""
-        return Peak(max(self.resident_mb, other.resident_mb), max(self.anonymous_mb, other.anonymous_mb))
+        return Peak(
+            max(self.resident_mb, other.resident_mb),
+            max(self.anonymous_mb, other.anonymous_mb),
+            max(self.cpu_s, other.cpu_s),
+        )
 
 
 @contextmanager
@@ -142,7 +154,8 @@ def watched(server: psutil.Process) -> Iterator[dict[str, Peak]]:
             for process in [server, *_children(server)]:
                 role = _role(process, server)
                 if role is not None:
-                    peaks[role] = peaks[role].with_one_more(_held(process.pid))
+                    held = replace(_held(process.pid), cpu_s=_cpu_s(process))
+                    peaks[role] = peaks[role].with_one_more(held)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -173,6 +186,15 @@ def _role(process: psutil.Process, server: psutil.Process) -> str | None:
     if "kdaif_worker" in command:
         return "supervisor"
     return "valkey" if command and "valkey" in command[0] else None
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """0 once the process is gone."""
+    try:
+        used = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(used.user + used.system)
 
 
 def _held(pid: int) -> Peak:
