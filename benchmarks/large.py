@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def write_rows(file: Path, rows: int, *, seed: int, labelled: bool) -> Path:
 class Peak:
     """The most that a process held, in MB of a million bytes: of everything, and of memory without a file behind it.
 
-    ``cpu_s`` are seconds of processor, as of the last look.
+    ``cpu_s`` are its seconds of processor as of the last look at it.
     """
 
     resident_mb: float = 0.0
@@ -154,8 +154,7 @@ def watched(server: psutil.Process) -> Iterator[dict[str, Peak]]:
             for process in [server, *_children(server)]:
                 role = _role(process, server)
                 if role is not None:
-                    held = replace(_held(process.pid), cpu_s=_cpu_s(process))
-                    peaks[role] = peaks[role].with_one_more(held)
+                    peaks[role] = peaks[role].with_one_more(_held(process))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -188,27 +187,21 @@ def _role(process: psutil.Process, server: psutil.Process) -> str | None:
     return "valkey" if command and "valkey" in command[0] else None
 
 
-def _cpu_s(process: psutil.Process) -> float:
-    """0 once the process is gone."""
-    try:
-        used = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(used.user + used.system)
-
-
-def _held(pid: int) -> Peak:
+def _held(process: psutil.Process) -> Peak:
     """Nothing once the process is gone."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        used = process.cpu_times()
+    except (OSError, psutil.Error):
         return Peak()
     kibibytes = {
         name: int(value.split()[0])
         for name, _, value in (line.partition(":") for line in lines)
         if "Rss" in name or name == "VmHWM"
     }
-    return Peak(kibibytes.get("VmHWM", 0) * 1024 / 1e6, kibibytes.get("RssAnon", 0) * 1024 / 1e6)
+    return Peak(
+        kibibytes.get("VmHWM", 0) * 1024 / 1e6, kibibytes.get("RssAnon", 0) * 1024 / 1e6, used.user + used.system
+    )
 
 
 if __name__ == "__main__":
