@@ -36,6 +36,7 @@ class ArmRows:
         validation: V, the score set.
         features: raw rows of U, `[N, ...]`.
         teacher_log_targets: log q^T, float32 `[N, C]`.
+        temperature: T.
         pseudo_labels: argmax of the teacher, int64 `[N]`.
         pseudo_label_codes: the same on the device.
         wrong: bool `[N]`, the pseudo-label is not the truth; None where no truth is known.
@@ -49,6 +50,7 @@ class ArmRows:
     validation: HeldOut
     features: Tensor
     teacher_log_targets: Tensor
+    temperature: float
     pseudo_labels: NDArray[np.int64]
     pseudo_label_codes: Tensor
     wrong: NDArray[np.bool_] | None
@@ -84,6 +86,7 @@ def arm_rows(
         validation=held_out_rows(data.validation, workspace),
         features=workspace.moved(data.unlabeled.features),
         teacher_log_targets=_log_targets(targets, training, workspace),
+        temperature=training.temperature,
         pseudo_labels=pseudo_labels,
         pseudo_label_codes=workspace.moved(pseudo_labels),
         wrong=wrong,
