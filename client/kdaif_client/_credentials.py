@@ -122,7 +122,7 @@ def read_key(file: Path) -> str:
     try:
         text = file.expanduser().read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument.of("api_key_file", f"{file} cannot be read ({error})") from None
+        raise InvalidArgument.of("api_key_file", f"{file} cannot be read ({error.strerror})") from None
     if not text:
         raise InvalidArgument.of("api_key_file", f"{file} is empty; it must hold the key alone")
     return text

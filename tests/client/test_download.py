@@ -12,7 +12,8 @@ from kdaif_client.errors import CorruptDownload, NotFound
 from kdaif_proto.v1 import jobs_pb2 as jb
 
 from tests.client.conftest import CLASSES, Bundle, make_bundle
-from tests.client.small_server import PARENT, SmallServer
+from tests.client.small_server import SmallServer
+from tests.client.small_state import PARENT
 
 CHUNK = 512 * 1024
 
