@@ -88,7 +88,10 @@ def _tables(parquet: Path) -> Iterator[pa.Table]:
 def _typed(ids: Sequence[str], id_type: pa.DataType) -> list[Any]:
     if not pa.types.is_integer(id_type):
         return list(ids)
-    try:
-        return [int(value) for value in ids]
-    except ValueError as error:
-        raise InvalidInputError.of("ids", f"must be whole numbers in this job: {error}") from error
+    found = []
+    for value in ids:
+        try:
+            found.append(int(value))
+        except ValueError:
+            raise InvalidInputError.of("ids", f"holds {value!r}; the ids of this job are whole numbers") from None
+    return found
