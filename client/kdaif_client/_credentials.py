@@ -122,7 +122,8 @@ def read_key(file: Path) -> str:
     try:
         text = file.expanduser().read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument.of("api_key_file", f"{file} cannot be read ({error.strerror})") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InvalidArgument.of("api_key_file", f"{file} cannot be read ({reason})") from None
     if not text:
         raise InvalidArgument.of("api_key_file", f"{file} is empty; it must hold the key alone")
     return text
