@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -49,7 +48,8 @@ def main() -> None:
         if arguments.command == "up":
             if arguments.die_with is not None:
                 die_with_parent(arguments.die_with)
-            _run(up(settings, ready_file=arguments.ready_file, announce=lambda server: _announce(settings, server)))
+            announce = partial(_announce, settings)
+            asyncio.run(up(settings, ready_file=arguments.ready_file, announce=announce))
         elif arguments.command == "rebuild-index":
             sys.exit(asyncio.run(_rebuild(settings)))
         elif arguments.command == "public-key":
@@ -58,7 +58,7 @@ def main() -> None:
             run_keys_command(arguments, KeyFile(settings.key_file))
         else:
             # Off must be said: behind a proxy, a loopback address is no proof that only this machine calls.
-            _run(serve(settings.model_copy(update={"authentication": settings.authentication or "on"})))
+            asyncio.run(serve(settings.model_copy(update={"authentication": settings.authentication or "on"})))
     except KdaifError as error:
         sys.exit(f"kdaif-server: {error}")
     except RuntimeError as error:
@@ -67,17 +67,6 @@ def main() -> None:
         sys.exit(f"kdaif-server: {settings.host}:{settings.port} is in use. End what listens there, or choose --port.")
     finally:
         flush_tracing()
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Until it ends. Where there is uvloop, a call takes a tenth less of CPU time than on the loop of asyncio."""
-    if sys.platform == "win32":
-        asyncio.run(work)
-        return
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
 
 
 async def _rebuild(settings: ServerSettings) -> int:
