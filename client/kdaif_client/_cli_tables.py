@@ -232,9 +232,8 @@ def _cost(estimate: Estimate) -> str:
 
 def _duration(seconds: float) -> str:
     """A guess, in one digit."""
-    for unit, divisor in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)):
-        if seconds >= 2 * divisor:
-            break
+    units = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0))
+    unit, divisor = next((each for each in units if seconds >= 2 * each[1]), ("seconds", 1.0))
     return f"{float(f'{max(seconds / divisor, 1.0):.1g}'):.0f} {unit}"
 
 
