@@ -231,11 +231,10 @@ def _cost(estimate: Estimate) -> str:
 
 
 def _duration(seconds: float) -> str:
-    seconds = float(f"{max(seconds, 1.0):.1g}")
-    for unit, divisor in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * divisor:
-            return f"{seconds / divisor:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    """A guess, in one digit."""
+    units = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0))
+    unit, divisor = next((each for each in units if seconds >= 2 * each[1]), ("seconds", 1.0))
+    return f"{float(f'{max(seconds / divisor, 1.0):.1g}'):.0f} {unit}"
 
 
 def when(time: datetime | None) -> str:

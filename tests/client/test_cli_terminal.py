@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kdaif_client._cli_audit import _told
+from kdaif_client._cli_tables import show_estimate
 from kdaif_client._cli_weight_tables import show_summary
-from kdaif_client.types import JobEvent, JobState, Progress
+from kdaif_client.types import Estimate, JobEvent, JobState, Progress
 from kdaif_client.weight_types import ColumnSummary, WeightSummary
 from kdaif_proto.v1 import jobs_pb2 as jb
 
@@ -85,6 +86,22 @@ def test_the_spread_of_weights_has_a_row_for_each_quantile(capsys: pytest.Captur
     assert told[2].split("\t") == ["mean", "0.3333"]
     assert told[3].split("\t") == ["least", "1e-07"]
     assert told[11].split("\t") == ["most", "2.667"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bytes_", "says"),
+    [
+        (0.2, 650_100_000, "1 seconds and 650 MB of memory"),
+        (39, 1_234_000_000, "40 seconds and 1.2 GB of memory"),
+        (6900, 90_000, "100 minutes and 90 kB of memory"),
+        (7300, 999_600, "2 hours and 1 MB of memory"),
+    ],
+)
+def test_an_estimate_has_the_digits_that_it_knows(
+    capsys: pytest.CaptureFixture[str], seconds: float, bytes_: int, says: str
+) -> None:
+    show_estimate(Estimate(seconds=seconds, memory_bytes=bytes_))
+    assert capsys.readouterr().out == f"Of the order of {says}.\n"
 
 
 def test_decisions_of_the_audit_log_are_told_as_the_options_have_them() -> None:
