@@ -57,8 +57,8 @@ def trust_slope(log_ratio: NDArray[np.float64], sureness: NDArray[np.float64]) -
     """By how much, 0..1, the log-odds of a pseudo-label being right rise with the teacher's own.
 
     1 is a teacher whose probabilities are what they say, 0 one whose sureness tells nothing, as that of labels in a
-    column; where labels were swapped afterwards it lies between. By maximum likelihood of what the student says of each row, which comes from a
-    right label with probability expit(a + b sureness), and else from a wrong one.
+    column; where labels were swapped afterwards it lies between. By maximum likelihood of what the student says of
+    each row, which comes from a right label with probability expit(a + b sureness), and else from a wrong one.
 
     Args:
         log_ratio: of what the student says of each row, `[N]`: `log_likelihood_ratio`.

@@ -11,7 +11,7 @@ N_ROWS, N_CLASSES = 4000, 5
 
 
 def rows(*, corrupted: float, honest: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """What a student says (its log likelihood ratio) and how sure a teacher is, of rows some of which were corrupted."""
+    """Log likelihood ratios of a student and sureness of a teacher, of rows some of which were corrupted."""
     generator = np.random.default_rng(seed)
     sureness = generator.uniform(-1, 4, N_ROWS)
     right = generator.random(N_ROWS) < (expit(sureness) if honest else 0.7)
