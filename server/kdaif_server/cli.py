@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -48,8 +47,9 @@ def main() -> None:
         if arguments.command == "up":
             if arguments.die_with is not None:
                 die_with_parent(arguments.die_with)
-            announce = partial(_announce, settings)
-            asyncio.run(up(settings, ready_file=arguments.ready_file, announce=announce))
+            asyncio.run(
+                up(settings, ready_file=arguments.ready_file, announce=lambda server: _announce(settings, server))
+            )
         elif arguments.command == "rebuild-index":
             sys.exit(asyncio.run(_rebuild(settings)))
         elif arguments.command == "public-key":
