@@ -17,7 +17,7 @@ from kdaif_client.bundle import verify
 from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, MissingDependency, ServerError
 from kdaif_client.types import BundleSignature
 
-from tests.client.conftest import CLASSES, Bundle
+from tests.client.conftest import CLASSES, Bundle, make_bundle
 
 RNG = np.random.default_rng(0)
 
@@ -111,7 +111,8 @@ def test_wrong_numbers_are_refused(numbers: Student, X: Any, says: str) -> None:
         numbers.predict(X)
 
 
-def test_e7_rows_that_make_the_model_overflow_are_an_error_and_no_answer(numbers: Student) -> None:
+def test_e7_rows_that_make_the_model_overflow_are_an_error_and_no_answer(tmp_path: Path) -> None:
+    numbers = opened(make_bundle("numeric", (3,), ["age", "height", "weight"], scale=10), tmp_path)
     X = np.zeros((3, 3))
     X[1] = np.finfo(np.float32).max
     with pytest.raises(InvalidArgument, match=r"X makes the model overflow in 1 rows, first \[1\]"):
