@@ -111,7 +111,7 @@ rehearse-images: install ## Each step of the Dockerfile without Docker: TARGETS=
 	@$(BIN)/hadolint Dockerfile && $(BIN)/python tools/rehearse_dockerfile.py $(or $(TARGETS),server edge)
 
 bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one part
-	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART))
+	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART),--page docs/results/edge.md)
 
 bench-train: install ## CPU seconds of a weighted round beside an unweighted one and a bare PyTorch loop; KDAIF_DATA names the data
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.train

@@ -51,9 +51,10 @@ def download(rpc: Rpc, student: StudentInfo, folder: Path, patience_s: float, pr
         done += file.size_bytes
         _tell(progress, done, total, 0)
     _check_manifest(student, {target: part for part, target in parts}, folder)
+    # Before its manifest: one beside another manifest is refused.
+    (folder / SIGNATURE).unlink(missing_ok=True)
     for part, target in parts:
         part.replace(target)
-    (folder / SIGNATURE).unlink(missing_ok=True)
     if student.signature is not None:
         write_signature(folder, student.name, manifest_sha256, student.signature)
 

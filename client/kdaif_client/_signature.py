@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,44 @@ def check_file(folder: Path, manifest_sha256: str, public_key: Path) -> None:
     Raises:
         CorruptDownload: there is no signature, or it is not of this manifest by this key.
     """
+    told = _read(folder)
+    if told is None:
+        raise CorruptDownload(f"{folder} has no {SIGNATURE}, and a signed student was asked for; pull it again.")
+    check(told.signature, told.student, manifest_sha256, public_key)
+
+
+def check_hash(folder: Path, manifest_sha256: str) -> None:
+    """Against damage, for whoever has no key: the signature, where there is one, must be of the manifest beside it.
+
+    Raises:
+        CorruptDownload: it is of another manifest, or no signature at all.
+    """
+    told = _read(folder)
+    if told is not None and told.manifest_sha256 != manifest_sha256:
+        raise CorruptDownload(
+            f"manifest.json of {folder} is not what was published: it has SHA-256 {manifest_sha256}, where {SIGNATURE} "
+            f"says {told.manifest_sha256}; pull the student again."
+        )
+
+
+@dataclass(frozen=True)
+class _Told:
+    student: str
+    manifest_sha256: str
+    signature: BundleSignature
+
+
+def _read(folder: Path) -> _Told | None:
     file = folder / SIGNATURE
     if not file.is_file():
-        raise CorruptDownload(f"{folder} has no {SIGNATURE}, and a signed student was asked for; pull it again.")
+        return None
     try:
         told = json.loads(file.read_bytes())
-        student, algorithm = str(told["student"]), str(told["algorithm"])
-        signature = BundleSignature(str(told["key_id"]), algorithm, base64.b64decode(told["signature"], validate=True))
+        made = base64.b64decode(told["signature"], validate=True)
+        signature = BundleSignature(str(told["key_id"]), str(told["algorithm"]), made)
+        return _Told(str(told["student"]), str(told["manifest_sha256"]), signature)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptDownload(f"{file} is no signature of kdaif ({error!r}); pull the student again.") from None
-    check(signature, student, manifest_sha256, public_key)
 
 
 def check(signature: BundleSignature | None, student: str, manifest_sha256: str, public_key: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdaif_client._cpu import usable_cpus
 from kdaif_client._edge_inputs import EdgeInputs, need
-from kdaif_client._signature import check_file
+from kdaif_client._signature import check_file, check_hash
 from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, NotFound, ServerError
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def verify(folder: str | Path, *, public_key: str | Path | None = None) -> dict[
 
     Args:
         folder: what ``kdaif pull`` filled.
-        public_key: PEM file that ``kdaif-server public-key`` printed; needs the ``signed`` extra. Without one, whoever
-            can change all files of the folder can change the student.
+        public_key: PEM file that ``kdaif-server public-key`` printed; needs the ``signed`` extra. Without one a byte
+            that changed by itself is found, the manifest's too where ``signature.json`` is there; but whoever can
+            change all files of the folder can change the student.
 
     Returns:
         The manifest.
@@ -56,8 +57,10 @@ def verify(folder: str | Path, *, public_key: str | Path | None = None) -> dict[
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise NotFound(f"{folder} holds no {MANIFEST}; give the folder that `kdaif pull` or download_student filled.")
+    manifest_sha256 = sha256_of(folder / MANIFEST)
+    check_hash(folder, manifest_sha256)
     if public_key is not None:
-        check_file(folder, sha256_of(folder / MANIFEST), Path(public_key))
+        check_file(folder, manifest_sha256, Path(public_key))
     manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     for path, entry in manifest["files"].items():
         file = folder / local_path(path)
@@ -207,17 +210,21 @@ class Student:
         return Decisions(labels, confidences, abstained)
 
     def embed(self, X: Any) -> NDArray[np.float32]:
-        """The features before the last layer: float32 [N, F]. ``X`` as in ``predict_proba``.
+        """What the last layer sees of each row: float32 [N, F]. ``X`` as in ``predict_proba``.
+
+        Rows that the student holds for alike lie close together: for a search for neighbours, for clusters, or for
+        another model on top.
 
         Raises:
-            FailedPrecondition: the bundle's file gives none; at present no server publishes one that does.
+            FailedPrecondition: the bundle was published before files had features.
             InvalidArgument: as ``predict_proba``.
         """
         given = [output.name for output in self._session.get_outputs()]
         if _FEATURES not in given:
             raise FailedPrecondition(
-                f"{self.folder / VARIANTS[self.variant]} has no output {_FEATURES!r}, only {', '.join(given)}, so "
-                "there is nothing to embed with; use predict_proba, whose columns are the classes."
+                f"{self.folder / VARIANTS[self.variant]} has no output {_FEATURES!r}, only {', '.join(given)}: it was "
+                "published before students had one. Upgrade the server and its workers, submit the job again and pull "
+                "its student; until then use predict_proba, whose columns are the classes."
             )
         return self._run(_FEATURES, X)
 

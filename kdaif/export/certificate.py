@@ -34,7 +34,8 @@ _MOST_ROWS = 256
 class Parity:
     """Torch against onnxruntime at one batch size.
 
-    ``max_abs_difference`` is that of a logit; ``argmax_agreement`` is a share of the rows, 0 to 1.
+    ``max_abs_difference`` is that of a logit; ``argmax_agreement`` is a share of the rows, 0 to 1;
+    ``max_abs_features_difference`` is that of a number of the output "features".
     """
 
     batch: int
@@ -42,6 +43,7 @@ class Parity:
     max_abs_difference: float
     max_abs_probability_difference: float
     argmax_agreement: float
+    max_abs_features_difference: float
     passed: bool
 
 
@@ -53,7 +55,7 @@ class Certificate:
         passed: every row at every batch size is within tolerance and in the same class. The tolerance of a row is
             ``tolerance_abs + tolerance_rel * max |logit of the row|``; classes may differ only where the margin between
             torch's two largest logits is under twice that. Probabilities are held to the same tolerance, over the
-            temperature where that is below 1.
+            temperature where that is below 1; features to their own, by the largest feature of the row.
         parity: one entry per batch size.
         temperature: of the probabilities.
         rows: rows compared, edge rows among them.
@@ -98,6 +100,7 @@ class Certificate:
             told = "; ".join(
                 f"batch {entry.batch}: logits differ by up to {entry.max_abs_difference:.3g}, "
                 f"probabilities by up to {entry.max_abs_probability_difference:.3g}, "
+                f"features by up to {entry.max_abs_features_difference:.3g}, "
                 f"{entry.argmax_agreement:.2%} of {entry.rows} rows in the same class"
                 for entry in failed
             )
@@ -128,7 +131,7 @@ def certify(student: Student, file: Path, rows: NDArray[Any], *, temperature: fl
     checked, n_edge = checked_rows(student, rows)
     model = copy.deepcopy(student).to("cpu").eval()
     session = open_session(file)
-    expected = _torch_logits(model, checked)
+    expected = _torch_outputs(model, checked)
     parity = tuple(_compare(session, checked, expected, batch, temperature) for batch in BATCHES)
     opset, ir_version = opset_and_ir(onnx.load(file, load_external_data=False))
     one_row = np.ascontiguousarray(rows[:1])
@@ -194,42 +197,55 @@ def _edge_numbers(signature: InputSignature, rows: NDArray[Any]) -> NDArray[Any]
     return np.stack(edge)
 
 
-def _torch_logits(model: Student, rows: NDArray[Any]) -> NDArray[np.float32]:
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+def _torch_outputs(model: Student, rows: NDArray[Any]) -> _Outputs:
     with torch.inference_mode():
-        logits: NDArray[np.float32] = model(torch.from_numpy(rows)).numpy()
-    _require_finite(logits, "the torch student")
-    return logits
+        features = model.features(torch.from_numpy(rows))
+        outputs = _Outputs(model.head(features).numpy(), features.numpy())
+    _require_finite(outputs.logits, "the torch student")
+    return outputs
 
 
 def _compare(
     session: onnxruntime.InferenceSession,
     rows: NDArray[Any],
-    expected: NDArray[np.float32],
+    expected: _Outputs,
     batch: int,
     temperature: float,
 ) -> Parity:
     # Start over at the first rows to fill the last batch: a shorter one would be a different batch size.
     order = np.resize(np.arange(len(rows)), -(-len(rows) // batch) * batch)
-    outputs = [session.run(list(OUTPUT_NAMES), {INPUT_NAME: rows[part]}) for part in order.reshape(-1, batch)]
-    logits = np.concatenate([logits for logits, _ in outputs])[: len(rows)]
-    probabilities = np.concatenate([probabilities for _, probabilities in outputs])[: len(rows)]
+    runs = [session.run(list(OUTPUT_NAMES), {INPUT_NAME: rows[part]}) for part in order.reshape(-1, batch)]
+    logits, probabilities, features = (np.concatenate(parts)[: len(rows)] for parts in zip(*runs, strict=True))
     _require_finite(logits, f"onnxruntime at batch {batch}")
-    difference = np.abs(logits - expected).max(axis=1)
-    tolerance = TOLERANCE_ABS + TOLERANCE_REL * np.abs(expected).max(axis=1)
-    same_class = logits.argmax(axis=1) == expected.argmax(axis=1)
-    two_largest = np.sort(expected, axis=1)[:, -2:]
+    difference, tolerance = _off(logits, expected.logits)
+    features_off, features_tolerance = _off(features, expected.features)
+    same_class = logits.argmax(axis=1) == expected.logits.argmax(axis=1)
+    two_largest = np.sort(expected.logits, axis=1)[:, -2:]
     tied = two_largest[:, -1] - two_largest[:, 0] < 2 * tolerance
-    softmax_off = np.abs(probabilities - _softmax(expected / temperature)).max(axis=1)
+    softmax_off = np.abs(probabilities - _softmax(expected.logits / temperature)).max(axis=1)
     # The softmax never moves by more than its input does, which is logits / temperature.
     softmax_tolerance = tolerance / min(temperature, 1.0)
+    is_within = (difference <= tolerance) & (softmax_off <= softmax_tolerance) & (features_off <= features_tolerance)
     return Parity(
         batch=batch,
         rows=len(rows),
         max_abs_difference=float(difference.max()),
         max_abs_probability_difference=float(softmax_off.max()),
         argmax_agreement=float(same_class.mean()),
-        passed=bool(np.all((difference <= tolerance) & (softmax_off <= softmax_tolerance) & (same_class | tied))),
+        max_abs_features_difference=float(features_off.max()),
+        passed=bool(np.all(is_within & (same_class | tied))),
     )
+
+
+def _off(found: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far each row is off, and how far it may be."""
+    return np.abs(found - expected).max(axis=1), TOLERANCE_ABS + TOLERANCE_REL * np.abs(expected).max(axis=1)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -47,6 +47,7 @@ class Figures:
         agreement: share of ``agreement_rows`` rows, test rows and others, in the same class as by the fp32 file.
         max_abs_difference: of a logit from the fp32 file's, over the same rows.
         largest_logit: of the fp32 file, in absolute value, over the same rows.
+        features_cosine: mean cosine of the output "features" with the fp32 file's, over the same rows.
         batches: one entry per batch size, 1 first.
         opset: of ONNX's own operators, 0 where there are others as well.
         ir_version: of the format.
@@ -61,6 +62,7 @@ class Figures:
     agreement_rows: int
     max_abs_difference: float
     largest_logit: float
+    features_cosine: float
     batches: tuple[BatchCheck, ...]
     opset: int
     ir_version: int

@@ -13,7 +13,10 @@ from kdaif.datasets.pictures import FORMATS, RESIZE_FILTER
 from kdaif.students import vocabulary_size
 
 INPUT_NAME = "input"
-OUTPUT_NAMES = ("logits", "probabilities")
+FEATURES_NAME = "features"
+# What is asked of a row first of all, in the order of every caller that asks for both.
+ANSWER_NAMES = ("logits", "probabilities")
+OUTPUT_NAMES = (*ANSWER_NAMES, FEATURES_NAME)
 BATCH_SYMBOL = "batch"
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -70,6 +73,12 @@ def input_range(signature: InputSignature, value_ranges: Mapping[str, Sequence[f
             largest = float(np.finfo(np.float32).max)
             seen = {name: list(bounds) for name, bounds in value_ranges.items()}
             return {"range": [-largest, largest], **({"seen": seen} if seen else {})}
+
+
+def output_shapes(n_classes: int, n_features: int) -> dict[str, list[int | str]]:
+    """Shape of each output, ready for JSON; the first axis is the symbol "batch"."""
+    widths = (n_classes, n_classes, n_features)
+    return {name: [BATCH_SYMBOL, width] for name, width in zip(OUTPUT_NAMES, widths, strict=True)}
 
 
 def value_ranges(signature: InputSignature, parts: Iterable[NDArray[np.generic]]) -> dict[str, list[float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError
-from kdaif.export.interface import OUTPUT_NAMES, TOKENIZER_NAME, input_range, input_spec
+from kdaif.export.interface import OUTPUT_NAMES, TOKENIZER_NAME, input_range, input_spec, output_shapes
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "kdaif-bundle"
@@ -27,6 +27,7 @@ def write_manifest(
     attempt: int,
     class_names: Sequence[str],
     signature: InputSignature,
+    n_features: int,
     dataset_sha256: Mapping[str, str],
     created: Mapping[str, object],
     temperature: float = 1.0,
@@ -46,6 +47,7 @@ def write_manifest(
         attempt: of the job, from 1.
         class_names: in the order of the logits.
         signature: of the student's input.
+        n_features: width of the output "features".
         dataset_sha256: hexadecimal sha256 of each data set by its role, such as "labeled".
         created: when and by what, as the caller tells it: JSON values.
         temperature: by which the logits are divided before the softmax of "probabilities".
@@ -67,6 +69,7 @@ def write_manifest(
         "class_names": list(class_names),
         "input": {**input_spec(signature, scaled=scaled), **input_range(signature, value_ranges or {})},
         "outputs": list(OUTPUT_NAMES),
+        "output_shapes": output_shapes(len(class_names), n_features),
         "temperature": temperature,
         "shipped_arm": shipped_arm,
         "datasets": {role: {"sha256": sha256} for role, sha256 in dataset_sha256.items()},

@@ -32,9 +32,10 @@ def export_onnx(student: Student, file: Path, class_names: Sequence[str], *, tem
     """Writes the student as one ONNX file: opset 18, IR 8, no external data, batch axis dynamic.
 
     Input "input" takes raw rows (preprocessing is inside); outputs are "logits" and "probabilities", float32
-    ``[batch, C]``: the student's own logits, and the softmax of these divided by the temperature. ``metadata_props``
-    hold ``kdaif.class_names``, ``kdaif.input`` and ``kdaif.temperature`` as JSON. Names of source files, stack traces
-    and doc strings are stripped, so a student gives the same bytes in every directory and process.
+    ``[batch, C]``: the student's own logits, and the softmax of these divided by the temperature; and "features",
+    ``[batch, F]``, what the last layer sees. ``metadata_props`` hold ``kdaif.class_names``, ``kdaif.input`` and
+    ``kdaif.temperature`` as JSON. Names of source files, stack traces and doc strings are stripped, so a student gives
+    the same bytes in every directory and process.
 
     Args:
         student: exported as an eval copy on the CPU; itself left where and as it is.
@@ -50,7 +51,7 @@ def export_onnx(student: Student, file: Path, class_names: Sequence[str], *, tem
     _check_class_names(model, class_names)
     if not 0 < temperature < math.inf:
         raise InvalidInputError.of("temperature", f"a finite number above 0, not {temperature}")
-    proto = _to_onnx(_WithProbabilities(model, temperature).eval(), _example(model))
+    proto = _to_onnx(_AllOutputs(model, temperature).eval(), _example(model))
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "kdaif", ""
     onnx.helper.set_model_props(
@@ -91,17 +92,18 @@ def refuse_training_operators(proto: onnx.ModelProto) -> None:
         )
 
 
-class _WithProbabilities(nn.Module):
-    """The student with both outputs of the file."""
+class _AllOutputs(nn.Module):
+    """The student with the outputs of the file."""
 
-    def __init__(self, student: nn.Module, temperature: float) -> None:
+    def __init__(self, student: Student, temperature: float) -> None:
         super().__init__()
         self.student = student
         self.temperature = temperature
 
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.student(rows)
-        return logits, torch.softmax(logits / self.temperature, dim=1)
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.student.features(rows)
+        logits = self.student.head(features)
+        return logits, torch.softmax(logits / self.temperature, dim=1), features
 
 
 def _example(model: Student) -> Tensor:

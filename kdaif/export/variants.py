@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 
 from kdaif.errors import NonFiniteError, TrainingError
 from kdaif.export.gate import BatchCheck, ClassAccuracy, Figures, faults, gains, runtime_faults
-from kdaif.export.interface import INPUT_NAME, OUTPUT_NAMES
+from kdaif.export.interface import FEATURES_NAME, INPUT_NAME, OUTPUT_NAMES
 from kdaif.export.runtimes import oldest_onnxruntime, opset_and_ir
 from kdaif.export.timing import medians_ms, one_row_call, open_session
 from kdaif.export.variant_files import write_fp16, write_int8
@@ -122,29 +122,38 @@ def _write(name: VariantName, fp32: Path, file: Path, calibration: NDArray[Any])
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What a file says, logits `[N, C]` each: of the test rows and the others, and of the checked rows by batch."""
+    """What a file says: logits `[N, C]` of the test rows and the others, and of the checked rows by batch.
+
+    ``features`` `[N, F]` are those of ``real``.
+    """
 
     file: Path
     session: InferenceSession
     real: NDArray[np.float32]
+    features: NDArray[np.float32]
     checked: Mapping[int, NDArray[np.float32]]
 
 
 def _run(file: Path, rows: GateRows) -> _Run:
     session = open_session(file)
-    real = [_logits(session, part, min(_RUN_ROWS, len(part))) for part in (rows.test, rows.others) if len(part)]
-    checked = {batch: _logits(session, rows.checked, batch) for batch in BATCHES}
-    if not all(bool(np.isfinite(logits).all()) for logits in (*real, *checked.values())):
+    parts = [_outputs(session, part, min(_RUN_ROWS, len(part))) for part in (rows.test, rows.others) if len(part)]
+    real, features = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
+    checked = {batch: _outputs(session, rows.checked, batch)[0] for batch in BATCHES}
+    if not all(bool(np.isfinite(numbers).all()) for numbers in (real, features, *checked.values())):
         raise NonFiniteError("it gives NaN or infinity")
-    return _Run(file, session, np.concatenate(real), checked)
+    return _Run(file, session, real, features, checked)
 
 
-def _logits(session: InferenceSession, rows: NDArray[Any], batch: int) -> NDArray[np.float32]:
+def _outputs(
+    session: InferenceSession, rows: NDArray[Any], batch: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits and features."""
     # Start over at the first rows to fill the last batch: a shorter one would be a different batch size.
     order = np.resize(np.arange(len(rows)), -(-len(rows) // batch) * batch).reshape(-1, batch)
-    parts = [session.run(OUTPUT_NAMES[:1], {INPUT_NAME: np.ascontiguousarray(rows[part])})[0] for part in order]
-    logits: NDArray[np.float32] = np.concatenate(parts)[: len(rows)]
-    return logits
+    names = [OUTPUT_NAMES[0], FEATURES_NAME]
+    runs = [session.run(names, {INPUT_NAME: np.ascontiguousarray(rows[part])}) for part in order]
+    logits, features = (np.concatenate(of_runs)[: len(rows)] for of_runs in zip(*runs, strict=True))
+    return logits, features
 
 
 def _figures(
@@ -164,6 +173,7 @@ def _figures(
         agreement_rows=len(run.real),
         max_abs_difference=_largest(run.real, reference.real),
         largest_logit=float(np.abs(reference.real).max()),
+        features_cosine=_mean_cosine(run.features, reference.features),
         batches=tuple(
             BatchCheck(
                 batch,
@@ -186,3 +196,12 @@ def _agreement(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> f
 
 def _largest(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     return float(np.abs(logits - reference).max())
+
+
+def _mean_cosine(features: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    own, theirs = (numbers.astype(np.float64) for numbers in (features, reference))
+    lengths = np.linalg.norm(own, axis=1) * np.linalg.norm(theirs, axis=1)
+    # A row of zeros points nowhere: it is like another one of zeros, and like nothing else.
+    both_zero = ~own.any(axis=1) & ~theirs.any(axis=1)
+    cosines = np.where(lengths > 0, (own * theirs).sum(axis=1) / np.where(lengths > 0, lengths, 1.0), both_zero)
+    return float(np.clip(cosines, -1.0, 1.0).mean())

@@ -42,9 +42,15 @@ class Bundle:
     matrix: NDArray[np.float32]
 
 
-def make_bundle(kind: str, shape: tuple[int, ...], columns: list[str], more: dict[str, bytes] | None = None) -> Bundle:
+def make_bundle(
+    kind: str,
+    shape: tuple[int, ...],
+    columns: list[str],
+    more: dict[str, bytes] | None = None,
+    scale: float = 1 / 255,
+) -> Bundle:
     size = int(np.prod(shape))
-    matrix = np.random.default_rng(0).normal(size=(size, len(CLASSES))).astype(np.float32) / 255
+    matrix = np.random.default_rng(0).normal(size=(size, len(CLASSES))).astype(np.float32) * np.float32(scale)
     dtype = onnx.TensorProto.UINT8 if kind == "image" else onnx.TensorProto.FLOAT
     nodes = [
         onnx.helper.make_node("Cast", ["input"], ["numbers"], to=onnx.TensorProto.FLOAT),

@@ -147,6 +147,9 @@ def test_opening_verifies_again(server: SmallServer, client: Client, image_bundl
     with pytest.raises(CorruptDownload, match=r"certificate\.json is missing"):
         verify(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(CorruptDownload, match=r"manifest\.json of .* is not what was published"):
+        verify(tmp_path)
+    (tmp_path / "signature.json").unlink()
     with pytest.raises(CorruptDownload, match="is no manifest"):
         verify(tmp_path)
     with pytest.raises(NotFound, match=r"holds no manifest\.json"):

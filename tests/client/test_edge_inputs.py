@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,16 @@ def bundle(name: str, folder: Path) -> Any:
     student = build_student(network, signature, 3, rows_of(signature, 60), seed=1).eval()
     export_onnx(student, folder / "model.onnx", CLASSES)
     write_tokenizer(folder, signature)
-    write_manifest(folder, job="j", attempt=1, class_names=CLASSES, signature=signature, dataset_sha256={}, created={})
+    write_manifest(
+        folder,
+        job="j",
+        attempt=1,
+        class_names=CLASSES,
+        signature=signature,
+        n_features=student.head.in_features,
+        dataset_sha256={},
+        created={},
+    )
     return student
 
 
@@ -150,6 +160,39 @@ def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
         student.predict([["red", 1, 2]])
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_embed_gives_what_the_last_layer_sees(name: str, tmp_path: Path) -> None:
+    trained, signature = bundle(name, tmp_path), ARCHITECTURES[name][1]
+    if signature.kind == "text":
+        X, encoded = TEXTS, IDS
+    elif signature.categories:
+        X, encoded = pd.DataFrame(RAW), CODED
+    else:
+        X = encoded = rows_of(signature, 5)
+    with torch.inference_mode():
+        expected = trained.features(torch.from_numpy(encoded)).numpy()
+    student = Student.open(tmp_path)
+    embedded = student.embed(X)
+    assert embedded.dtype == np.float32
+    np.testing.assert_allclose(embedded, expected, atol=1e-5)
+    assert student.embed(X[:0]).shape == (0, trained.head.in_features)
+    assert student.manifest["output_shapes"]["features"] == ["batch", trained.head.in_features]
+
+
+def test_the_code_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "student").mkdir()
+    bundle("mlp", tmp_path / "student")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "edge.md").read_text()
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", page, flags=re.DOTALL)
+    exec(compile(code, "edge.md", "exec"), {})  # noqa: S102
+    places, names = capsys.readouterr().out.strip("[]\n").split("] [")
+    assert len(set(places.split())) == 5
+    assert set(names.replace("'", "").split()) <= set(CLASSES)
+
+
 def pictures(size: tuple[int, int]) -> list[bytes]:
     """Colour pictures of one size, as PNG (one of them with an opaque alpha channel) and as JPEG."""
     rng = np.random.default_rng(4)
@@ -167,7 +210,7 @@ def coloured(folder: Path, *, scaled: bool) -> Any:
     student = build_student(Cnn(channels=(3,), hidden_size=5), signature, 3, rows_of(signature, 60), seed=1).eval()
     export_onnx(student, folder / "model.onnx", CLASSES)
     told: dict[str, Any] = {"dataset_sha256": {}, "created": {}, "signature": signature, "scaled": scaled}
-    write_manifest(folder, job="j", attempt=1, class_names=CLASSES, **told)
+    write_manifest(folder, job="j", attempt=1, class_names=CLASSES, n_features=5, **told)
     return student
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pandas as pd
 import pytest
 from kdaif_client import Student
 from kdaif_client._cpu import usable_cpus
+from kdaif_client._signature import write_signature
+from kdaif_client.bundle import verify
 from kdaif_client.errors import CorruptDownload, FailedPrecondition, InvalidArgument, MissingDependency, ServerError
+from kdaif_client.types import BundleSignature
 
-from tests.client.conftest import CLASSES, Bundle
+from tests.client.conftest import CLASSES, Bundle, make_bundle
 
 RNG = np.random.default_rng(0)
 
@@ -107,6 +111,14 @@ def test_wrong_numbers_are_refused(numbers: Student, X: Any, says: str) -> None:
         numbers.predict(X)
 
 
+def test_e7_rows_that_make_the_model_overflow_are_an_error_and_no_answer(tmp_path: Path) -> None:
+    numbers = opened(make_bundle("numeric", (3,), ["age", "height", "weight"], scale=10), tmp_path)
+    X = np.zeros((3, 3))
+    X[1] = np.finfo(np.float32).max
+    with pytest.raises(InvalidArgument, match=r"X makes the model overflow in 1 rows, first \[1\]"):
+        numbers.predict(X)
+
+
 def test_e8_threads_are_those_granted_and_do_not_spin(images: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdaif_client.bundle.usable_cpus", lambda: 3)
     options = Student.open(images.folder)._session.get_session_options()
@@ -195,7 +207,8 @@ def test_a_variant_is_chosen_by_name(tmp_path: Path) -> None:
 
 
 def test_embed_is_refused_where_the_file_gives_no_features(numbers: Student) -> None:
-    with pytest.raises(FailedPrecondition, match=r"no output 'features', only logits, probabilities"):
+    says = r"no output 'features', only logits, probabilities: it was published before.* submit the job again"
+    with pytest.raises(FailedPrecondition, match=says):
         numbers.embed(np.zeros((1, 3)))
     assert numbers.predict_proba(np.zeros((0, 3))).shape == (0, 3)
 
@@ -211,4 +224,27 @@ def test_one_flipped_bit_in_any_named_file_is_refused_by_name(tmp_path: Path, na
     data[{"first": 0, "middle": len(data) // 2, "last": -1}[place]] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(CorruptDownload, match=rf"{name} is not what was published"):
+        Student.open(folder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_one_flipped_bit_in_the_manifest_of_a_signed_bundle_is_refused_without_a_key(
+    numeric_bundle: Bundle, tmp_path: Path, share: float
+) -> None:
+    folder = opened(numeric_bundle, tmp_path).folder
+    manifest = folder / "manifest.json"
+    sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    write_signature(folder, "tenants/default/students/j1", sha256, BundleSignature("k", "ed25519", b"made elsewhere"))
+    assert verify(folder)["class_names"] == CLASSES
+    data = bytearray(manifest.read_bytes())
+    data[int(share * len(data))] ^= 1
+    manifest.write_bytes(data)
+    with pytest.raises(CorruptDownload, match=rf"manifest.json of .* is not what was published.*{sha256}"):
+        Student.open(folder)
+
+
+def test_a_signature_that_is_cut_is_refused_without_a_key(numeric_bundle: Bundle, tmp_path: Path) -> None:
+    folder = opened(numeric_bundle, tmp_path).folder
+    (folder / "signature.json").write_text('{"format_version": 1')
+    with pytest.raises(CorruptDownload, match="no signature of kdaif"):
         Student.open(folder)

@@ -111,6 +111,7 @@ def make_bundle(folder: Path, trained: Trained, blobs: BlobStore) -> JobResult:
         attempt=assignment.attempt,
         class_names=data.class_names,
         signature=data.signature,
+        n_features=student.head.in_features,
         dataset_sha256=trained.dataset_sha256,
         created={"time": datetime.now(UTC).isoformat(timespec="seconds"), "kdaif": version("kdaif")},
         temperature=calibration.temperature,

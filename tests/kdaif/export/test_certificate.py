@@ -113,6 +113,30 @@ def test_a_file_passes_within_the_tolerance_only(file: Path, tmp_path: Path, cha
     assert certificate.parity[0].max_abs_difference == pytest.approx(change, abs=5e-6)
 
 
+def test_features_are_held_to_torchs(file: Path, tmp_path: Path) -> None:
+    # The last bias of the hidden layer moved, and the head's so that the logits stay what they were.
+    student, proto = mlp_student(), onnx.load(file)
+    hidden = next(tensor for tensor in proto.graph.initializer if list(tensor.dims) == [8])
+    head = next(tensor for tensor in proto.graph.initializer if list(tensor.dims) == [3])
+    moved = np.float32(0.5)
+    bias = numpy_helper.to_array(hidden).copy()
+    with torch.inference_mode():
+        place = int(student.eval().features(torch.from_numpy(numbers(40))).min(dim=0).values.argmax())
+        column = student.head.weight[:, place].numpy()
+    bias[place] += moved
+    hidden.CopyFrom(numpy_helper.from_array(bias, hidden.name))
+    head.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(head) - moved * column, head.name))
+    onnx.save(proto, tmp_path / "moved.onnx")
+
+    right, wrong = certify(student, file, numbers(40)), certify(student, tmp_path / "moved.onnx", numbers(40))
+
+    assert right.passed
+    assert max(entry.max_abs_features_difference for entry in right.parity) < 1e-4
+    assert wrong.parity[0].max_abs_features_difference == pytest.approx(0.5, abs=1e-4)
+    with pytest.raises(TrainingError, match=r"features by up to 0\.5"):
+        wrong.require_passed()
+
+
 def test_a_failed_certificate_raises_and_tells_the_batch_sizes(file: Path, tmp_path: Path) -> None:
     certificate = certify(mlp_student(), moved_by(file, 100.0, tmp_path / "moved.onnx"), numbers(40))
 

@@ -18,6 +18,7 @@ FP32 = Figures(
     agreement_rows=500,
     max_abs_difference=0.0,
     largest_logit=10.0,
+    features_cosine=1.0,
     batches=tuple(BatchCheck(batch, 100, 0.0, 1.0, 0.0) for batch in (1, 2, 3, 64)),
     opset=18,
     ir_version=8,

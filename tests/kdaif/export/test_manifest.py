@@ -22,6 +22,7 @@ def write(folder: Path, **changes: Any) -> dict[str, Any]:
         "attempt": 2,
         "class_names": ("zèbre", "ape"),
         "signature": SIGNATURE,
+        "n_features": 5,
         "dataset_sha256": {"unlabeled": "b" * 64, "labeled": "a" * 64},
         "created": {"time": "2025-01-02T03:04:05Z", "kdaif": "0.1.0"},
     }
@@ -65,7 +66,12 @@ def test_it_says_what_goes_in_and_comes_out(folder: Path) -> None:
         "range": [0, 255],
     }
     assert write(folder, scaled=True)["input"]["pictures"]["resize"] == "bilinear"
-    assert manifest["outputs"] == ["logits", "probabilities"]
+    assert manifest["outputs"] == ["logits", "probabilities", "features"]
+    assert manifest["output_shapes"] == {
+        "logits": ["batch", 2],
+        "probabilities": ["batch", 2],
+        "features": ["batch", 5],
+    }
     assert manifest["temperature"] == 1.0
     assert write(folder, temperature=1.5)["temperature"] == 1.5
     assert write(folder, shipped_arm="uniform")["shipped_arm"] == "uniform"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdaif.export import certify, export_onnx
+from kdaif.export import OUTPUT_NAMES, certify, export_onnx
 from kdaif.export.timing import open_session
 from kdaif.export.variant_files import write_fp16, write_int8
 from kdaif.records import OLDEST_ONNXRUNTIME
@@ -31,8 +31,8 @@ for file in sorted(Path(sys.argv[1]).glob("*/*.onnx")):
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     rows, expected = numpy.load(file.parent / "rows.npy"), numpy.load(file.with_suffix(".npz"))
     for batch in (1, 64):
-        logits, probabilities = session.run(["logits", "probabilities"], {"input": rows[:batch]})
-        for name, found in (("logits", logits), ("probabilities", probabilities)):
+        names = ["logits", "probabilities", "features"]
+        for name, found in zip(names, session.run(names, {"input": rows[:batch]})):
             off = float(numpy.abs(found - expected[name][:batch]).max())
             assert off < 1e-5, (str(file), name, batch, off)
     print(file.relative_to(sys.argv[1]).as_posix())
@@ -76,8 +76,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert certify(student, own / "model.onnx", rows, temperature=1.5).oldest_onnxruntime == OLDEST_ONNXRUNTIME
         np.save(own / "rows.npy", rows)
         for file in own.glob("*.onnx"):
-            logits, probabilities = open_session(file).run(["logits", "probabilities"], {"input": rows})
-            np.savez(file.with_suffix(".npz"), logits=logits, probabilities=probabilities)
+            said = open_session(file).run(list(OUTPUT_NAMES), {"input": rows})
+            np.savez(file.with_suffix(".npz"), **dict(zip(OUTPUT_NAMES, said, strict=True)))
     return folder
 
 

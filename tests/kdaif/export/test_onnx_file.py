@@ -74,7 +74,7 @@ def test_e1_the_batch_is_named_and_dynamic(batch: int, cnn_file: Path, mlp_file:
         graph = onnx.load(file).graph
         assert [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)] == [
             "batch"
-        ] * 3
+        ] * 4
         np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
         np.testing.assert_allclose(probabilities, torch.softmax(expected, 1).numpy(), atol=1e-6)
 

@@ -60,13 +60,14 @@ def test_every_architecture_can_be_made_smaller_and_answers_alike(name: str, tmp
     write_fp16(tmp_path / "model.onnx", tmp_path / "fp16.onnx")
     write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", rows[:100])
 
-    expected = open_session(tmp_path / "model.onnx").run(None, {"input": rows})[0]
+    expected, _, expected_features = open_session(tmp_path / "model.onnx").run(None, {"input": rows})
     for file, bar in (("fp16.onnx", 0.01), ("int8.onnx", 0.1)):
         session = open_session(tmp_path / file)
-        logits, probabilities = session.run(None, {"input": rows})
+        logits, probabilities, features = session.run(None, {"input": rows})
         # Of what tells rows apart, the mean being 0 in each class.
         assert np.sqrt(((logits - expected) ** 2).mean()) < bar * expected.std(), file
-        assert logits.dtype == probabilities.dtype == np.float32
+        assert np.sqrt(((features - expected_features) ** 2).mean()) < bar * expected_features.std(), file
+        assert logits.dtype == probabilities.dtype == features.dtype == np.float32
         fp32 = open_session(tmp_path / "model.onnx")
         for ours, theirs in zip(
             (*session.get_inputs(), *session.get_outputs()), (*fp32.get_inputs(), *fp32.get_outputs()), strict=True
@@ -86,6 +87,7 @@ def test_what_passes_is_in_the_folder_and_measured(tmp_path: Path) -> None:
     fp32 = found["fp32"].figures
     assert fp32 is not None
     assert (fp32.accuracy, fp32.agreement, fp32.max_abs_difference) == (1.0, 1.0, 0.0)
+    assert fp32.features_cosine == pytest.approx(1.0)
     for name, share in (("fp16", 0.52), ("int8", 0.35)):
         variant, figures = found[name], found[name].figures
         assert figures is not None
@@ -96,6 +98,7 @@ def test_what_passes_is_in_the_folder_and_measured(tmp_path: Path) -> None:
         assert figures.agreement_rows == 200
         assert figures.agreement > 0.95
         assert figures.max_abs_difference > 0
+        assert 0.99 < figures.features_cosine <= 1.0
         assert [entry.batch for entry in figures.batches] == [1, 2, 3, 64]
         assert figures.oldest_onnxruntime == "1.15"
     told = found["int8"].to_json()

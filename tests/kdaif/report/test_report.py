@@ -122,6 +122,7 @@ def full_report(word: str = "cat") -> Report:
                     "max_abs_difference": 2e-7,
                     "max_abs_probability_difference": 1e-8,
                     "argmax_agreement": 1.0,
+                    "max_abs_features_difference": 3e-8,
                     "passed": True,
                 },
             ],
