@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from kdaif.errors import (
@@ -20,14 +19,16 @@ from kdaif.errors import (
 )
 from kdaif.records import Dataset, DatasetKind, DatasetState
 from kdaif.store import layout
+from kdaif.store.admission import Admission
 from kdaif.store.blobs import BlobStore
 from kdaif.store.copies import local_copy
 from kdaif.store.failures import translated
 from kdaif.store.kinds import Inspect, InspectModel, Inspectors, require_kind, require_same
 from kdaif.store.pieces import Pieces
 from kdaif.store.references import References
-from kdaif.store.room import Room, UploadLimits, on_one_disk, require_quota
+from kdaif.store.room import UploadLimits
 from kdaif.store.uploads import RECORD, Spool, UploadWriter
+from kdaif.store.verification import verified
 
 _LONGEST_NAME = 256
 
@@ -58,9 +59,10 @@ class DatasetStore:
         limits: UploadLimits | None = None,
     ) -> None:
         self._blobs = blobs
-        self._limits = limits or UploadLimits()
-        self._spool = Spool(spool_dir, self._limits.disk_reserve_bytes)
-        self._pieces = Pieces(self._spool, self._limits.piece_bytes)
+        limits = limits or UploadLimits()
+        self._spool = Spool(spool_dir, limits.disk_reserve_bytes)
+        self._pieces = Pieces(self._spool, limits.piece_bytes)
+        self._admission = Admission(blobs, self._spool, limits)
         self._inspectors = Inspectors(inspect, inspect_model)
         self._references = references or References()
 
@@ -99,37 +101,13 @@ class DatasetStore:
             if known is None or known.uri:
                 uploading = DatasetState.UPLOADING
                 known = Dataset(tenant, dataset_id, display_name, uploading, sha256, size_bytes, _now_ms(), kind=kind)
-                self._admit(known)
+                self._admission.admit(known)
                 self._spool.create(known)
         return known, self._committed(known)
 
-    def _admit(self, dataset: Dataset) -> None:
-        quota_bytes = self._limits.tenant_quota_bytes
-        if quota_bytes is not None:
-            require_quota(dataset.tenant, self.used_bytes(dataset.tenant), dataset.size_bytes, quota_bytes)
-        self._require_room(dataset, dataset.size_bytes, "start")
-
-    def _require_room(self, dataset: Dataset, missing_bytes: int, doing: str) -> None:
-        what = f"{doing} the upload of data set {dataset.id}"
-        self._spool.room.require(missing_bytes, what)
-        store = self._blobs.local_root
-        # On one disk, publishing copies nothing.
-        if store is not None and not on_one_disk(store, self._spool.room.folder):
-            Room(store, self._limits.disk_reserve_bytes).require(dataset.size_bytes, what)
-
     def used_bytes(self, tenant: str) -> int:
-        """What counts towards a tenant's quota: uploaded data sets, and uploads in progress by their declared size.
-
-        Costs one listing of the store: a request for a thousand data sets.
-
-        Raises:
-            UnavailableError: the store does not answer.
-        """
-        uploads = [found for name in self._spool.ids(tenant) if (found := self._spool.find(tenant, name))]
-        declared = {layout.blob(tenant, upload.sha256): upload.size_bytes for upload in uploads}
-        stored = {blob.path: blob.size_bytes for blob in self._blobs.entries(layout.blobs(tenant))}
-        # By path: bytes that are published but whose upload has not ended yet count once.
-        return sum((declared | stored).values())
+        """What counts towards a tenant's quota, as `Admission.used_bytes` tells."""
+        return self._admission.used_bytes(tenant)
 
     def register(self, tenant: str, display_name: str, uri: str, kind: DatasetKind = DatasetKind.TABLE) -> Dataset:
         """Makes a data set of a file that stays where it is: reads it once, hashes and checks it, keeps no byte.
@@ -198,7 +176,7 @@ class DatasetStore:
                 raise FailedPreconditionError(
                     f"data set {dataset_id} has {committed} bytes, so {offset} is the wrong place; go on at {committed}"
                 )
-            self._require_room(dataset, dataset.size_bytes - committed, "go on with")
+            self._admission.require_room(dataset, dataset.size_bytes - committed, "go on with")
             return UploadWriter(dataset, descriptor, self._spool.room)
         except BaseException:
             os.close(descriptor)
@@ -265,26 +243,11 @@ class DatasetStore:
             self._spool.remove(dataset.tenant, dataset.id)
 
     def _verified(self, dataset: Dataset) -> Dataset:
-        size = self._spool.durable_bytes(dataset)
-        if size != dataset.size_bytes:
-            raise FailedPreconditionError(
-                f"data set {dataset.id} has {size} of {dataset.size_bytes} bytes; send the rest from {size} on"
-            )
-        part = self._spool.part(dataset.tenant, dataset.id)
-        with translated(f"read the upload of data set {dataset.id}"), part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != dataset.sha256:
-            self._discard(dataset)
-            raise DataCorruptedError(
-                f"data set {dataset.id} was declared with hash {dataset.sha256} but its bytes have {digest}; the "
-                "upload is discarded, so declare it again and send the file from the start"
-            )
         try:
-            found = self._inspectors.inspect(part, dataset.kind)
-        except InvalidInputError:
+            return verified(dataset, self._spool, self._inspectors)
+        except (DataCorruptedError, InvalidInputError):
             self._discard(dataset)
             raise
-        return replace(dataset, state=DatasetState.READY, **found.__dict__)
 
     def _check(self, display_name: str, kind: DatasetKind) -> None:
         if len(display_name) > _LONGEST_NAME:
