@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -33,6 +34,7 @@ def main() -> None:
         "at hand then goes back, and a second signal ends the worker at once.",
         epilog="Every option can also be set by an environment variable, for example KDAIF_REDIS_URL.",
     )
+    parser.add_argument("--version", action="version", version=f"kdaif-worker {version('kdaif-worker')}")
     parser.add_argument(
         "verb",
         nargs="?",
