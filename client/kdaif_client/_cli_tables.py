@@ -117,9 +117,9 @@ def show_job(job: JobInfo) -> None:
         show_result(job.result)
 
 
-def show_findings(findings: Iterable[Finding]) -> None:
-    """What preflight saw, the worst first."""
-    console = Console(soft_wrap=True)
+def show_findings(findings: Iterable[Finding], *, beside: bool = False) -> None:
+    """What preflight saw, the worst first; on the error stream where it stands beside an output."""
+    console = Console(soft_wrap=True, stderr=beside)
     order = {"ERROR": 0, "WARNING": 1, "INFO": 2}
     for finding in sorted(findings, key=lambda finding: order.get(finding.severity, 3)):
         console.print(Text(f"  {finding}", _SEVERITY_STYLES.get(finding.severity, "dim")))
@@ -148,10 +148,10 @@ def show_check(found: Preflight, written: Path | None, rejected: int | None) -> 
         typer.echo("With --rejected FILE the rows that are left out are written, each with its reason.")
 
 
-def show_estimate(estimate: Estimate | None) -> None:
-    """What a job is expected to cost, where the server says so."""
+def show_estimate(estimate: Estimate | None, *, beside: bool = False) -> None:
+    """What a job is expected to cost, where the server says so; on the error stream beside an output."""
     if estimate is not None:
-        typer.echo(f"Of the order of {_cost(estimate)}.")
+        typer.echo(f"Of the order of {_cost(estimate)}.", err=beside)
 
 
 def show_result(result: JobResult) -> None:

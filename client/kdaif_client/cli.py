@@ -205,9 +205,9 @@ def submit(
         elif as_json:
             print_json(job.info)
         else:
-            typer.echo(job.name)
-            tables.show_findings(job.info.preflight)
-            tables.show_estimate(job.info.estimate)
+            typer.echo(job.name)  # alone on the output, for JOB=$(kdaif submit ...)
+            tables.show_findings(job.info.preflight, beside=True)
+            tables.show_estimate(job.info.estimate, beside=True)
             note(f"Follow it with: kdaif watch {_id(job)}")
 
 
