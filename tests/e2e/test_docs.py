@@ -63,7 +63,7 @@ def test_the_code_of_a_page_runs(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_commands_and_the_code_of_the_pages_on_weights_lines_and_the_edge_run(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
