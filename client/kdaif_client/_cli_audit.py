@@ -17,7 +17,7 @@ from kdaif_client._cli_session import (
     note,
     print_json,
 )
-from kdaif_client._cli_tables import show_table, when
+from kdaif_client._cli_tables import Cell, show_table
 from kdaif_client.audit_types import AuditEntry
 from kdaif_client.errors import InvalidArgument
 
@@ -63,11 +63,11 @@ def audit(
             )
 
 
-def _row(entry: AuditEntry) -> tuple[str, ...]:
+def _row(entry: AuditEntry) -> tuple[Cell, ...]:
     what = f"withdrawn: {entry.action}" if entry.kind == "WITHDRAWN" else entry.action
     details = ", ".join(_short(_told(name, text)) for name, text in sorted(entry.details.items()) if name != "state")
     subject = "/".join(entry.subject.split("/")[-2:])
-    return str(entry.number), when(entry.time), what, subject, entry.author or "(unknown)", entry.reason, details
+    return str(entry.number), entry.time, what, subject, entry.author or "(unknown)", entry.reason, details
 
 
 def _told(name: str, text: str) -> str:

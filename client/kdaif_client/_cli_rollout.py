@@ -10,15 +10,23 @@ from typing import Annotated
 import typer
 
 from kdaif_client._cli_session import DEFAULT_TARGET, AsJson, Target, Tenant, bars_shown, connection, note, print_json
-from kdaif_client._cli_tables import show_table, when
+from kdaif_client._cli_tables import show_table
 from kdaif_client.errors import InvalidArgument
 from kdaif_client.rollout_types import LineInfo, LineRevision, Outcomes, Resolved, Rollout
 
-LineOption = Annotated[str, typer.Option("--line", help="Of students that follow one another on the same devices.")]
+LineOption = Annotated[
+    str, typer.Option("--line", help="A name for students that follow one another on the same devices.")
+]
 Student = Annotated[str, typer.Argument(metavar="STUDENT", help="Id or resource name.", show_default=False)]
 Author = Annotated[str, typer.Option(envvar=["KDAIF_AUTHOR", "USER"], help="Who decides; kept for good.")]
 Reason = Annotated[str, typer.Option(help="Why; kept for good.")]
-Force = Annotated[bool, typer.Option("--force", help="Whatever the promotion gate finds; that is recorded.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Go on whatever the promotion gate finds; that is recorded, and a canary set so may be promoted so.",
+    ),
+]
 Margin = Annotated[float | None, typer.Option(help="What it may lose in accuracy on the same test rows; default 0.01.")]
 GroupMargin = Annotated[float | None, typer.Option(help="The same of the worst group; default that of --margin.")]
 Revision = Annotated[
@@ -225,7 +233,7 @@ def report(
 
 @_alias.command(epilog="Example: [bold]kdaif alias rollout --line intents[/]")
 def rollout(
-    name: Annotated[str, typer.Argument(metavar="[ROLLOUT]", help="Default the one that is going on.")] = "",
+    name: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Default the one that is going on.")] = "",
     line: LineOption = "default",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
@@ -279,7 +287,7 @@ def _show_lines(lines: Iterable[LineInfo]) -> None:
             _id(each.canary.student) if each.canary else "",
             f"{each.canary.share:.1%}" if each.canary else "",
             "yes" if each.canary and each.canary.automatic else "",
-            when(each.update_time),
+            each.update_time,
         )
         for each in lines
     ]
@@ -291,7 +299,7 @@ def _show_history(revisions: Iterable[LineRevision]) -> None:
     rows = [
         (
             str(each.revision),
-            when(each.time),
+            each.time,
             each.action,
             _id(each.student),
             f"{each.line.canary.share:.1%}" if each.line.canary else "",

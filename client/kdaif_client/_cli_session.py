@@ -26,8 +26,22 @@ from kdaif_client.spec import Spec
 
 DEFAULT_TARGET = "localhost:50051"
 
-Target = Annotated[str, typer.Option("--target", envvar="KDAIF_TARGET", help="host:port of the server.")]
-Tenant = Annotated[str, typer.Option("--tenant", envvar="KDAIF_TENANT", help="Whose data sets and jobs.")]
+
+def _also_before(context: typer.Context, option: typer.CallbackParam, value: str) -> str:
+    """What stands before the command (`kdaif --target HOST:PORT jobs`), where nothing stands behind it."""
+    before: str | None = context.find_root().params.get(option.name or "")
+    behind = context.get_parameter_source(option.name or "")
+    return value if before is None or (behind is not None and behind.name == "COMMANDLINE") else before
+
+
+Target = Annotated[
+    str,
+    typer.Option("--target", envvar="KDAIF_TARGET", callback=_also_before, help="host:port of the server."),
+]
+Tenant = Annotated[
+    str,
+    typer.Option("--tenant", envvar="KDAIF_TENANT", callback=_also_before, help="Whose data sets and jobs."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on the output and nothing else.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or resource name of the job.", show_default=False)]
 

@@ -34,8 +34,9 @@ _STATE_STYLES = {
     JobState.CANCELLED: "yellow",
 }
 # Headers of columns that are never broken or cut.
-_WHOLE = frozenset({"ID", "STUDENT", "CHAMPION", "CANARY", "SUBJECT", "STATE", "CODE"})
+_WHOLE = frozenset({"ID", "STUDENT", "CHAMPION", "CANARY", "SUBJECT", "STATE", "CODE", "ACTION"})
 _LONGEST_WORD = 10
+Cell = str | Text | datetime | None
 _SEVERITY_STYLES = {"ERROR": "red", "WARNING": "yellow"}
 
 
@@ -49,7 +50,7 @@ def show_datasets(datasets: Iterable[Dataset]) -> None:
             str(d.kind),
             f"{d.row_count:,}" if d.row_count else "",
             _size(d.size_bytes),
-            when(d.create_time),
+            d.create_time,
         )
         for d in datasets
     ]
@@ -77,7 +78,7 @@ def show_jobs(jobs: Iterable[JobInfo]) -> None:
                 Text(str(job.state), _STATE_STYLES.get(job.state, "")),
                 f"{job.attempt}/{job.max_attempts}",
                 outcome,
-                when(job.create_time),
+                job.create_time,
             )
         )
     show_table(
@@ -102,7 +103,7 @@ def show_job(job: JobInfo) -> None:
         "created": when(job.create_time),
         "deadline": when(job.deadline_time) if job.deadline_time and not job.state.is_terminal else "",
         "expected": _cost(job.estimate) if job.estimate and not job.result else "",
-        "took": f"{job.result.seconds:.0f} s" if job.result else "",
+        "took": f"{(job.end_time - job.start_time).total_seconds():.0f} s" if job.end_time and job.start_time else "",
     }
     for key, value in facts.items():
         if value:
@@ -116,9 +117,9 @@ def show_job(job: JobInfo) -> None:
         show_result(job.result)
 
 
-def show_findings(findings: Iterable[Finding]) -> None:
-    """What preflight saw, the worst first."""
-    console = Console(soft_wrap=True)
+def show_findings(findings: Iterable[Finding], *, beside: bool = False) -> None:
+    """What preflight saw, the worst first; on the error stream where it stands beside an output."""
+    console = Console(soft_wrap=True, stderr=beside)
     order = {"ERROR": 0, "WARNING": 1, "INFO": 2}
     for finding in sorted(findings, key=lambda finding: order.get(finding.severity, 3)):
         console.print(Text(f"  {finding}", _SEVERITY_STYLES.get(finding.severity, "dim")))
@@ -139,17 +140,18 @@ def show_check(found: Preflight, written: Path | None, rejected: int | None) -> 
         for finding in sorted(found.findings, key=lambda finding: order.get(finding.severity, 3))
     ]
     show_table(("SEVERITY", "CODE", "FIELD", ">ROWS", "MESSAGE", "IDS"), rows, empty="Preflight found nothing to tell.")
+    typer.echo("The job would be refused." if found.refuses else "The job can be submitted.")
     show_estimate(found.estimate)
     if written is not None:
-        typer.echo(f"{rejected:,} rows rejected; written to {written}")
-    elif any(finding.row_count for finding in found.findings):
-        typer.echo("--rejected FILE writes the rows that are left out, each with its reason")
+        typer.echo(f"{rejected:,} rows rejected; written to {written}.")
+    elif any(finding.ids for finding in found.findings):
+        typer.echo("With --rejected FILE the rows that are left out are written, each with its reason.")
 
 
-def show_estimate(estimate: Estimate | None) -> None:
-    """What a job is expected to cost, where the server says so."""
+def show_estimate(estimate: Estimate | None, *, beside: bool = False) -> None:
+    """What a job is expected to cost, where the server says so; on the error stream beside an output."""
     if estimate is not None:
-        typer.echo(f"Of the order of {_cost(estimate)}.")
+        typer.echo(f"Of the order of {_cost(estimate)}.", err=beside)
 
 
 def show_result(result: JobResult) -> None:
@@ -182,30 +184,66 @@ def _show_arms(arms: Sequence[ArmResult], verdict: str) -> None:
     Console(soft_wrap=True).print(Text(verdict, "bold"))
 
 
-def show_table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
-    """A table. A header that starts with ``>`` is of a column of numbers."""
+def show_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str) -> None:
+    """A table, or on a terminal that is too narrow for it a paragraph for each row.
+
+    A header that starts with ``>`` is of a column of numbers.
+    """
     if not sys.stdout.isatty():
         typer.echo("\t".join(header.removeprefix(">") for header in headers))
         for row in rows:
-            typer.echo("\t".join(str(cell).replace("\t", " ") for cell in row))
+            typer.echo("\t".join(_whole(cell).replace("\t", " ") for cell in row))
         return
     if not rows:
         typer.echo(empty)
         return
     console = Console()
-    columns = [[header.removeprefix(">"), *(str(row[i]) for row in rows)] for i, header in enumerate(headers)]
+    shown = [[_shown(cell) for cell in row] for row in rows]
+    columns = [[header.removeprefix(">"), *(str(row[i]) for row in shown)] for i, header in enumerate(headers)]
     # Ids and numbers are copied; a shortened one is of no use.
     whole = [header.startswith(">") or header in _WHOLE for header in headers]
     least = [_least_width(cells, keep) for cells, keep in zip(columns, whole, strict=True)]
+    if sum(least) + len(least) - 1 > console.width:
+        _show_paragraphs([column[0] for column in columns], rows)
+        return
     gap = 2 if sum(least) + 2 * len(least) <= console.width else 1
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))
     for header, keep, width in zip(headers, whole, least, strict=True):
         justify: JustifyMethod = "right" if header.startswith(">") else "left"
-        table.add_column(header.removeprefix(">"), justify=justify, no_wrap=keep, min_width=width)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    # A terminal that is too narrow even so breaks the lines; rich would cut the ids.
-    Console(width=max(console.width, sum(least) + gap * len(least))).print(table)
+        table.add_column(header.removeprefix(">"), justify=justify, no_wrap=keep, min_width=width, overflow="fold")
+    for row in shown:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _show_paragraphs(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Each row under the one before, a line for each of its cells that is not empty."""
+    console = Console(soft_wrap=True)
+    width = max(map(cell_len, names))
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        for name, cell in zip(names, row, strict=True):
+            if _whole(cell):
+                console.print(
+                    Text.assemble((f"{name:<{width}}  ", "dim"), cell if isinstance(cell, Text) else _whole(cell))
+                )
+
+
+def _whole(cell: Cell) -> str:
+    return when(cell) if cell is None or isinstance(cell, datetime) else str(cell)
+
+
+def _shown(cell: Cell) -> Text:
+    """As short as a column of a table wants it: the hour of this year's times, else the year."""
+    if isinstance(cell, Text):
+        return cell
+    if isinstance(cell, datetime):
+        time = cell.astimezone()
+        return Text(
+            f"{time.day} {time:%b} " + (f"{time:%H:%M}" if time.year == datetime.now().year else str(time.year))
+        )
+    return Text(cell or "")
 
 
 def _least_width(cells: Sequence[str], keep: bool) -> int:

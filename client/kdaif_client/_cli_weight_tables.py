@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import typer
 from rich.text import Text
 
-from kdaif_client._cli_tables import show_table, when
+from kdaif_client._cli_tables import show_table
 from kdaif_client.weight_types import Difference, NameSummary, OverrideRevision, SampleWeight, WeightSummary
 
 _SPREAD = ("mean", "least", "1 %", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "most")
@@ -84,7 +84,7 @@ def show_overrides(revisions: Iterable[OverrideRevision]) -> None:
         for each in revision.overrides:
             value = each.class_name or ("" if each.weight is None else f"{each.weight:g}")
             who, why = revision.author, revision.reason
-            rows.append((str(revision.revision), each.id, each.decision, value, who, when(revision.time), why))
+            rows.append((str(revision.revision), each.id, each.decision, value, who, revision.time, why))
     headers = (">REVISION", "ID", "DECISION", "VALUE", "AUTHOR", "TIME", "REASON")
     show_table(headers, rows, empty="Nobody overruled a sample of this job. `kdaif override` does.")
 

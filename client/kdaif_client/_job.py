@@ -17,6 +17,7 @@ from kdaif_client._download import download
 from kdaif_client._progress import byte_bar, job_bar
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client._running import first, in_thread
+from kdaif_client._swap import refuse_swapped
 from kdaif_client.bundle import Student
 from kdaif_client.errors import (
     DeadlineExceeded,
@@ -295,6 +296,7 @@ class Job:
     def download_bundle(self, path: str | Path, progress: bool = False) -> Path:
         """Fetches and verifies the bundle without running it, so that onnxruntime is not needed. Returns the folder."""
         folder = Path(path)
+        refuse_swapped(folder)
         with byte_bar("Downloading", shown=progress) as tell:
             download(self._rpc, self.student(), folder, self._patience_s, tell)
         return folder
@@ -307,6 +309,7 @@ class Job:
 
         Raises:
             CorruptDownload: bytes that do not match their hash.
+            InvalidArgument: ``path`` is kept by a pull of a line's champion.
             MissingDependency: onnxruntime is not installed; the files are in ``path`` nevertheless.
         """
         return in_thread(Student.open, self.download_bundle(path, progress))

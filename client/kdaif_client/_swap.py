@@ -59,6 +59,16 @@ def swapped(folder: Path, version: str) -> Iterator[Place]:
             _drop_others(versions, {version, before or ""})
 
 
+def refuse_swapped(folder: Path) -> None:
+    """Raises InvalidArgument for a folder that `swapped` keeps: what lies there is the version of the link's name."""
+    if _version_of(folder) is not None:
+        raise InvalidArgument.of(
+            "folder",
+            f"{folder} is kept by `kdaif pull --alias`, and devices run what is in it; give another folder, or have "
+            "the line name this student: kdaif alias champion STUDENT",
+        )
+
+
 def _versions(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.versions"
 

@@ -34,6 +34,7 @@ from kdaif_client._cli_submit import given_of, spec_of, upload_path
 from kdaif_client._cli_up import up
 from kdaif_client._cli_weights import weights_commands
 from kdaif_client._job import Job
+from kdaif_client._signature import SIGNATURE
 from kdaif_client.errors import JobFailed
 from kdaif_client.types import JobState
 
@@ -70,6 +71,10 @@ def _options(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    target: Annotated[  # commands read it from the context, as --tenant
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the server; here or behind the command.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose data sets and jobs; here or behind the command.")] = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(help="Holds the API key or token; default KDAIF_API_KEY_FILE, or KDAIF_API_KEY."),
@@ -200,9 +205,9 @@ def submit(
         elif as_json:
             print_json(job.info)
         else:
-            typer.echo(job.name)
-            tables.show_findings(job.info.preflight)
-            tables.show_estimate(job.info.estimate)
+            typer.echo(job.name)  # alone on the output, for JOB=$(kdaif submit ...)
+            tables.show_findings(job.info.preflight, beside=True)
+            tables.show_estimate(job.info.estimate, beside=True)
             note(f"Follow it with: kdaif watch {_id(job)}")
 
 
@@ -281,9 +286,11 @@ def watch(
 def pull(
     job: Annotated[
         str | None,
-        typer.Argument(metavar="[JOB]", help="Id or resource name of the job; none with --alias.", show_default=False),
+        typer.Argument(metavar="JOB", help="Id or resource name of the job; none with --alias.", show_default=False),
     ] = None,
-    folder: Annotated[Path | None, typer.Argument(help="Where to put the files.  [default: student]")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Where to put the files; default student.")
+    ] = None,
     alias: Annotated[
         str | None,
         typer.Option(help="champion: what the device should run; canary: the canary itself. FOLDER becomes a link."),
@@ -313,14 +320,15 @@ def pull(
         if as_json:
             print_json({"folder": str(folder), "student": student})
         else:
-            for file in student.files:
-                typer.echo(f"{folder / file.path}")
+            for path in (*(file.path for file in student.files), SIGNATURE):
+                if (folder / path).exists():  # servers of before sign nothing
+                    typer.echo(f"{folder / path}")
             note("Verified: every file has the SHA-256 that was published.")
 
 
 @app.command(epilog="Example: [bold]kdaif jobs --state running[/]   or [bold]kdaif jobs 01m886kexk140fydjmht61s2se[/]")
 def jobs(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Show only this one, in full.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Show only this one, in full.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     target: Target = DEFAULT_TARGET,

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"kdaif-edge {version('kdaif-client')}")
     parser.add_argument("student", type=Path, help="the folder that `kdaif pull` filled")
     parser.add_argument("input", type=Path, help="a .csv, a .jsonl or .ndjson, or a folder of .png and .jpg")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where predictions go (default: standard output)")

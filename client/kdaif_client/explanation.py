@@ -107,7 +107,7 @@ def _pairs(pairs: tuple[PairInfluence, ...]) -> str:
 
 
 def _near(row: Neighbour) -> str:
-    told = f"{row.dataset} {row.id} ({row.label}) at {row.distance:.3f}"
+    told = f"{row.id} ({row.dataset}, {row.label}) at {row.distance:.3f}"
     return f"{told}, nearly the same" if row.distance < _NEARLY_THE_SAME else told
 
 

@@ -17,6 +17,8 @@ __all__ = [
     "WeightSummary",
 ]
 
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class SampleWeight:
@@ -138,6 +140,21 @@ class Difference:
     accuracy: dict[str, float]
     shared: int
     changes: tuple[WeightChange, ...]
+
+    def __str__(self) -> str:
+        arms = ", ".join(f"{arm} {100 * gain:+.1f} points" for arm, gain in self.accuracy.items())
+        lines = [
+            f"Accuracy, second less first: {arms or 'no arm in common'}.",
+            f"{len(self.changes):,} of {self.shared:,} samples in both jobs changed.",
+        ]
+        for each in self.changes[:_SHOWN]:
+            label = (
+                each.first_label
+                if each.first_label == each.second_label
+                else f"{each.first_label} to {each.second_label}"
+            )
+            lines.append(f"  {each.id}: weight {each.first:.4f} to {each.second:.4f}, {label}")
+        return "\n".join([*lines, "  ..."] if len(self.changes) > _SHOWN else lines)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How numbers, names and pictures are written for people, on the report and on the dashboard. No torch, no I/O."""
 
 from kdaif.presentation import numerals
-from kdaif.presentation.names import arm_name
+from kdaif.presentation.names import arm_name, figure_name
 from kdaif.presentation.pictures import data_uri
 
-__all__ = ["arm_name", "data_uri", "numerals"]
+__all__ = ["arm_name", "data_uri", "figure_name", "numerals"]

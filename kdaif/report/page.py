@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdaif.presentation import arm_name, data_uri, numerals
+from kdaif.presentation import arm_name, data_uri, figure_name, numerals
 from kdaif.records import Finding, Severity
 from kdaif.report.facts import INFLUENCE, Weighed
 from kdaif.report.figures import curve, influence_scatter, weights_histogram
@@ -52,6 +52,7 @@ def render(report: Report) -> str:
         "decimals": numerals.decimals,
         "duration": numerals.duration,
         "arm": arm_name,
+        "figure": figure_name,
         "unbroken": _unbroken,
     }
     headline, _, detail = report.verdict.partition(": ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -93,6 +94,7 @@ def _announce(settings: ServerSettings, server: RunningServer) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kdaif-server", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"kdaif-server {version('kdaif-server')}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve_command = commands.add_parser("serve", help="run the gRPC server against a Redis or Valkey by URL")
     rebuild_command = commands.add_parser(
@@ -108,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
             help="go on where Redis has no AOF, does not fsync at once, or may evict keys",
         )
     up_command = commands.add_parser("up", help="run Valkey, the server and one worker on this machine until Ctrl-C")
-    up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same of its worker; default none")
+    up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same page of its worker; default none")
     up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
     public_key_command = commands.add_parser(
@@ -126,7 +128,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", type=Path, help="of the server, default ~/.kdaif")
     for command in (serve_command, up_command, rebuild_command):
         command.add_argument("--data-dir", type=Path, help="spool, cache and blobs, default ~/.kdaif")
-        command.add_argument("--store-url", help="where blobs are kept: file:///dir or s3://bucket/prefix")
+        command.add_argument(
+            "--store-url",
+            help="file:///dir or s3://bucket/prefix, default blobs/ in the data folder",
+        )
     health_command = commands.add_parser(
         "health", help="ask the server at --host and --port whether it serves; prints what it says, 1 where it does not"
     )
@@ -142,12 +147,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--log-format", choices=list(LogFormat), help="default console")
         command.add_argument("--log-level", choices=list(LogLevel), help="default info")
         command.add_argument(
-            "--otlp-endpoint", metavar="URL", help="send traces to this collector, such as http://collector:4318"
+            "--otlp-endpoint",
+            metavar="URL",
+            help="send traces there, such as http://collector:4318; default none",
         )
         command.add_argument("--host", help="address to listen on, default 127.0.0.1")
         command.add_argument("--port", type=int, help="default 50051; 0 takes a free one")
         _add_access(command)
-        command.add_argument("--lease-ttl-s", type=float, help="seconds after which a silent worker loses its job")
+        command.add_argument(
+            "--lease-ttl-s", type=float, help="seconds until a silent worker loses its job, default 60"
+        )
         command.add_argument(
             "--allowed-root",
             dest="allowed_roots",
@@ -181,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
             help="pages for people, on this machine alone; "
             + ("default 127.0.0.1:8080 or a free port, 'off' for none" if command is up_command else "default none"),
         )
-        command.add_argument("--reflection", action="store_true", default=None, help="serve gRPC reflection")
+        command.add_argument(
+            "--reflection", action="store_true", default=None, help="serve gRPC reflection; default no"
+        )
     return parser
 
 

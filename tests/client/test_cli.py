@@ -173,6 +173,28 @@ def test_no_server_is_exit_code_4() -> None:
     assert "Start one with `kdaif up`" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--target", "HERE", "jobs"], 0),
+        (["--target", "127.0.0.1:1", "jobs", "--target", "HERE"], 0),
+        (["--target", "127.0.0.1:1", "jobs"], 4),
+        (["--target", "127.0.0.1:1", "alias", "show"], 4),
+    ],
+)
+def test_the_target_may_stand_before_the_command(server: SmallServer, arguments: list[str], code: int) -> None:
+    arguments = [server.target if each == "HERE" else each for each in arguments]
+    told = CliRunner().invoke(cli.app, arguments, env={"KDAIF_TARGET": "127.0.0.1:2"})
+    assert told.exit_code == code, told.stderr
+    if code:
+        assert "127.0.0.1:1 " in told.stderr
+
+
+def test_the_tenant_may_stand_before_the_command(server: SmallServer, file: Path) -> None:
+    told = CliRunner().invoke(cli.app, ["--target", server.target, "--tenant", "other", "upload", str(file)])
+    assert told.stdout.startswith("tenants/other/datasets/"), told.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_no_traceback(
     server: SmallServer, image_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -329,7 +351,8 @@ def test_check_looks_at_the_data_once_unless_the_rows_are_asked_for(
     arguments = ["check", "--labeled", str(file), "--unlabeled", str(file)]
     result = kdaif(server, *arguments)
     assert (result.exit_code, server.state.calls["ReadRejectedRows"]) == (0, 0)
-    assert "--rejected FILE writes the rows" in result.stdout
+    assert "The job can be submitted." in result.stdout
+    assert "With --rejected FILE the rows that are left out are written" in result.stdout
     assert kdaif(server, *arguments, "--rejected", str(tmp_path / "bad.parquet")).exit_code == 0
     assert server.state.calls["ReadRejectedRows"] == 1
 

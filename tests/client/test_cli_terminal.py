@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kdaif_client._cli_audit import _told
-from kdaif_client._cli_tables import show_estimate
+from kdaif_client._cli_tables import show_estimate, show_table
 from kdaif_client._cli_weight_tables import show_summary
 from kdaif_client.types import Estimate, JobEvent, JobState, Progress
 from kdaif_client.weight_types import ColumnSummary, WeightSummary
@@ -113,3 +114,23 @@ def test_decisions_of_the_audit_log_are_told_as_the_options_have_them() -> None:
 def test_a_stage_that_is_an_arm_too_is_named_once() -> None:
     event = JobEvent(6, None, JobState.RUNNING, 1, "canary", Progress("canary", "canary", 1, 2, 0.05, "12 planted"))
     assert re.search(r"canary  canary · round 1/2 · 12 planted \(5%\)", str(event))
+
+
+@pytest.mark.parametrize("columns", [200, 80])
+def test_a_row_too_wide_for_the_terminal_is_a_paragraph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    headers = (">NUMBER", "SUBJECT", "STUDENT", "TIME", "REASON")
+    time = datetime(2020, 11, 9, 4, 21).astimezone()
+    row = ("7", "distillationJobs/01m8jr8bzj3vrhfnyd1ycn9xax", "01m8jr8bzj3vrhfnyd1ycn9xax", time, "a smudge")
+    show_table(headers, [row, (*row[:3], None, "")], empty="")
+    told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    if columns == 200:
+        assert [line.split()[0] for line in told] == ["NUMBER", "7", "7"]
+        assert "9 Nov 2020" in told[1]
+    else:
+        assert told[3:5] == ["TIME     2020-11-09 04:21", "REASON   a smudge"]
+        assert len(told) == 5 + 1 + 3

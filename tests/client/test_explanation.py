@@ -13,6 +13,7 @@ from kdaif_client import (
     SampleWeight,
 )
 from kdaif_client.explanation import explained
+from kdaif_client.weight_types import Difference, WeightChange
 
 WEIGHT = SampleWeight("row-17", 4, 0.12, 3e-4, 1e-4, -1.5, -0.8, -2.0, "cat", 0.9, "dog", 0.75, 1.2, truth="dog")
 REVISIONS = (
@@ -61,7 +62,7 @@ def test_an_explanation_tells_whom_a_sample_helps_and_harms_and_what_is_nearest(
     assert told[-4:] == [
         "Helps most: no validation row.",
         "Harms most: v-3 (cat) +2.00e-03; v-1 (dog) +1.00e-03.",
-        "Nearest in the student's eyes: labeled l-2 (dog) at 0.020, nearly the same; unlabeled row-9 (cat) at 0.400.",
+        "Nearest in the student's eyes: l-2 (labeled, dog) at 0.020, nearly the same; row-9 (unlabeled, cat) at 0.400.",
         "The nearest were looked for among 900 of 1,000 rows.",
     ]
 
@@ -76,3 +77,14 @@ def test_an_explanation_tells_whom_a_sample_helps_and_harms_and_what_is_nearest(
 )
 def test_what_was_not_explained_says_why_and_how_to_get_it(evidence: Evidence, words: str) -> None:
     assert words in str(explained([WEIGHT], (), 2.0, evidence))
+
+
+def test_what_changed_between_two_jobs_is_told_in_lines() -> None:
+    changes = tuple(WeightChange(f"row-{i}", 1.0, 0.0, "cat", "dog" if i else "cat") for i in range(6))
+    assert str(Difference({"influence": 0.012}, 600, changes)).splitlines()[:4] == [
+        "Accuracy, second less first: influence +1.2 points.",
+        "6 of 600 samples in both jobs changed.",
+        "  row-0: weight 1.0000 to 0.0000, cat",
+        "  row-1: weight 1.0000 to 0.0000, cat to dog",
+    ]
+    assert str(Difference({}, 0, ())).endswith("0 of 0 samples in both jobs changed.")

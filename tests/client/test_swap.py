@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from kdaif_client._swap import swapped
+from kdaif_client._swap import refuse_swapped, swapped
 from kdaif_client.errors import CorruptDownload, InvalidArgument
 
 
@@ -31,6 +31,17 @@ def test_a_folder_changes_in_one_step_and_keeps_the_one_before(tmp_path: Path) -
     for name in ("student", ".student.versions"):
         (tmp_path / name).rename(moved / name)
     assert (moved / "student" / "model.onnx").read_text() == "d"
+
+
+def test_a_pull_of_a_job_leaves_alone_what_devices_run(tmp_path: Path) -> None:
+    folder = tmp_path / "student"
+    refuse_swapped(folder)
+    put(folder, "a")
+    with pytest.raises(InvalidArgument, match="kept by `kdaif pull --alias`"):
+        refuse_swapped(folder)
+    own = tmp_path / "own"
+    own.symlink_to(tmp_path)
+    refuse_swapped(own)
 
 
 def test_what_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:

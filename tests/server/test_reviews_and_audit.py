@@ -146,7 +146,7 @@ def test_explained_samples_tell_pairs_and_neighbours_and_others_how_to_get_them(
     text = str(job.explain(7))
     assert "Helps most: v-1 (cat) -2.00e-03; v-2 (dog) -1.00e-03." in text
     assert "Harms most: no validation row." in text
-    assert "labeled l-9 (cat) at 0.000, nearly the same." in text
+    assert "l-9 (labeled, cat) at 0.000, nearly the same." in text
     assert "among 900 of 1,000 rows" in text
     assert "the 5 s of monitoring.explain_seconds were over" in str(job.explain(11))
     other = job.explain(12)

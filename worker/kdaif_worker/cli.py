@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -27,12 +28,34 @@ _VERBS = ("run", "list", "pause", "resume", "drain")
 
 def main() -> None:
     """Entry point."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    if (arguments.verb in ("pause", "resume", "drain")) != (arguments.name is not None):
+        parser.error("pause, resume and drain take the NAME of a worker, and nothing else does")
+    if arguments.die_with is not None:
+        die_with_parent(arguments.die_with)
+    given = {k: v for k, v in vars(arguments).items() if k in WorkerSettings.model_fields and v is not None}
+    try:
+        settings = WorkerSettings(**given)
+        configure_logs(settings.log_format, settings.log_level, service="kdaif-worker", worker=settings.worker_name)
+        configure_tracing("kdaif-worker", settings.otlp_endpoint, **{"service.instance.id": settings.worker_name})
+        asyncio.run(work(settings) if arguments.verb == "run" else manage(settings, arguments.verb, arguments.name))
+    except ValidationError as error:
+        sys.exit(f"kdaif-worker: {_wrong_settings(error)}")
+    except KdaifError as error:
+        sys.exit(f"kdaif-worker: {error}")
+    finally:
+        flush_tracing()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kdaif-worker",
         description="Claim distillation jobs and train students in child processes, until SIGTERM or Ctrl-C; the job "
         "at hand then goes back, and a second signal ends the worker at once.",
         epilog="Every option can also be set by an environment variable, for example KDAIF_REDIS_URL.",
     )
+    parser.add_argument("--version", action="version", version=f"kdaif-worker {version('kdaif-worker')}")
     parser.add_argument(
         "verb",
         nargs="?",
@@ -51,7 +74,7 @@ def main() -> None:
     parser.add_argument("--lease-ttl-s", type=float, help="the same as the server's, default 60")
     parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
     parser.add_argument("--gpus", type=int, help="GPUs that jobs may ask for; default those that nvidia-smi lists")
-    parser.add_argument("--processes-per-job", type=int, help="that share each job, one for each GPU; default 1")
+    parser.add_argument("--processes-per-job", type=int, help="processes for each job, one for each GPU; default 1")
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
@@ -60,23 +83,7 @@ def main() -> None:
     parser.add_argument("--log-level", choices=list(LogLevel), help="default info")
     parser.add_argument("--otlp-endpoint", metavar="URL", help="send traces there, such as http://collector:4318")
     parser.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if (arguments.verb in ("pause", "resume", "drain")) != (arguments.name is not None):
-        parser.error("pause, resume and drain take the NAME of a worker, and nothing else does")
-    if arguments.die_with is not None:
-        die_with_parent(arguments.die_with)
-    given = {k: v for k, v in vars(arguments).items() if k in WorkerSettings.model_fields and v is not None}
-    try:
-        settings = WorkerSettings(**given)
-        configure_logs(settings.log_format, settings.log_level, service="kdaif-worker", worker=settings.worker_name)
-        configure_tracing("kdaif-worker", settings.otlp_endpoint, **{"service.instance.id": settings.worker_name})
-        asyncio.run(work(settings) if arguments.verb == "run" else manage(settings, arguments.verb, arguments.name))
-    except ValidationError as error:
-        sys.exit(f"kdaif-worker: {_wrong_settings(error)}")
-    except KdaifError as error:
-        sys.exit(f"kdaif-worker: {error}")
-    finally:
-        flush_tracing()
+    return parser
 
 
 async def work(settings: WorkerSettings) -> None:

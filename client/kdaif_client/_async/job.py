@@ -18,6 +18,7 @@ from kdaif_client._compared import changes
 from kdaif_client._convert_weights import decisions
 from kdaif_client._progress import byte_bar, job_bar
 from kdaif_client._rpc import was_cut
+from kdaif_client._swap import refuse_swapped
 from kdaif_client.bundle import Student
 from kdaif_client.errors import (
     DeadlineExceeded,
@@ -298,6 +299,7 @@ class AsyncJob:
     async def download_bundle(self, path: str | Path, progress: bool = False) -> Path:
         """Fetches and verifies the bundle without running it, so that onnxruntime is not needed. Returns the folder."""
         folder = Path(path)
+        refuse_swapped(folder)
         with byte_bar("Downloading", shown=progress) as tell:
             await download(self._rpc, await self.student(), folder, self._patience_s, tell)
         return folder
@@ -310,6 +312,7 @@ class AsyncJob:
 
         Raises:
             CorruptDownload: bytes that do not match their hash.
+            InvalidArgument: ``path`` is kept by a pull of a line's champion.
             MissingDependency: onnxruntime is not installed; the files are in ``path`` nevertheless.
         """
         return await in_thread(Student.open, await self.download_bundle(path, progress))

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from kdaif.presentation import arm_name, numerals
+from kdaif.presentation import arm_name, figure_name, numerals
 from kdaif.records import JobState
 from kdaif_server.dashboard import drawings
 from kdaif_server.dashboard.guard import Tokens
@@ -52,6 +52,7 @@ def environment() -> Environment:
         "duration": numerals.duration,
         "bytes": byte_size,
         "arm": arm_name,
+        "figure": figure_name,
         "time": time_of,
         "iso": iso_time,
         "state": lambda state: STATE_WORDS.get(state, str(state)),

@@ -28,7 +28,7 @@ def test_alarms_groups_and_scorecard_are_on_the_page_and_in_the_figures(tmp_path
     write_report(tmp_path, report)
     html = (tmp_path / "report.html").read_text()
     assert ATTACK not in html
-    for shown in ("GROUP_FLOOR", "under its floor", "too few rows for a verdict", "0.36 to 0.46", "cpu_s", "0.74"):
+    for shown in ("GROUP_FLOOR", "under its floor", "too few rows for a verdict", "0.36 to 0.46", "CPU time", "0.74"):
         assert shown in html, shown
     figures = json.loads((tmp_path / "report.json").read_text())
     assert figures["alarms"][0] | {"message": ""} == {

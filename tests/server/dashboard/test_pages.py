@@ -245,7 +245,7 @@ def test_alarms_and_the_scorecard_come_from_the_report(valkey_url: str, tmp_path
         assert "<script>alert" not in page
         student = await site.page(f"/tenants/default/students/{job.id}")
         assert "0.97" in student
-        assert "size_kb" in student
+        assert "<dt>File</dt><dd>20 <small>kB</small>" in student
         # Its events hold no rounds, as after a rebuilt index, so the report's stand in.
         (chart,) = json.loads(await site.page(jobs(job.id, "/curves.json")))["charts"]
         assert chart["series"][0]["values"] == [0.5]
