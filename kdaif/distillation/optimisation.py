@@ -77,7 +77,7 @@ def train_steps(
         record: takes what the student says of the pseudo-labels in each step.
         rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
         average: takes the weights after each step.
-        both_heads: the logits of the two heads of the student side by side, `[B, 2 C]`: the first learns the labels of L
+        both_heads: the logits of the student's two heads side by side, `[B, 2 C]`: the first learns the labels of L,
             and is the one that the record hears, the second the soft targets of U. None where one head learns both.
 
     Raises:

@@ -64,7 +64,7 @@ def influence_scores(
     and its spread over the blocks says how much of a score is luck of the score set.
 
     Args:
-        student: in eval mode, at the parameters of `curvature`; of two heads, with both logits side by side, `[N, 2 C]`.
+        student: in eval mode, at the parameters of `curvature`; of two heads, both logits side by side, `[N, 2 C]`.
         curvature: H.
         features: raw rows of U, `[N, ...]`.
         log_targets: log q^T, `[N, C]`.
