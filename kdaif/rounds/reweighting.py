@@ -166,6 +166,10 @@ def reweigh(
         "solver_steps": float(scores.solver_steps),
         "solves_stopped": float(scores.solves_stopped),
     }
+    if beliefs.trust_line is not None:
+        metrics["teacher_trust"] = float(beliefs.trust_line[0])
+        if not training.standardise_logits:  # else trust is not in the logits that the confidences are of
+            metrics["teacher_least_sureness"] = float(beliefs.trust_line[1])
     return Reweighted(
         weighting=Weighting(weights, log_targets, scores.solution),
         influence=influence,
