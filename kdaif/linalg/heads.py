@@ -15,7 +15,7 @@ def head_probabilities(logits: Tensor, temperatures: Tensor) -> Tensor:
     """
     if temperatures.ndim == 1:
         return torch.softmax(logits / temperatures[:, None], dim=1)
-    heads = logits.unflatten(1, (temperatures.shape[1], -1))
+    heads = logits.reshape(len(logits), temperatures.shape[1], -1)
     return torch.softmax(heads / temperatures[:, :, None], dim=2).flatten(1)
 
 
@@ -29,7 +29,7 @@ def curved(change: Tensor, probabilities: Tensor, row_weights: Tensor) -> Tensor
     """
     if row_weights.ndim == 1:
         return row_weights[:, None] * probabilities * (change - (probabilities * change).sum(dim=1, keepdim=True))
-    moved, p = (values.unflatten(1, (row_weights.shape[1], -1)) for values in (change, probabilities))
+    moved, p = (values.reshape(len(values), row_weights.shape[1], -1) for values in (change, probabilities))
     return (row_weights[:, :, None] * p * (moved - (p * moved).sum(dim=2, keepdim=True))).flatten(1)
 
 

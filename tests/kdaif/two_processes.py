@@ -1,4 +1,4 @@
-"""A program: two rounds of the influence arm, by one process or several. Usage: two_processes [PATH, DROPOUT, DUAL_HEAD]."""
+"""A program: two rounds of the influence arm, by one process or several. Usage: two_processes [PATH, DROPOUT, DUAL]."""
 
 from __future__ import annotations
 
