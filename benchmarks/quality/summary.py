@@ -72,6 +72,11 @@ class ConditionSummary:
             return kind
         return "clean" if self.condition == OWN else "planted"
 
+    @property
+    def has_real_weak_labels(self) -> bool:
+        """Whether people or rules labelled U. A trained model's own errors are another matter."""
+        return self.kind == "weak" and SETS[self.data_set].labels_of != "model"
+
     def points_over(self, arm: str, *, of: str = DEFAULT) -> float:
         """Mean accuracy of an arm less that of another, in points."""
         return 100 * (self.arms[of].mean["accuracy"] - self.arms[arm].mean["accuracy"])
@@ -169,7 +174,7 @@ def figures(conditions: Sequence[ConditionSummary], cells: Sequence[Cell], truth
     found["overhead_ratio"] = sum(cell["weighing_seconds"] for cell in ours) / sum(
         cell["train_seconds"] for cell in ours
     )
-    weak = [condition.points_over(UNIFORM) for condition in conditions if condition.kind == "weak"]
+    weak = [condition.points_over(UNIFORM) for condition in conditions if condition.has_real_weak_labels]
     if weak:
         found["real_weak_minus_uniform_points_min"] = min(weak)
     minority = [weight for cell in cells if (weight := minority_weight(cell)) is not None]

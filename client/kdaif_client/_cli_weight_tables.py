@@ -75,6 +75,8 @@ def show_summary(found: WeightSummary) -> None:
             f"by attempt {made.attempt} of job {made.job}: solver {made.solver}, damping {made.damping:.3g}, "
             f"{made.blocks} blocks, seed {made.seed}, kdaif {made.version}"
         )
+        if made.teacher_trust is not None:
+            typer.echo(f"the teacher's own confidence counts at {made.teacher_trust:.0%} of its word")
 
 
 def show_overrides(revisions: Iterable[OverrideRevision]) -> None:

@@ -88,11 +88,17 @@ def _provenance(message: pb.Provenance) -> Provenance:
         damping=message.damping,
         seed=message.seed,
         version=message.version,
+        teacher_trust=message.teacher_trust if message.HasField("teacher_trust") else None,
+        least_sureness=message.least_sureness if message.HasField("least_sureness") else None,
     )
 
 
-def evidence(message: pb.ExplainSamplesResponse) -> Evidence:
-    """Of one sample that was asked about."""
+def evidence(message: pb.ExplainSamplesResponse) -> tuple[Evidence, Provenance | None]:
+    """Of one sample that was asked about; and what made the last weights."""
+    return _evidence(message), _provenance(message.provenance) if message.HasField("provenance") else None
+
+
+def _evidence(message: pb.ExplainSamplesResponse) -> Evidence:
     search = EvidenceSearch(*(getattr(message.search, field.name) for field in fields(EvidenceSearch)))
     known = search if message.HasField("search") else None
     if not message.samples:

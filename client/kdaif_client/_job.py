@@ -235,8 +235,8 @@ class Job:
         (history,) = self.weight_history([sample]).values()
         weighting = self.info.spec.weighting
         sharpness = weighting.sharpness if weighting is not None and weighting.sharpness is not None else _SHARPNESS
-        evidence = _weights.evidence(self._rpc, self.name, sample)
-        return explained(history, self.override_revisions(), sharpness, evidence)
+        evidence, made_by = _weights.evidence(self._rpc, self.name, sample)
+        return explained(history, self.override_revisions(), sharpness, evidence, made_by)
 
     def summarize_weights(self, round: int | None = None, filter: str = "") -> WeightSummary:
         """A round at a glance: histograms, quantiles, means by class and group, effective sample size, provenance."""

@@ -12,7 +12,7 @@ from kdaif_client import _convert_weights as convert
 from kdaif_client._rpc import Patience, Rpc, was_cut
 from kdaif_client.errors import KdaifClientError
 from kdaif_client.evidence_types import Evidence
-from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightSummary
+from kdaif_client.weight_types import OverrideRevision, Provenance, SampleWeight, WeightSummary
 
 _PAGE_ROWS = 10_000
 _IDS_PER_CALL = 1000
@@ -86,8 +86,8 @@ def history(rpc: Rpc, job: str, ids: Sequence[str | int]) -> dict[str, list[Samp
     return found
 
 
-def evidence(rpc: Rpc, job: str, sample: str | int) -> Evidence:
-    """Whom a sample helps and harms, and what lies nearest to it."""
+def evidence(rpc: Rpc, job: str, sample: str | int) -> tuple[Evidence, Provenance | None]:
+    """Whom a sample helps and harms, and what lies nearest to it; and what made the last weights."""
     request = pb.ExplainSamplesRequest(parent=job, ids=[str(sample)])
     return convert.evidence(rpc.call(rpc.weights.ExplainSamples, request))
 

@@ -41,7 +41,7 @@ class EvidenceSearch:
         pool_rows: labelled and unlabelled rows.
         seconds: that it took, of ``budget_s`` that it might.
         budget_s: ``monitoring.explain_seconds``.
-        damping: of the solve behind the pairs.
+        damping: of the solve behind the pairs; 0 where there was none (``Training.dual_head``).
     """
 
     samples: int
@@ -59,7 +59,7 @@ class Evidence:
 
     Attributes:
         chosen: why it was explained: ``asked``, ``overridden``, ``harmful`` or ``helpful``; empty where it was not.
-        mean: of its pairs over all validation rows; ``None`` where the time ran out before them.
+        mean: of its pairs over all validation rows; ``None`` where the time ran out before them, or there are none.
         helped: the validation rows whose loss falls most with its weight, the first most.
         harmed: those whose loss rises most.
         neighbours: the nearest labelled and unlabelled rows, the nearest first.

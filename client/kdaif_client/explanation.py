@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kdaif_client.evidence_types import Evidence, Neighbour, PairInfluence
-from kdaif_client.weight_types import Override, OverrideRevision, SampleWeight
+from kdaif_client.weight_types import Override, OverrideRevision, Provenance, SampleWeight
 
 __all__ = ["Explanation"]
 
@@ -15,6 +15,8 @@ _NORMAL_AS_LOGISTIC = 1.702
 # Of usual rows' distance: rows that a person would take for copies, or for one thing seen twice.
 _NEARLY_THE_SAME = 0.1
 _SHOWN = 5
+# Shown as 0 %.
+_NO_TRUST = 0.005
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Explanation:
         decisions: those on this sample with their revisions, oldest first.
         evidence: whom it helps and harms, and what lies nearest to it, as far as the job computed it; ``None`` where
             nobody asked.
+        provenance: what made the last weights, and how far the teacher's own confidence is trusted in them.
     """
 
     weight: SampleWeight
@@ -38,6 +41,7 @@ class Explanation:
     history: tuple[SampleWeight, ...]
     decisions: tuple[tuple[OverrideRevision, Override], ...]
     evidence: Evidence | None = None
+    provenance: Provenance | None = None
 
     def __str__(self) -> str:
         w = self.weight
@@ -48,6 +52,7 @@ class Explanation:
             f"z {w.z_influence:+.2f}.",
             f"Agreement: the teacher says {w.pseudo_label} ({w.teacher_confidence:.0%}), the student {w.student_label} "
             f"({w.student_confidence:.0%}); factor {self.right:.2f}, z {w.z_agreement:+.2f}.",
+            *_trust(w, self.provenance),
             "Over the rounds: " + ", ".join(f"{each.round}: {each.weight:.2f}" for each in self.history) + ".",
         ]
         if w.truth is not None:
@@ -65,12 +70,31 @@ def explained(
     revisions: tuple[OverrideRevision, ...],
     sharpness: float,
     evidence: Evidence | None = None,
+    provenance: Provenance | None = None,
 ) -> Explanation:
     """Of one sample; ``history`` holds at least one round."""
     last = history[-1]
     decisions = tuple((of, each) for of in revisions for each in of.overrides if each.id == last.id)
     helps = _expit(_NORMAL_AS_LOGISTIC * sharpness * last.z_influence)
-    return Explanation(last, helps, _expit(sharpness * last.z_agreement), tuple(history), decisions, evidence)
+    right = _expit(sharpness * last.z_agreement)
+    return Explanation(last, helps, right, tuple(history), decisions, evidence, provenance)
+
+
+def _trust(weight: SampleWeight, made_by: Provenance | None) -> list[str]:
+    """How much of the agreement is the teacher's own confidence."""
+    if made_by is None or made_by.teacher_trust is None:
+        return []
+    if made_by.teacher_trust < _NO_TRUST:
+        return [
+            "The teacher's own confidence has no say in that: where it was surer, the student, before it knew any "
+            "pseudo-label, did not find it right more often."
+        ]
+    part = made_by.trust_in(weight.teacher_confidence)
+    told = "" if part is None else f" That is {part:+.2f} of this z; a teacher less sure of the row would get less."
+    return [
+        f"The teacher's own confidence counts at {made_by.teacher_trust:.0%} of its word: so much it proved to be "
+        f"worth, in the eyes of the student before it knew any pseudo-label.{told}"
+    ]
 
 
 def _found(sample: str, evidence: Evidence) -> list[str]:
@@ -86,7 +110,12 @@ def _found(sample: str, evidence: Evidence) -> list[str]:
             f"explained. Run it again with Monitoring(explain_ids=[{sample!r}]), or kdaif rerun --explain {sample}."
         ]
     lines = []
-    if evidence.mean is None:
+    if evidence.mean is None and search.damping == 0:
+        lines.append(
+            "Whom it helps and harms is not known: its soft target had a head of its own (training.dual_head), and "
+            "does not reach the last layer, by which that is found."
+        )
+    elif evidence.mean is None:
         lines.append(
             f"Whom it helps and harms is not known: the {search.budget_s:g} s of monitoring.explain_seconds were over."
         )

@@ -89,6 +89,8 @@ class Training:
         patience_rounds: an arm ends after so many rounds without a lower validation loss, and its best round's student
             is taken. Default: all rounds run, and the last student is taken.
         augment: pictures are shifted and mirrored, word pieces left out, in training alone. Default false.
+        dual_head: while it trains the student has two heads on one body: one learns the labels and predicts, the other
+            the soft targets, and is left behind. Needs ``Weighting.solver`` ``"cg"`` or ``"ekfac"``. Default false.
     """
 
     rounds: int | None = None
@@ -110,6 +112,7 @@ class Training:
     class_balanced: bool | None = None
     patience_rounds: int | None = None
     augment: bool | None = None
+    dual_head: bool | None = None
 
 
 @dataclass(frozen=True)

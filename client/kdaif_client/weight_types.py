@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +19,8 @@ __all__ = [
 ]
 
 _SHOWN = 5
+# The server cuts a teacher's logits at this.
+_MOST_SURE = 4.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ class NameSummary:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the weights of a round: which attempt of which job, the solver of the influences, and its damping."""
+    """What made the weights of a round: which attempt of which job, the solver of the influences, and its damping.
+
+    ``teacher_trust`` is what the teacher's own confidence proved to be worth, 0 to 1: the slope by which its logit of a
+    pseudo-label adds to ``z_agreement``, from ``least_sureness`` on. ``None`` where nobody measured it.
+    """
 
     job: str
     attempt: int
@@ -98,6 +105,16 @@ class Provenance:
     damping: float
     seed: int
     version: str
+    teacher_trust: float | None = None
+    least_sureness: float | None = None
+
+    def trust_in(self, teacher_confidence: float) -> float | None:
+        """What the teacher's confidence in a pseudo-label, 0 to 1, adds to its ``z_agreement``; None where unknown."""
+        if self.teacher_trust is None or self.least_sureness is None:
+            return None
+        p = min(max(teacher_confidence, 1e-9), 1 - 1e-9)
+        sureness = math.log(p) - math.log1p(-p)
+        return self.teacher_trust * (max(-_MOST_SURE, min(_MOST_SURE, sureness)) - self.least_sureness)
 
 
 @dataclass(frozen=True)

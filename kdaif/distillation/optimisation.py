@@ -20,6 +20,7 @@ from kdaif.distillation.losses import objective
 from kdaif.distillation.schedule import Schedule, Step
 from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
+from kdaif.linalg import predicting_and_taught
 from kdaif.records.spec import Training
 from kdaif.workspace import Workspace
 
@@ -57,6 +58,7 @@ def train_steps(
     record: BeliefRecord | None = None,
     rates: Sequence[float] | None = None,
     average: AveragedModel | None = None,
+    both_heads: nn.Module | None = None,
 ) -> float:
     """Takes the steps in order and returns the mean of the objective over them.
 
@@ -75,6 +77,8 @@ def train_steps(
         record: takes what the student says of the pseudo-labels in each step.
         rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
         average: takes the weights after each step.
+        both_heads: the logits of the student's two heads side by side, `[B, 2 C]`: the first learns the labels of L,
+            and is the one that the record hears, the second the soft targets of U. None where one head learns both.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; names the step and rows.
@@ -95,14 +99,16 @@ def train_steps(
         if training.augment:
             features = augmented(features)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            logits = student(features)
-        logits = logits.float()
+            outputs = student(features) if both_heads is None else both_heads(features)
+        outputs = outputs.float()
+        n_classes = outputs.shape[1] if both_heads is None else outputs.shape[1] // 2
+        logits, taught = predicting_and_taught(outputs, n_classes)
         hard_losses = functional.cross_entropy(
             logits[:n_labeled], room.take(labeled.labels, step.labeled), reduction="none"
         )
         losses_of_soft, weights = None, None
         if soft is not None:
-            losses_of_soft = soft_losses(logits[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)
+            losses_of_soft = soft_losses(taught[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)
             weights = room.take(soft.weights, step.unlabeled)
         weight_sum = weights
         if soft is not None and shared.size > 1:

@@ -26,6 +26,7 @@ class InfluenceScores:
         reliability: `split_half_reliability` of all rows, or of a sample of `MOST_RANKED_ROWS`.
         shares: rows of each block over all rows of V, float64 `[K]`.
         logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
+        taught_logits: of the head that learns the soft targets; the same array where that is the one that predicts.
         solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from; None where the
             solver has no use for it.
         residual: relative residual |g - (H + d I) v| / |g|: the largest of the blocks', or of the mean for ``head``.
@@ -39,6 +40,7 @@ class InfluenceScores:
     reliability: float
     shares: NDArray[np.float64]
     logits: NDArray[np.float32]
+    taught_logits: NDArray[np.float32]
     solution: Tensor | None
     residual: float
     solver_steps: int
@@ -88,26 +90,40 @@ def block_stderr(per_block: NDArray[np.floating]) -> NDArray[np.float64]:
 class ScoreSheet:
     """Where the scores of N rows on K blocks are written down, some rows at a time."""
 
-    def __init__(self, n_rows: int, n_blocks: int, n_classes: int, dtype: torch.dtype, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        n_rows: int,
+        n_blocks: int,
+        n_classes: int,
+        dtype: torch.dtype,
+        workspace: Workspace,
+        *,
+        two_heads: bool = False,
+    ) -> None:
         self._scratch = workspace.scratch
         self._per_row = self._scratch.empty((n_rows, n_blocks), numpy_dtype(dtype))
         self._logits = self._scratch.empty((n_rows, n_classes), np.float32)
+        self._taught = self._scratch.empty((n_rows, n_classes), np.float32) if two_heads else self._logits
 
-    def write(self, rows: slice, influence: Tensor, logits: Tensor) -> None:
-        """Takes the influence `[M, K]` and the logits `[M, C]` of these rows."""
+    def write(self, rows: slice, influence: Tensor, logits: Tensor, taught: Tensor | None = None) -> None:
+        """Takes the influence `[M, K]` and the logits `[M, C]` of these rows, of two heads those of both."""
         self._per_row[rows] = influence.cpu().numpy()
         self._logits[rows] = logits.float().cpu().numpy()
+        if taught is not None and self._taught is not self._logits:
+            self._taught[rows] = taught.float().cpu().numpy()
 
     def exchange(self, runs: list[slice], workspace: Workspace) -> None:
         """Each process gives the others the run of rows that it wrote, `runs[rank]`."""
         if workspace.collective.size == 1:
             return
-        row_bytes = self._per_row[:1].nbytes + self._logits[:1].nbytes
+        written = [self._per_row, self._logits]
+        if self._taught is not self._logits:
+            written.append(self._taught)
+        row_bytes = sum(array[:1].nbytes for array in written)
         for source, run in enumerate(runs):
             for within in workspace.slabs(run.stop - run.start, row_bytes):
                 rows = slice(run.start + within.start, run.start + within.stop)
-                of_rows = (torch.from_numpy(self._per_row[rows]), torch.from_numpy(self._logits[rows]))
-                workspace.collective.copied(*of_rows, source=source)
+                workspace.collective.copied(*(torch.from_numpy(array[rows]) for array in written), source=source)
 
     def scores(
         self,
@@ -130,6 +146,7 @@ class ScoreSheet:
             ),
             shares=shares,
             logits=self._logits,
+            taught_logits=self._taught,
             solution=solution,
             residual=residual,
             solver_steps=solver_steps,
@@ -149,11 +166,14 @@ def pooled_scores(scores: Sequence[InfluenceScores], rows: Sequence[int], worksp
     """
     n_rows, n_classes = scores[0].logits.shape
     shares = np.concatenate([one.shares * size / sum(rows) for one, size in zip(scores, rows, strict=True)])
-    sheet = ScoreSheet(n_rows, len(shares), n_classes, torch.from_numpy(scores[0].per_block[:, :0]).dtype, workspace)
+    two_heads = scores[0].taught_logits is not scores[0].logits
+    dtype = torch.from_numpy(scores[0].per_block[:, :0]).dtype
+    sheet = ScoreSheet(n_rows, len(shares), n_classes, dtype, workspace, two_heads=two_heads)
     for some in workspace.slabs(n_rows, 8 * (2 * len(shares) + 4 * n_classes)):
         influence = np.concatenate([one.per_block[:, some] for one in scores]).T
         logits = np.mean([one.logits[some] for one in scores], axis=0)
-        sheet.write(some, torch.from_numpy(influence), torch.from_numpy(logits))
+        taught = np.mean([one.taught_logits[some] for one in scores], axis=0) if two_heads else logits
+        sheet.write(some, torch.from_numpy(influence), torch.from_numpy(logits), torch.from_numpy(taught))
     return sheet.scores(
         shares,
         solution=None,

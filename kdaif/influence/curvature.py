@@ -25,8 +25,8 @@ class Curvature:
         theta: the student's parameters, `[P]`.
         student: in eval mode.
         features: the rows of H, raw, `[M, ...]`.
-        row_weights: what each adds to H, `[M]`.
-        temperatures: 1 for rows of L, T for rows of U, `[M]`.
+        row_weights: what each adds to H, `[M]`; `[M, 2]` where the student has two heads: what it adds at each.
+        temperatures: 1 for rows of L, T for rows of U, `[M]`; `[M, 2]` of two heads.
         collective: the processes that share the runs of rows of a product.
     """
 
@@ -99,7 +99,8 @@ def curvature_at(
     need not be positive: it sets the metric in which gradients, always those of the loss that is trained, are compared.
 
     Args:
-        student: in eval mode.
+        student: in eval mode; its two heads side by side where `training.dual_head`, of which rows of L count at the
+            first and those of U at the second.
         labeled_features: raw rows of L, `[M, ...]`.
         unlabeled_features: raw rows of U, `[N, ...]`.
         weights: w, `[N]`.
@@ -117,8 +118,13 @@ def curvature_at(
     soft = training.soft_label_weight * soft / soft.sum().clamp_min(1e-8)
     hard = torch.full((len(from_labeled),), training.hard_label_weight / len(from_labeled), device=device, dtype=dtype)
     temperatures = torch.cat([torch.ones_like(hard), torch.full_like(soft, training.temperature)])
-    features = torch.cat([room.take(labeled_features, from_labeled), room.take(unlabeled_features, from_unlabeled)])
     weights_of_rows = torch.cat([hard, soft])
+    if training.dual_head:
+        temperatures = temperatures[:, None].expand(-1, 2)
+        at_head = torch.zeros(len(temperatures), 2, device=device, dtype=dtype)
+        at_head[: len(hard), 0], at_head[len(hard) :, 1] = hard, soft
+        weights_of_rows = at_head
+    features = torch.cat([room.take(labeled_features, from_labeled), room.take(unlabeled_features, from_unlabeled)])
     return Curvature(parameter_vector(student), student, features, weights_of_rows, temperatures, room.collective)
 
 

@@ -21,6 +21,7 @@ from kdaif.linalg import (
     finite_differences,
     linearise,
     logits_of,
+    predicting_and_taught,
     rows_at_once,
 )
 from kdaif.records.spec import Solver
@@ -56,11 +57,14 @@ def influence_scores(
     gradient of l_i in the logits, which is T (p_i^T - q_i^T) for T^2 KL(q_i^T || p_i^T). So no gradient per row is ever
     formed. The gradients are those of the loss that is trained; H stays that of a softmax at T, whatever the loss.
 
+    Of a student with two heads, l_i is of the one that soft targets teach, and g of the one that predicts: what they
+    share is what a row of U can move.
+
     The score set is cut into K blocks, each with its own gradient and solve; influence is their mean weighted by size,
     and its spread over the blocks says how much of a score is luck of the score set.
 
     Args:
-        student: in eval mode, at the parameters of `curvature`.
+        student: in eval mode, at the parameters of `curvature`; of two heads, both logits side by side, `[N, 2 C]`.
         curvature: H.
         features: raw rows of U, `[N, ...]`.
         log_targets: log q^T, `[N, C]`.
@@ -99,7 +103,7 @@ def influence_scores(
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
     gradients = _block_gradients(
-        student, curvature.theta, validation_features, validation_labels, cuts, room.collective
+        student, curvature.theta, validation_features, validation_labels, cuts, room.collective, log_targets.shape[1]
     )
     mean = torch.from_numpy(shares).to(gradients) @ gradients
     d = curvature.scaled_damping(mean) if damping is None else damping
@@ -108,7 +112,8 @@ def influence_scores(
     )
     solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
     differentiate = directional_derivatives if derivative == "forward" else finite_differences
-    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], curvature.theta.dtype, room)
+    n_classes, two_heads = log_targets.shape[1], curvature.row_weights.ndim > 1
+    sheet = ScoreSheet(len(features), len(cuts), n_classes, curvature.theta.dtype, room, two_heads=two_heads)
     at_once = min(_ROWS_PER_PASS, rows_at_once(student, features, len(cuts)))
     cuts_of_rows = range(0, len(features), at_once)
     shares_of_rows = [
@@ -121,8 +126,9 @@ def influence_scores(
     for within in room.passes(mine.stop - mine.start, at_once):
         rows = slice(mine.start + within.start, mine.start + within.stop)
         logits, changes = differentiate(logits_of(student, features[rows]), curvature.theta, solved.x)
-        in_logits = logit_gradients(logits, log_targets[rows], temperature, row_loss)
-        sheet.write(rows, -(changes * in_logits).sum(dim=2).T, logits)
+        predicting, taught = predicting_and_taught(logits, n_classes)
+        in_logits = logit_gradients(taught, log_targets[rows], temperature, row_loss)
+        sheet.write(rows, -(changes[:, :, -n_classes:] * in_logits).sum(dim=2).T, predicting, taught)
     sheet.exchange(shares_of_rows, room)
     return sheet.scores(
         shares,
@@ -142,6 +148,7 @@ def _block_gradients(
     labels: Tensor,
     cuts: list[NDArray[np.int64]],
     collective: Collective,
+    n_classes: int,
 ) -> Tensor:
     """Gradient of the mean cross-entropy of each block, `[K, P]`.
 
@@ -155,7 +162,9 @@ def _block_gradients(
     runs = torch.split(torch.arange(len(features), device=features.device), rows_at_once(student, features))
     for rows in runs[collective.share(len(runs))]:
         logits, transposed = linearise(logits_of(student, features[rows]), theta)
-        errors = torch.softmax(logits, dim=1) - functional.one_hot(labels[rows], logits.shape[1]).to(logits.dtype)
+        predicting, _ = predicting_and_taught(logits, n_classes)
+        errors = torch.softmax(predicting, dim=1) - functional.one_hot(labels[rows], n_classes).to(logits.dtype)
+        errors = functional.pad(errors, (0, logits.shape[1] - n_classes))
         for gradient, of_block in zip(gradients, weights[:, rows], strict=True):
             if bool(of_block.any()):
                 gradient += transposed(of_block[:, None] * errors)

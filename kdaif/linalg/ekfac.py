@@ -74,8 +74,8 @@ def ekfac(module: nn.Module, features: Tensor, row_weights: Tensor, temperatures
     Args:
         module: in eval mode.
         features: raw rows `[M, ...]`.
-        row_weights: c_m >= 0, `[M]`.
-        temperatures: T_m of p_m = softmax(z_m / T_m), `[M]`.
+        row_weights: c_m >= 0, `[M]`, or `[M, H]` of H heads side by side, whose rows all count in each other's basis.
+        temperatures: T_m of p_m = softmax(z_m / T_m), `[M]`, or `[M, H]`.
     """
     layers = layers_of(module, features[:1])
     chunk = _rows_per_chunk(layers)
@@ -119,7 +119,8 @@ def _passes(
                 found = pulled_back(logits, outputs, root)
                 yield tuple(layer.output_gradients(g) for layer, g in zip(layers, found, strict=True))
 
-        yield weights, [layer.inputs(given) for layer, given in zip(layers, raw, strict=True)], gradients()
+        of_rows = weights if weights.ndim == 1 else weights.sum(dim=1)
+        yield of_rows, [layer.inputs(given) for layer, given in zip(layers, raw, strict=True)], gradients()
 
 
 def _eigenbases(

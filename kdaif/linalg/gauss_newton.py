@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from kdaif.linalg.heads import curved, head_probabilities
 from kdaif.linalg.parameters import linearise, pulled_back
 
 
@@ -26,16 +27,17 @@ def gauss_newton(
     Args:
         logits: `[P]` to `[M, C]`, differentiable.
         theta: where to linearise, `[P]`.
-        row_weights: c_m >= 0, `[M]`, including any division by the number of rows.
-        temperatures: T_m, `[M]`.
+        row_weights: c_m >= 0, `[M]`, including any division by the number of rows; `[M, H]` of a network of H heads,
+            whose logits stand side by side.
+        temperatures: T_m, `[M]`, or `[M, H]`.
     """
     outputs, transposed = linearise(logits, theta)
     # The reverse product is linear in its cotangent, so where it is transposed does not matter.
     _, forward = linearise(transposed, torch.zeros_like(outputs))
-    probabilities = torch.softmax(outputs / temperatures[:, None], dim=1)
+    probabilities = head_probabilities(outputs, temperatures)
 
     def product(vector: Tensor) -> Tensor:
-        return transposed(_curved(forward(vector), probabilities, row_weights))
+        return transposed(curved(forward(vector), probabilities, row_weights))
 
     return product
 
@@ -54,11 +56,6 @@ def gauss_newton_once(
             outputs, change = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
     except NotImplementedError:
         return gauss_newton(logits, theta, row_weights, temperatures)(vector)
-    probabilities = torch.softmax(outputs.detach() / temperatures[:, None], dim=1)
-    (found,) = pulled_back(outputs, (variable,), _curved(change.detach(), probabilities, row_weights))
+    probabilities = head_probabilities(outputs.detach(), temperatures)
+    (found,) = pulled_back(outputs, (variable,), curved(change.detach(), probabilities, row_weights))
     return found
-
-
-def _curved(change: Tensor, probabilities: Tensor, row_weights: Tensor) -> Tensor:
-    """Row by row c (diag p - p p^T) times the change of the logits."""
-    return row_weights[:, None] * probabilities * (change - (probabilities * change).sum(dim=1, keepdim=True))

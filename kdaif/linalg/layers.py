@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdaif.linalg.heads import head_probabilities
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -125,15 +127,20 @@ def fisher_roots(logits: Tensor, row_weights: Tensor, temperatures: Tensor) -> I
     exact expectation over classes. One sampled class in its place is heavy-tailed where the network is confident.
 
     Args:
-        logits: `[M, C]`.
-        row_weights: w, `[M]`.
-        temperatures: T of p = softmax(z / T), `[M]`.
+        logits: `[M, C]`, or `[M, H C]` of H heads side by side, each with its own classes and roots.
+        row_weights: w, `[M]`, or `[M, H]`.
+        temperatures: T of p = softmax(z / T), `[M]`, or `[M, H]`.
     """
-    p = torch.softmax(logits.detach() / temperatures[:, None], dim=1)
+    p = head_probabilities(logits.detach(), temperatures)
+    width = p.shape[1] if row_weights.ndim == 1 else p.shape[1] // row_weights.shape[1]
     for c in range(p.shape[1]):
-        score = -p
+        head = c // width
+        own = slice(head * width, (head + 1) * width)
+        score = torch.zeros_like(p)
+        score[:, own] = -p[:, own]
         score[:, c] += 1.0
-        yield (row_weights * p[:, c]).sqrt()[:, None] * score
+        weights = row_weights if row_weights.ndim == 1 else row_weights[:, head]
+        yield (weights * p[:, c]).sqrt()[:, None] * score
 
 
 def _places(module: nn.Module) -> dict[str, slice]:

@@ -23,7 +23,7 @@ class EvidenceSearch:
         pool_rows: rows of L and U.
         seconds: that it took.
         budget_s: that it might take.
-        damping: of the solve.
+        damping: of the solve; 0 where there was none, since soft targets had a head of their own.
     """
 
     samples: int

@@ -24,6 +24,9 @@ class Provenance:
         blocks: of the score set.
         reliability: rank correlation of the influences of two halves of the score set.
         version: of kdaif.
+        teacher_trust: slope, 0 to 1, by which the teacher's own logit of a pseudo-label adds to `z_agreement`: what its
+            confidence proved to be worth. None where no scout judged it, or an old job did not tell.
+        least_sureness: the teacher's logit, of -4 to 4, that adds nothing. None as well where logits are standardised.
     """
 
     job: str
@@ -35,6 +38,8 @@ class Provenance:
     blocks: int
     reliability: float | None
     version: str
+    teacher_trust: float | None = None
+    least_sureness: float | None = None
 
     def metadata(self) -> dict[bytes, bytes]:
         """For the schema of a Parquet file."""

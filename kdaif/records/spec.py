@@ -54,6 +54,10 @@ class Training(SpecModel):
 
     Rounds are short, so that weights come before wrong targets are memorised and follow what the student still lacks;
     a scoring costs about a third of an epoch of a small student. The settings from ``loss`` on are off by default.
+
+    With ``dual_head`` the student has two linear heads on one body while it trains: one learns the labels and predicts,
+    the other learns the soft targets and stays behind (after Yang et al. 2024). Wrong soft targets then reach the body
+    alone.
     """
 
     rounds: int = Field(default=8, ge=1, le=1000)
@@ -75,6 +79,7 @@ class Training(SpecModel):
     class_balanced: bool = False
     patience_rounds: int | None = Field(default=None, ge=1, le=1000)
     augment: bool = False
+    dual_head: bool = False
 
     @model_validator(mode="after")
     def _some_loss(self) -> Training:
@@ -82,6 +87,8 @@ class Training(SpecModel):
             raise ValueError("hard_label_weight and soft_label_weight are both 0: nothing would be learned")
         if self.loss == "dkd" and self.dkd_alpha == 0 and self.dkd_beta == 0:
             raise ValueError("dkd_alpha and dkd_beta are both 0: nothing would be learned from the soft targets")
+        if self.dual_head and self.hard_label_weight == 0:
+            raise ValueError("hard_label_weight is 0, so with dual_head the head that predicts would learn nothing")
         return self
 
     def misfits(self, n_classes: int) -> dict[str, str]:
@@ -213,6 +220,11 @@ class DistillationSpec(SpecModel):
     def _consistent(self) -> DistillationSpec:
         if self.weighting.cross_fit_folds and self.training.hard_label_weight == 0:
             raise ValueError("training.hard_label_weight is 0, so weighting.cross_fit_folds has no scouts; set either")
+        if self.training.dual_head and self.weighting.method == "influence" and self.weighting.solver == "head":
+            raise ValueError(
+                "weighting.solver 'head' sees the head that predicts alone, and with training.dual_head no soft target "
+                "reaches it; set weighting.solver to 'cg' or 'ekfac', or weighting.method to 'uniform'"
+            )
         require_unique(self.class_names, "class_names")
         require_unique(self.control_arms, "control_arms")
         return self

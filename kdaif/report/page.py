@@ -62,6 +62,7 @@ def render(report: Report) -> str:
         detail=detail[:1].upper() + detail[1:],
         style=_style(environment),
         weights=_weights(report.weights),
+        trust=_teacher_trust(report),
         curves=_curves(report),
         class_arms=_class_arms(report),
         worst=_worst(report.classes, report.shipped_arm),
@@ -93,6 +94,12 @@ def _weights(weights: Weighed | None) -> dict[str, Any] | None:
         "scatter": Markup(scatter),  # noqa: S704
         "drawn": drawn,
     }
+
+
+def _teacher_trust(report: Report) -> float | None:
+    """Of the last scoring that tells it."""
+    told = [metrics["teacher_trust"] for metrics in report.influence_rounds if "teacher_trust" in metrics]
+    return told[-1] if told else None
 
 
 def _curves(report: Report) -> list[dict[str, Any]]:

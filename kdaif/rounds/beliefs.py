@@ -18,6 +18,7 @@ from kdaif.weighting import least_sureness, log_likelihood_ratio, sureness_of, t
 from kdaif.workspace import Workspace
 
 _ROWS_PER_PASS = 4096
+_OF_SCOUT = ("trust", "trust_line")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +31,15 @@ class Beliefs:
         probabilities: of each row of U at temperature 1, `[N, C]`.
         trust: in the teacher, as the scout found it before anybody learned a pseudo-label: the logits that a row's
             belief is raised by since the teacher is surer of it than of others, `[N]`. None where no scout judged.
+        trust_line: what that is made of, `[2]`: the slope, 0..1, of the teacher's own logit, and the logit at which
+            trust begins.
     """
 
     pseudo_labels: Tensor
     known_labels: Tensor
     probabilities: Tensor
     trust: Tensor | None = None
+    trust_line: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """By name."""
@@ -64,7 +68,7 @@ def present_beliefs(student: Student, rows: ArmRows) -> Beliefs:
             logits = student(rows.features[some]).float()
             said[some] = label_logits(logits, rows.pseudo_label_codes[some])
             probabilities[some] = torch.softmax(logits, dim=1)
-    return Beliefs(said, _of_known_labels(student, rows), probabilities, _trust(student, rows, said))
+    return Beliefs(said, _of_known_labels(student, rows), probabilities, *_trust(student, rows, said))
 
 
 def beliefs_while_learning(record: BeliefRecord, student: Student, rows: ArmRows) -> Beliefs:
@@ -78,8 +82,8 @@ def smoothed(previous: Beliefs | None, new: Beliefs, smoothing: float, workspace
         return new
     room = Workspace(new.probabilities.device) if workspace is None else workspace
     before, now = vars(previous), vars(new)
-    mixed = {name: _mixed(before[name], now[name], smoothing, room) for name in now if name != "trust"}
-    return Beliefs(**mixed, trust=previous.trust)
+    mixed = {name: _mixed(before[name], now[name], smoothing, room) for name in now if name not in _OF_SCOUT}
+    return Beliefs(**mixed, **{name: before[name] for name in _OF_SCOUT})
 
 
 def _mixed(before: Tensor, now: Tensor, smoothing: float, workspace: Workspace) -> Tensor:
@@ -89,8 +93,8 @@ def _mixed(before: Tensor, now: Tensor, smoothing: float, workspace: Workspace) 
     return found
 
 
-def _trust(scout: Student, rows: ArmRows, said: Tensor) -> Tensor:
-    """By a scout that says `said` of the pseudo-labels, `[N]`."""
+def _trust(scout: Student, rows: ArmRows, said: Tensor) -> tuple[Tensor, Tensor]:
+    """`Beliefs.trust` and `Beliefs.trust_line`, by a scout that says `said` of the pseudo-labels, `[N]`."""
     workspace, n_rows = rows.workspace, len(rows.ids)
     found = workspace.empty((n_rows,))
     for some in workspace.slabs(n_rows, 4 * rows.teacher_log_targets[:1].nbytes):
@@ -101,7 +105,7 @@ def _trust(scout: Student, rows: ArmRows, said: Tensor) -> Tensor:
     least = least_sureness(sureness)
     for some in workspace.slabs(n_rows, 4 * 8):
         found[some] = torch.from_numpy(slope * (sureness_of(_as_array(found[some])) - least)).to(found)
-    return found
+    return found, torch.tensor([slope, least])
 
 
 def _log_ratio(scout: Student, rows: ArmRows, said: Tensor) -> NDArray[np.float64]:

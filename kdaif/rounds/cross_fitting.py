@@ -116,6 +116,7 @@ def _pooled(beliefs: Sequence[Beliefs], workspace: Workspace) -> Beliefs:
         torch.cat([one.known_labels for one in beliefs]),
         mean(lambda one: one.probabilities),
         mean(_trust_of),
+        torch.stack([one.trust_line for one in beliefs if one.trust_line is not None]).mean(dim=0),
     )
 
 

@@ -47,9 +47,9 @@ class Evidence:
     """Of N asked rows.
 
     Attributes:
-        pairs: of the first rows, as many as there was time for, in runs.
+        pairs: of the first rows, as many as there was time for, in runs; none of a student that had two heads.
         nearest: its places count the rows of L first, then those of U.
-        damping: of the solve behind the pairs.
+        damping: of the solve behind the pairs; 0 where there is none.
         seconds: that it took.
     """
 
@@ -74,7 +74,8 @@ def evidence_of(
 
     By the student that came out of the arm, whatever solver scored its rounds: pairs need gradients of single rows,
     which only the last layer gives in closed form. A pair is in the unit of `val_loss_change_if_upweighted`, so the
-    mean of a row's pairs over V is that figure for the last layer of this student.
+    mean of a row's pairs over V is that figure for the last layer of this student. Where soft targets had a head of
+    their own, a row of U reaches V through the body alone, which has no closed form: it has neighbours, and no pairs.
 
     Args:
         state: of the arm's end.
@@ -94,13 +95,15 @@ def evidence_of(
     room = Scratch() if scratch is None else scratch
     rows = _Rows.seen_by(student_of(state, spec, data), data, targets, spec, device, room)
     weights = under(state, "weighting/")["weights"].numpy()
-    system = rows.system(weights, int(state.numbers["seed"]))
+    system = None if spec.training.dual_head else rows.system(weights, int(state.numbers["seed"]))
     asked, asked_gradients = rows.of_unlabeled(places)
-    search, centre = _searched(rows, asked, places, system, weights, until=started + _SEARCH_SHARE * budget_s)
+    search, mean_gradient = _searched(rows, asked, places, weights, until=started + _SEARCH_SHARE * budget_s)
+    if system is None:
+        return Evidence((), search, 0.0, time.monotonic() - started)
     total = sum(float(weights[some].sum()) for some in room.slabs(len(weights), weights.itemsize))
     scale = spec.training.soft_label_weight / total if total > 0 else 0.0
     pairs = []
-    for some in system.extremes(asked, asked_gradients, centre, scale, MOST_PAIRS):
+    for some in system.extremes(asked, asked_gradients, system.along(mean_gradient), scale, MOST_PAIRS):
         pairs.append(some)
         if time.monotonic() - started >= budget_s:
             break
@@ -175,15 +178,15 @@ def _searched(
     rows: _Rows,
     asked: HeadRows,
     places: NDArray[np.int64],
-    system: PairSystem,
     weights: NDArray[np.float64],
     until: float,
 ) -> tuple[Nearest, Tensor]:
-    """The nearest rows, and for each row of V the influence of U's mean gradient, of what there was time for."""
+    """The nearest rows, and the mean gradient `[C, I]` of U in the last layer, of what there was time for."""
     labeled, unlabeled = rows.data.labeled, rows.data.unlabeled
     own = torch.from_numpy(places + len(labeled)).to(rows.device)
     search = NearestSearch(asked.inputs, own, MOST_NEIGHBOURS)
-    gradient, weighed = torch.zeros_like(system.matrix.eigenvalues), 0.0
+    shape = (asked.logits.shape[1], asked.inputs.shape[1])
+    gradient, weighed = torch.zeros(shape, dtype=torch.float64, device=rows.device), 0.0
     for run in _runs(len(labeled)):
         search.look(rows.of(labeled.features, run).inputs, torch.from_numpy(run).to(rows.device))
         rows.scratch.release()
@@ -198,7 +201,7 @@ def _searched(
         rows.scratch.release()
         if time.monotonic() >= until:
             break
-    return search.found(), system.along(gradient / weighed if weighed > 0 else gradient)
+    return search.found(), gradient / weighed if weighed > 0 else gradient
 
 
 def _runs(n_rows: int, *, shuffled: bool = False) -> Iterator[NDArray[np.int64]]:

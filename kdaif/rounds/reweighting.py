@@ -17,7 +17,7 @@ from kdaif.influence import InfluenceScores, RowLoss, block_stderr, curvature_at
 from kdaif.records.spec import DistillationSpec, Training
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.beliefs import Beliefs
-from kdaif.students import Student
+from kdaif.students import Student, taught_network
 from kdaif.weighting import (
     Parts,
     agreement_z,
@@ -147,7 +147,10 @@ def reweigh(
             of_row = torch.from_numpy(_teacher_shares(parts, rows.weight_override, some)).to(believed)
             log_targets[some] = blended_log_targets(of_teacher, believed, of_row)
         logits = torch.from_numpy(scores.logits[some]).to(of_teacher.device)
-        losses[some] = soft_losses(logits, of_teacher, training).cpu().numpy()
+        taught = logits
+        if scores.taught_logits is not scores.logits:
+            taught = torch.from_numpy(scores.taught_logits[some]).to(of_teacher.device)
+        losses[some] = soft_losses(taught, of_teacher, training).cpu().numpy()
         log_student = log_probabilities(logits).cpu().numpy()
         student_labels[some] = log_student.argmax(axis=1)
         student_confidence[some] = np.exp(log_student.max(axis=1))
@@ -163,6 +166,10 @@ def reweigh(
         "solver_steps": float(scores.solver_steps),
         "solves_stopped": float(scores.solves_stopped),
     }
+    if beliefs.trust_line is not None:
+        metrics["teacher_trust"] = float(beliefs.trust_line[0])
+        if not training.standardise_logits:  # else trust is not in the logits that the confidences are of
+            metrics["teacher_least_sureness"] = float(beliefs.trust_line[1])
     return Reweighted(
         weighting=Weighting(weights, log_targets, scores.solution),
         influence=influence,
@@ -181,9 +188,9 @@ def score_rows(
     student: Student, rows: ArmRows, current: Weighting, spec: DistillationSpec, seed: int
 ) -> InfluenceScores:
     """Influence of every row of U on each block of V, with the job's solver and damping."""
-    options = spec.weighting
+    options, network = spec.weighting, taught_network(student)
     curvature = curvature_at(
-        student,
+        network,
         rows.labeled.features,
         rows.features,
         rows.workspace.moved(current.weights),
@@ -193,7 +200,7 @@ def score_rows(
         workspace=rows.workspace,
     )
     return influence_scores(
-        student,
+        network,
         curvature,
         rows.features,
         rows.teacher_log_targets,

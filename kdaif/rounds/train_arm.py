@@ -31,7 +31,14 @@ from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.watching import Watched, stability, watch, with_group_floors
 from kdaif.rounds.weights_rows import WeightsRows, weights_rows
 from kdaif.scratch import Scratch
-from kdaif.students import Standardisation, Student, build_student, load_initial_weights, standardisation
+from kdaif.students import (
+    Standardisation,
+    Student,
+    build_student,
+    load_initial_weights,
+    standardisation,
+    taught_network,
+)
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import with_overrides
 from kdaif.workspace import Workspace
@@ -107,7 +114,10 @@ def train_arm(
         rows = with_every_label(rows, held_out_rows(data.gate, workspace))
     weighting = _initial_weighting(arm, rows)
     inputs = standardisation([data.labeled.features, data.unlabeled.features], data.signature, workspace.scratch)
-    student = _new_student(spec, data, inputs, seed, initial_weights).to(device)
+    student = _new_student(spec, data, inputs, seed, initial_weights)
+    if spec.training.dual_head:
+        student.add_soft_head()
+    student.to(device)
     optimizer = _optimizer(student, spec)
     average = None if spec.training.ema_decay is None else moving_average(student, spec.training.ema_decay)
     finished, beliefs, best, freezing = 0, None, None, Freezing()
@@ -183,11 +193,15 @@ def train_arm(
 
 
 def student_of(state: ArmState, spec: DistillationSpec, data: DistillationData) -> Student:
-    """The student of a state, in eval mode, on the CPU: the best round's, else the moving average, else the last."""
+    """The student of a state, in eval mode, on the CPU: the best round's, else the moving average, else the last.
+
+    It has the head that predicts, and none for soft targets.
+    """
     # Mean and scale are among the tensors.
     student = _new_student(spec, data, Standardisation.none(data.signature), int(state.numbers["seed"]))
     kept = (under(state, prefix) for prefix in ("best/", "average/module.", "student/"))
-    student.load_state_dict(next(tensors for tensors in kept if tensors))
+    tensors = next(tensors for tensors in kept if tensors)
+    student.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("soft_head.")})
     return student.eval()
 
 
@@ -261,6 +275,9 @@ def _scout(
     """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
     scout = _new_student(spec, data, inputs, seed, initial_weights).to(rows.workspace.device)
     _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None, None)
+    if spec.training.dual_head:
+        # No soft target has taught it yet: what it knows of a class stands in for what a soft head would.
+        scout.add_soft_head()
     return scout
 
 
@@ -304,6 +321,7 @@ def _train_round(
             record=record,
             rates=rates,
             average=average,
+            both_heads=taught_network(student) if soft is not None and training.dual_head else None,
         )
 
 

@@ -4,10 +4,11 @@ from kdaif.students.auto import ladder, network_of
 from kdaif.students.build import build_student
 from kdaif.students.initial import load_initial_weights, read_initial_weights
 from kdaif.students.standardisation import Standardisation, standardisation
-from kdaif.students.student import Student
+from kdaif.students.student import BothHeads, Student, taught_network
 from kdaif.students.texts import vocabulary_size
 
 __all__ = [
+    "BothHeads",
     "Standardisation",
     "Student",
     "build_student",
@@ -16,5 +17,6 @@ __all__ = [
     "network_of",
     "read_initial_weights",
     "standardisation",
+    "taught_network",
     "vocabulary_size",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -9,12 +11,13 @@ from kdaif.datasets import InputSignature
 
 
 class Student(nn.Module):
-    """Standardisation, a body and a linear head.
+    """Standardisation, a body and a linear head, and in training perhaps a second head for soft targets.
 
     Attributes:
         signature: kind and shape of one raw input row.
         mean: `[D]` for numeric rows, `[C, 1, 1]` for images (of pixels scaled to 0..1), `[0]` for text.
         scale: same shape; the standard deviation, 1 where a column or channel is constant.
+        soft_head: learns the soft targets, so that `head`, which predicts, need not; None where `head` learns both.
     """
 
     mean: Tensor
@@ -29,6 +32,12 @@ class Student(nn.Module):
         self.register_buffer("scale", scale)
         self.body = body
         self.head = head
+        self.soft_head: nn.Linear | None
+        self.register_module("soft_head", None)
+
+    def add_soft_head(self) -> None:
+        """A second head. It starts as a copy of the first, so that what a student knows already is known to both."""
+        self.soft_head = copy.deepcopy(self.head)
 
     def standardise(self, raw: Tensor) -> Tensor:
         """Raw rows to zero mean and unit spread: float `[N, D]`, or uint8 `[N, H, W, C]` to float `[N, C, H, W]`.
@@ -51,3 +60,24 @@ class Student(nn.Module):
         """Logits, float32 `[N, K]` (float64 when the module was cast to double)."""
         logits: Tensor = self.head(self.features(raw))
         return logits
+
+
+class BothHeads(nn.Module):
+    """A student's two heads side by side, `[N, 2 K]`, the one that predicts first; its parameters are the student's."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Logits of both heads from one pass of the body."""
+        student = self.student
+        if student.soft_head is None:
+            raise AssertionError("the student has one head")
+        features = student.features(raw)
+        return torch.cat([student.head(features), student.soft_head(features)], dim=1)
+
+
+def taught_network(student: Student) -> nn.Module:
+    """What is trained and scored: the student, or both its heads side by side where it has two."""
+    return student if student.soft_head is None else BothHeads(student)

@@ -86,6 +86,8 @@ def _provenance(found: Provenance) -> pb.Provenance:
         damping=found.damping or 0.0,
         seed=found.seed,
         version=found.version,
+        teacher_trust=found.teacher_trust,
+        least_sureness=found.least_sureness,
     )
 
 
@@ -123,9 +125,12 @@ def revision(found: OverrideRevision) -> pb.OverrideRevision:
 
 
 def explanations(
-    samples: Iterable[dict[str, Any]], unexplained: Iterable[str], search: EvidenceSearch | None
+    samples: Iterable[dict[str, Any]],
+    unexplained: Iterable[str],
+    search: EvidenceSearch | None,
+    made_by: Provenance | None,
 ) -> pb.ExplainSamplesResponse:
-    """Rows of `evidence_schema`, and how they came about."""
+    """Rows of `evidence_schema`, how they came about, and what made the last weights."""
     return pb.ExplainSamplesResponse(
         samples=[
             pb.SampleEvidence(
@@ -140,6 +145,7 @@ def explanations(
         ],
         unexplained=unexplained,
         search=None if search is None else pb.EvidenceSearch(**asdict(search)),
+        provenance=None if made_by is None else _provenance(made_by),
     )
 
 

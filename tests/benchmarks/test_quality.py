@@ -7,12 +7,12 @@ import torch
 
 from benchmarks.quality.arms import DEFAULT, ORACLE, UNIFORM, run_arm
 from benchmarks.quality.cells import Cell
-from benchmarks.quality.conditions import CONDITIONS, corrupted_targets, default_spec, plant_instance_noise
+from benchmarks.quality.conditions import CONDITIONS, OWN, corrupted_targets, default_spec, plant_instance_noise
 from benchmarks.quality.loop import Job, Moment, Rival, Weigh, train_rival
 from benchmarks.quality.page import page
 from benchmarks.quality.parts import one_hot_logits
 from benchmarks.quality.sets.pictures import digits, digits_minority, minority_class
-from benchmarks.quality.summary import by_condition, figures
+from benchmarks.quality.summary import by_condition, figures, noisy
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
 from kdaif.records.spec import DistillationSpec
@@ -80,6 +80,34 @@ def test_the_rivals_loop_with_equal_weights_is_the_products_uniform_arm(
         predict(student_of(ours.state, spec, data), data.test.features, CPU),
         predict(theirs.student, data.test.features, CPU),
     )
+
+
+def test_real_weak_labels_are_those_of_people_and_rules() -> None:
+    def cells(data_set: str, uniform: float, influence: float) -> list[Cell]:
+        measures = {"wrong_share": 0.2, "worst_class": 0.1, "train_seconds": 1.0, "weighing_seconds": 0.1}
+        accuracies = {UNIFORM: uniform, DEFAULT: influence, ORACLE: 0.9}
+        return [
+            Cell(data_set, OWN, 0, arm, measures | {"accuracy": value, "ess": 0.5}) for arm, value in accuracies.items()
+        ]
+
+    found = [
+        *cells("trec", 0.5, 0.56),
+        *cells("sms", 0.95, 0.96),
+        *cells("youtube", 0.8, 0.85),
+        *cells("cifar10n_worse", 0.4, 0.42),
+        *cells("cifar10n_random", 0.5, 0.52),
+        *cells("cifar10_resnet56", 0.5, 0.49),
+    ]
+    conditions = by_condition(found)
+    told = figures(conditions, found, {})
+    assert told["real_weak_minus_uniform_points_min"] == pytest.approx(1.0)
+    assert told["worst_condition_minus_uniform_points"] == pytest.approx(-1.0)
+    assert len(noisy(conditions)) == 6
+    text = page(conditions, told, {}, machine="a machine", commit="0" * 40, quick=False)
+    assert "On cifar10_resnet56, own, it is 1.0 points under uniform." in text
+    assert "rules or people labelled: trec, sms, youtube, cifar10n_worse, cifar10n_random." in text
+    assert "The pseudo-labels of cifar10_resnet56 (-1.0 points) are a trained model's" in text
+    assert "real weak labels of" not in text
 
 
 def test_instance_noise_touches_the_share_it_says_and_confuses_like_rows_alike() -> None:

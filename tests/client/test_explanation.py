@@ -10,6 +10,7 @@ from kdaif_client import (
     Override,
     OverrideRevision,
     PairInfluence,
+    Provenance,
     SampleWeight,
 )
 from kdaif_client.explanation import explained
@@ -46,6 +47,39 @@ def test_an_influence_within_two_standard_errors_hardly_moves_the_loss() -> None
     assert "truth" not in told
 
 
+MADE_BY = Provenance("j1", 1, 4, 32, "head", 0.03, 0, "1.0")
+
+
+@pytest.mark.parametrize(
+    ("trust", "least", "told"),
+    [
+        (None, None, []),
+        (0.0, -1.0, ["has no say in that"]),
+        # 0.5 * (log(.9 / .1) + 1)
+        (0.5, -1.0, ["counts at 50% of its word", "That is +1.60 of this z"]),
+        (0.5, None, ["counts at 50% of its word"]),
+    ],
+)
+def test_an_explanation_tells_how_far_the_teachers_own_confidence_is_trusted(
+    trust: float | None, least: float | None, told: list[str]
+) -> None:
+    made_by = replace(MADE_BY, teacher_trust=trust, least_sureness=least)
+    lines = str(explained([WEIGHT], (), 2.0, None, made_by)).split("\n")
+    if not told:
+        assert lines == str(explained([WEIGHT], (), 2.0)).split("\n")
+        return
+    assert lines[2].startswith("Agreement:")
+    assert lines[3].startswith("The teacher's own confidence")
+    assert all(words in lines[3] for words in told)
+    assert ("of this z" in lines[3]) == (trust == 0.5 and least is not None)
+
+
+def test_a_teachers_logit_is_cut_at_four() -> None:
+    made_by = replace(MADE_BY, teacher_trust=0.5, least_sureness=-1.0)
+    assert made_by.trust_in(1.0) == made_by.trust_in(0.9999) == pytest.approx(2.5)
+    assert made_by.trust_in(0.0) == pytest.approx(-1.5)
+
+
 SEARCH = EvidenceSearch(500, 40, 900, 1000, 1.5, 5.0, 0.03)
 
 
@@ -73,6 +107,7 @@ def test_an_explanation_tells_whom_a_sample_helps_and_harms_and_what_is_nearest(
         (Evidence(), "this job has explained no samples"),
         (Evidence(search=SEARCH), "kdaif rerun --explain row-17"),
         (Evidence(chosen="asked", search=SEARCH), "the 5 s of monitoring.explain_seconds were over"),
+        (Evidence(chosen="asked", search=replace(SEARCH, damping=0.0)), "a head of its own (training.dual_head)"),
     ],
 )
 def test_what_was_not_explained_says_why_and_how_to_get_it(evidence: Evidence, words: str) -> None:

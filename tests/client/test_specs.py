@@ -59,6 +59,7 @@ FULL = Spec(
         ema_decay=0.9,
         class_balanced=True,
         patience_rounds=1,
+        dual_head=True,
     ),
     weighting=Weighting(method="uniform", target="keep", floor=0.0),
     control_arms=("uniform",),

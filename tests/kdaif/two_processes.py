@@ -1,4 +1,4 @@
-"""A program: two rounds of the influence arm, by one process or by several. Usage: two_processes [PATH, DROPOUT]."""
+"""A program: two rounds of the influence arm, by one process or several. Usage: two_processes [PATH, DROPOUT, DUAL]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _rows(n: int, seed: int, *, labelled: bool = True) -> Rows:
 
 
 def main() -> None:
-    path, dropout = json.loads(sys.argv[1])
+    path, dropout, dual_head = json.loads(sys.argv[1])
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     signature = InputSignature(kind="numeric", shape=(6,), columns=tuple("abcdef"))
@@ -41,7 +41,7 @@ def main() -> None:
         labeled="a" * 32,
         unlabeled="b" * 32,
         student=Mlp(hidden_sizes=(16,), dropout=dropout),
-        training=Training(rounds=2, epochs_per_round=2, batch_size=64),
+        training=Training(rounds=2, epochs_per_round=2, batch_size=64, dual_head=dual_head),
         weighting=Weighting(rounds_per_scoring=1, scout_epochs=3, blocks=4, solver="cg"),
     )
     targets = SoftTargets(logits, None, None, None)

@@ -168,6 +168,21 @@ def test_d10_temperature_zero_names_its_field() -> None:
     assert "greater than 0" in found["spec.training.temperature"]
 
 
+def test_two_heads_survive_the_wire_with_a_solver_that_sees_both() -> None:
+    training, weighting = spec_pb2.Training(dual_head=True), spec_pb2.Weighting(solver=spec_pb2.Weighting.SOLVER_CG)
+    spec = spec_from_proto(message(training=training, weighting=weighting), "default")
+    assert (spec.training.dual_head, spec.weighting.solver) == (True, "cg")
+    assert spec_from_proto(spec_to_proto(spec, "default"), "default") == spec
+
+
+def test_two_heads_and_the_default_solver_are_refused_with_the_way_out() -> None:
+    found = violations(message(training=spec_pb2.Training(dual_head=True)))
+    assert list(found) == ["spec"]
+    assert "set weighting.solver to 'cg' or 'ekfac', or weighting.method to 'uniform'" in found["spec"]
+    no_labels = spec_pb2.Training(dual_head=True, hard_label_weight=0.0)
+    assert list(violations(message(training=no_labels))) == ["spec.training"]
+
+
 def test_d10_temperature_300_names_its_field() -> None:
     assert list(violations(message(training=spec_pb2.Training(temperature=300.0)))) == ["spec.training.temperature"]
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from kdaif.queue import JobQueue
 from kdaif.records import AttemptManifest, WeightsShard, WorkerOffer
 from kdaif.records.evidence import EvidenceSearch, evidence_schema
+from kdaif.records.provenance import Provenance
 from kdaif.store import BlobStore, layout
 from tests.server.serving import CLASSES, serving, submit, weights, with_queue
 from tests.server.students import add_student
@@ -67,7 +68,11 @@ def paused(client: Client, url: str, blobs: BlobStore, folder: Path, *, readable
         assert claim is not None
         names = (claim.job.tenant, claim.job.id, claim.token)
         if readable:
-            shard = stored(blobs, layout.weights_shard(*names, 1), weights(30), folder)
+            made_by = Provenance(
+                claim.job.id, claim.token, 1, 0, "head", 0.03, 32, 0.5, "1.0", teacher_trust=0.25, least_sureness=-1.0
+            )
+            table = weights(30).replace_schema_metadata(made_by.metadata())
+            shard = stored(blobs, layout.weights_shard(*names, 1), table, folder)
             explained = stored(blobs, layout.evidence(*names), evidence(), folder)
             manifest = AttemptManifest(claim.job.id, claim.token, CLASSES, (), (shard,), 1, explained)
             blobs.put_bytes(layout.review_manifest(*names), manifest.to_json())
@@ -149,6 +154,11 @@ def test_explained_samples_tell_pairs_and_neighbours_and_others_how_to_get_them(
     assert "l-9 (labeled, cat) at 0.000, nearly the same." in text
     assert "among 900 of 1,000 rows" in text
     assert "the 5 s of monitoring.explain_seconds were over" in str(job.explain(11))
+    assert "The teacher's own confidence counts at 25% of its word" in text
+    made_by = job.summarize_weights().provenance
+    assert made_by is not None
+    assert made_by == job.explain(7).provenance
+    assert (made_by.teacher_trust, made_by.least_sureness) == (0.25, -1.0)
     other = job.explain(12)
     assert other.evidence is not None
     assert other.evidence.chosen == ""

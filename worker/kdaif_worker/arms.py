@@ -220,6 +220,8 @@ def _provenance(assignment: Assignment, seed: int, outcome: RoundOutcome) -> Pro
         blocks=weighting.blocks,
         reliability=outcome.metrics.get("reliability"),
         version=version("kdaif"),
+        teacher_trust=outcome.metrics.get("teacher_trust"),
+        least_sureness=outcome.metrics.get("teacher_least_sureness"),
     )
 
 

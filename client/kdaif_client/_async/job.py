@@ -238,8 +238,8 @@ class AsyncJob:
         (history,) = (await self.weight_history([sample])).values()
         weighting = self.info.spec.weighting
         sharpness = weighting.sharpness if weighting is not None and weighting.sharpness is not None else _SHARPNESS
-        evidence = await _weights.evidence(self._rpc, self.name, sample)
-        return explained(history, await self.override_revisions(), sharpness, evidence)
+        evidence, made_by = await _weights.evidence(self._rpc, self.name, sample)
+        return explained(history, await self.override_revisions(), sharpness, evidence, made_by)
 
     async def summarize_weights(self, round: int | None = None, filter: str = "") -> WeightSummary:
         """A round at a glance: histograms, quantiles, means by class and group, effective sample size, provenance."""

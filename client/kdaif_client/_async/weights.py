@@ -12,7 +12,7 @@ from kdaif_client._async.rpc import AsyncPatience, AsyncRpc
 from kdaif_client._rpc import was_cut
 from kdaif_client.errors import KdaifClientError
 from kdaif_client.evidence_types import Evidence
-from kdaif_client.weight_types import OverrideRevision, SampleWeight, WeightSummary
+from kdaif_client.weight_types import OverrideRevision, Provenance, SampleWeight, WeightSummary
 
 _PAGE_ROWS = 10_000
 _IDS_PER_CALL = 1000
@@ -88,8 +88,8 @@ async def history(rpc: AsyncRpc, job: str, ids: Sequence[str | int]) -> dict[str
     return found
 
 
-async def evidence(rpc: AsyncRpc, job: str, sample: str | int) -> Evidence:
-    """Whom a sample helps and harms, and what lies nearest to it."""
+async def evidence(rpc: AsyncRpc, job: str, sample: str | int) -> tuple[Evidence, Provenance | None]:
+    """Whom a sample helps and harms, and what lies nearest to it; and what made the last weights."""
     request = pb.ExplainSamplesRequest(parent=job, ids=[str(sample)])
     return convert.evidence(await rpc.call(rpc.weights.ExplainSamples, request))
 

@@ -1367,6 +1367,7 @@ class Training(google.protobuf.message.Message):
     CLASS_BALANCED_FIELD_NUMBER: builtins.int
     PATIENCE_ROUNDS_FIELD_NUMBER: builtins.int
     AUGMENT_FIELD_NUMBER: builtins.int
+    DUAL_HEAD_FIELD_NUMBER: builtins.int
     rounds: builtins.int
     """Default 8."""
     epochs_per_round: builtins.int
@@ -1411,6 +1412,10 @@ class Training(google.protobuf.message.Message):
     """Rows are varied in training as is usual for what they are: pictures shifted and mirrored, word pieces left out.
     Never while they are scored. Not for numbers. Default false.
     """
+    dual_head: builtins.bool
+    """While it trains the student has two heads on one body: one learns the labels and predicts, the other the soft
+    targets, and is left behind. Not with SOLVER_HEAD, nor without labels (hard_label_weight 0). Default false.
+    """
     def __init__(
         self,
         *,
@@ -1433,9 +1438,10 @@ class Training(google.protobuf.message.Message):
         class_balanced: builtins.bool | None = ...,
         patience_rounds: builtins.int | None = ...,
         augment: builtins.bool | None = ...,
+        dual_head: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augment", b"_augment", "_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "augment", b"augment", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augment", b"_augment", "_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "augment", b"augment", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "loss", b"loss", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "schedule", b"schedule", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augment", b"_augment", "_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_dual_head", b"_dual_head", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "augment", b"augment", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "dual_head", b"dual_head", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augment", b"_augment", "_batch_size", b"_batch_size", "_class_balanced", b"_class_balanced", "_dkd_alpha", b"_dkd_alpha", "_dkd_beta", b"_dkd_beta", "_dual_head", b"_dual_head", "_ema_decay", b"_ema_decay", "_epochs_per_round", b"_epochs_per_round", "_hard_label_weight", b"_hard_label_weight", "_learning_rate", b"_learning_rate", "_patience_rounds", b"_patience_rounds", "_rounds", b"_rounds", "_seed", b"_seed", "_seeds", b"_seeds", "_soft_label_weight", b"_soft_label_weight", "_standardise_logits", b"_standardise_logits", "_temperature", b"_temperature", "_weight_decay", b"_weight_decay", "augment", b"augment", "batch_size", b"batch_size", "class_balanced", b"class_balanced", "dkd_alpha", b"dkd_alpha", "dkd_beta", b"dkd_beta", "dual_head", b"dual_head", "ema_decay", b"ema_decay", "epochs_per_round", b"epochs_per_round", "hard_label_weight", b"hard_label_weight", "learning_rate", b"learning_rate", "loss", b"loss", "patience_rounds", b"patience_rounds", "rounds", b"rounds", "schedule", b"schedule", "seed", b"seed", "seeds", b"seeds", "soft_label_weight", b"soft_label_weight", "standardise_logits", b"standardise_logits", "temperature", b"temperature", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augment", b"_augment"]) -> typing.Literal["augment"] | None: ...
     @typing.overload
@@ -1446,6 +1452,8 @@ class Training(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_dkd_alpha", b"_dkd_alpha"]) -> typing.Literal["dkd_alpha"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_dkd_beta", b"_dkd_beta"]) -> typing.Literal["dkd_beta"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dual_head", b"_dual_head"]) -> typing.Literal["dual_head"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ema_decay", b"_ema_decay"]) -> typing.Literal["ema_decay"] | None: ...
     @typing.overload

@@ -469,6 +469,8 @@ class Provenance(google.protobuf.message.Message):
     DAMPING_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    TEACHER_TRUST_FIELD_NUMBER: builtins.int
+    LEAST_SURENESS_FIELD_NUMBER: builtins.int
     job: builtins.str
     attempt: builtins.int
     round: builtins.int
@@ -479,6 +481,12 @@ class Provenance(google.protobuf.message.Message):
     seed: builtins.int
     version: builtins.str
     """Of kdaif."""
+    teacher_trust: builtins.float
+    """What the teacher's own confidence proved to be worth, 0 to 1: the slope by which its logit of a pseudo-label, cut to
+    -4..4, adds to z_agreement. At 0 the student alone is asked. Unset where nobody measured it.
+    """
+    least_sureness: builtins.float
+    """The logit of the teacher that adds nothing. Unset as well where logits are standardised."""
     def __init__(
         self,
         *,
@@ -490,8 +498,15 @@ class Provenance(google.protobuf.message.Message):
         damping: builtins.float = ...,
         seed: builtins.int = ...,
         version: builtins.str = ...,
+        teacher_trust: builtins.float | None = ...,
+        least_sureness: builtins.float | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "blocks", b"blocks", "damping", b"damping", "job", b"job", "round", b"round", "seed", b"seed", "solver", b"solver", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_least_sureness", b"_least_sureness", "_teacher_trust", b"_teacher_trust", "least_sureness", b"least_sureness", "teacher_trust", b"teacher_trust"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_least_sureness", b"_least_sureness", "_teacher_trust", b"_teacher_trust", "attempt", b"attempt", "blocks", b"blocks", "damping", b"damping", "job", b"job", "least_sureness", b"least_sureness", "round", b"round", "seed", b"seed", "solver", b"solver", "teacher_trust", b"teacher_trust", "version", b"version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_least_sureness", b"_least_sureness"]) -> typing.Literal["least_sureness"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_teacher_trust", b"_teacher_trust"]) -> typing.Literal["teacher_trust"] | None: ...
 
 global___Provenance = Provenance
 
@@ -668,6 +683,7 @@ class ExplainSamplesResponse(google.protobuf.message.Message):
     SAMPLES_FIELD_NUMBER: builtins.int
     UNEXPLAINED_FIELD_NUMBER: builtins.int
     SEARCH_FIELD_NUMBER: builtins.int
+    PROVENANCE_FIELD_NUMBER: builtins.int
     @property
     def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SampleEvidence]:
         """In the order asked."""
@@ -680,15 +696,20 @@ class ExplainSamplesResponse(google.protobuf.message.Message):
     def search(self) -> global___EvidenceSearch:
         """Unset where the job explained no sample at all."""
 
+    @property
+    def provenance(self) -> global___Provenance:
+        """Of the last weights. Unset for jobs older than it."""
+
     def __init__(
         self,
         *,
         samples: collections.abc.Iterable[global___SampleEvidence] | None = ...,
         unexplained: collections.abc.Iterable[builtins.str] | None = ...,
         search: global___EvidenceSearch | None = ...,
+        provenance: global___Provenance | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["search", b"search"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["samples", b"samples", "search", b"search", "unexplained", b"unexplained"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["provenance", b"provenance", "search", b"search"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["provenance", b"provenance", "samples", b"samples", "search", b"search", "unexplained", b"unexplained"]) -> None: ...
 
 global___ExplainSamplesResponse = ExplainSamplesResponse
 
@@ -707,7 +728,7 @@ class SampleEvidence(google.protobuf.message.Message):
     """Why it was explained: "asked", "overridden", "harmful" or "helpful"."""
     mean: builtins.float
     """How the mean loss on the validation rows changes per unit of its weight: the mean of all its pairs. Unset where the
-    time ran out before its pairs.
+    time ran out before its pairs, and where there are none (see EvidenceSearch.damping).
     """
     @property
     def helped(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PairInfluence]:
@@ -811,7 +832,9 @@ class EvidenceSearch(google.protobuf.message.Message):
     budget_s: builtins.float
     """spec.monitoring.explain_seconds."""
     damping: builtins.float
-    """Of the solve."""
+    """Of the solve. 0 where there was none, and so no pairs: with spec.training.dual_head no soft target reaches the last
+    layer, through which pairs are computed.
+    """
     def __init__(
         self,
         *,

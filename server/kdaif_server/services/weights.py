@@ -13,6 +13,7 @@ from kdaif_proto.v1 import weights_pb2_grpc
 from kdaif.errors import InvalidInputError
 from kdaif.records import Job
 from kdaif.records.overrides import in_force
+from kdaif.records.provenance import Provenance
 from kdaif.store.overrides import read_overrides
 from kdaif_server import _convert_weights as convert
 from kdaif_server.artifacts import Artifacts
@@ -134,8 +135,10 @@ class WeightService(weights_pb2_grpc.WeightServiceServicer):
 
         def read() -> pb.ExplainSamplesResponse:
             manifest = self._artifacts.manifest(job)
-            self._artifacts.weights(manifest, 0)[1].rows_of(list(request.ids))  # an unknown id is not just unexplained
-            return convert.explanations(*explained_samples(self._artifacts, manifest, request.ids))
+            _, shard = self._artifacts.weights(manifest, 0)
+            shard.rows_of(list(request.ids))  # an unknown id is not just unexplained
+            made_by = Provenance.from_metadata(shard.schema.metadata)
+            return convert.explanations(*explained_samples(self._artifacts, manifest, request.ids), made_by)
 
         return await asyncio.to_thread(read)
 

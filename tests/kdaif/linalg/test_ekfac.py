@@ -2,7 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from kdaif.linalg import ekfac, fisher_roots, gauss_newton, layers_of, logits_of, parameter_vector
+from kdaif.linalg import (
+    curved,
+    ekfac,
+    fisher_roots,
+    gauss_newton,
+    head_probabilities,
+    layers_of,
+    logits_of,
+    parameter_vector,
+)
 
 from .small_networks import Given, cnn, dense_ekfac, mlp, scores_of_classes
 
@@ -45,6 +54,24 @@ def test_roots_of_classes_add_up_to_the_middle_factor() -> None:
     expected = weights[:, None, None] * (torch.diag_embed(p) - p[:, :, None] * p[:, None, :])
     found = sum(root[:, :, None] * root[:, None, :] for root in fisher_roots(logits, weights, temperatures))
     torch.testing.assert_close(found, expected)
+
+
+def test_roots_of_two_heads_add_up_to_the_middle_factor_of_each() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 6, dtype=torch.float64, generator=generator)
+    weights = torch.tensor([[0.5, 0.0], [2.0, 0.0], [0.0, 1.0], [0.3, 0.7]]).double()
+    temperatures = torch.tensor([[1.0, 3.0]]).double().expand(4, 2)
+    expected = torch.zeros(4, 6, 6, dtype=torch.float64)
+    for head in (0, 1):
+        own = slice(3 * head, 3 * head + 3)
+        p = (logits[:, own] / temperatures[:, head, None]).softmax(1)
+        middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+        expected[:, own, own] = weights[:, head, None, None] * middle
+    roots = list(fisher_roots(logits, weights, temperatures))
+    torch.testing.assert_close(sum(root[:, :, None] * root[:, None, :] for root in roots), expected)
+    change = torch.randn(4, 6, dtype=torch.float64, generator=generator)
+    found = curved(change, head_probabilities(logits, temperatures), weights)
+    torch.testing.assert_close(found, torch.einsum("mcd,md->mc", expected, change))
 
 
 @pytest.mark.parametrize("given", [mlp(), cnn()], ids=["mlp", "cnn"])

@@ -367,3 +367,22 @@ def test_small_images_keep_hard_pixel_edges() -> None:
 
     assert set(np.unique(np.asarray(picture))) == {0, 255}
     np.testing.assert_array_equal(np.asarray(picture)[::80, ::80], image)
+
+
+@pytest.mark.parametrize(
+    ("trust", "told"),
+    [
+        (None, None),
+        (0.0, "the student was asked alone: the teacher's own confidence proved worth nothing"),
+        (0.62, "counts at 62\u00a0% of its word"),
+    ],
+)
+def test_the_page_tells_how_far_the_teachers_own_confidence_is_trusted(
+    tmp_path: Path, trust: float | None, told: str | None
+) -> None:
+    report = full_report()
+    told_first = [{**report.influence_rounds[0], **({} if trust is None else {"teacher_trust": trust})}]
+    write_report(tmp_path, replace(report, influence_rounds=[*told_first, *report.influence_rounds[1:]]))
+    text = re.sub(r"[ \n]+", " ", Page((tmp_path / "report.html").read_text()).text)
+    assert ("teacher's own confidence" in text) == (told is not None)
+    assert told is None or told in text

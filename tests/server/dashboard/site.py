@@ -31,6 +31,7 @@ from kdaif.records import (
     WeightsShard,
     WorkerOffer,
 )
+from kdaif.records.provenance import Provenance
 from kdaif.store import BlobStore, DatasetStore, layout
 from tests.server.weights.shards import write_shard
 
@@ -68,6 +69,7 @@ class Site:
         report: Mapping[str, object] | None = None,
         evidence: pa.Table | None = None,
         pause: bool = False,
+        made_by: Provenance | None = None,
     ) -> Job:
         """Does the work of the next job: the weights of its last round, and equal ones before. Or pauses with them."""
         claim = await self.claim()
@@ -79,7 +81,8 @@ class Site:
                 "pseudo_label": [classes[0]] * count,
                 "round": [number] * count,
             }
-            file = write_shard(self.folder / job.id / str(number), ids, columns, groups=["group_site"]).parquet
+            folder = self.folder / job.id / str(number)
+            file = write_shard(folder, ids, columns, groups=["group_site"], made_by=made_by).parquet
             path = layout.weights_shard(job.tenant, job.id, claim.token, number)
             self.backend.artifacts.blobs.put_file(path, file)
             shards.append(WeightsShard(number, path, hashlib.sha256(file.read_bytes()).hexdigest(), count))

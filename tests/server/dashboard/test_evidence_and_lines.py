@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from kdaif_server.gate import GateTerms
 from kdaif_server.lines import Lines, Order
 
 from kdaif.records import JobState
 from kdaif.records.evidence import EvidenceSearch, evidence_schema
+from kdaif.records.provenance import Provenance
 from tests.server.dashboard.site import Site, visit
 
 
@@ -51,6 +53,26 @@ def test_a_sample_shows_whom_it_harms_and_what_is_nearest_and_the_job_the_worst(
         assert "Of 2 samples the job found out" in overview
         assert "1 have a row that the student sees as nearly the same" in overview
         assert "v&lt;1 (cat) +0.0042" in overview
+
+    visit(valkey_url, tmp_path, use)
+
+
+@pytest.mark.parametrize(
+    ("trust", "told"),
+    [
+        (None, "in the student's eyes, and the teacher's where its confidence proved right"),
+        (0.0, "in the student's eyes alone: the teacher's own confidence proved worth nothing"),
+        (0.25, "in the student's eyes, and in the teacher's, whose own confidence counts at 25&nbsp;% of its word"),
+    ],
+)
+def test_a_sample_tells_how_far_the_teachers_own_confidence_is_trusted(
+    valkey_url: str, tmp_path: Path, trust: float | None, told: str
+) -> None:
+    async def use(site: Site) -> None:
+        job = await site.submit()
+        made_by = Provenance(job.id, 1, 2, 0, "head", 0.03, 32, 0.5, "1.0", teacher_trust=trust, least_sureness=-1.0)
+        await site.succeed(["a-1"], [1.0], made_by=made_by)
+        assert told in await site.page(_jobs(job.id, "/sample?id=a-1"))
 
     visit(valkey_url, tmp_path, use)
 

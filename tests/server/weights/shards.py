@@ -9,11 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_server.weights.shard import Shard
 
+from kdaif.records.provenance import Provenance
 from kdaif.records.weights_table import weights_schema
 
 
 def write_shard(
-    folder: Path, ids: Sequence[Any], columns: dict[str, Any], *, groups: Sequence[str] = (), row_group_size: int = 3
+    folder: Path,
+    ids: Sequence[Any],
+    columns: dict[str, Any],
+    *,
+    groups: Sequence[str] = (),
+    row_group_size: int = 3,
+    made_by: Provenance | None = None,
 ) -> Shard:
     """A shard of these ids (in ascending order), other numbers 0.5 and other names "x"."""
     id_type = pa.int64() if isinstance(ids[0], int) else pa.string()
@@ -27,7 +34,8 @@ def write_shard(
     }
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "shard.parquet"
-    pq.write_table(pa.table(filled, schema=schema), file, row_group_size=row_group_size)
+    table = pa.table(filled, schema=schema if made_by is None else schema.with_metadata(made_by.metadata()))
+    pq.write_table(table, file, row_group_size=row_group_size)
     return Shard(file)
 
 

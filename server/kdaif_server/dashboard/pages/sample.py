@@ -13,6 +13,7 @@ from starlette.responses import Response
 from kdaif.errors import KdaifError, NotFoundError
 from kdaif.records import Job
 from kdaif.records.overrides import in_force
+from kdaif.records.provenance import Provenance
 from kdaif.store.overrides import read_overrides
 from kdaif_server.dashboard.asked import backend_of, has_weights, job_of, readings_of
 from kdaif_server.dashboard.pages.samples import with_text_ids
@@ -60,6 +61,7 @@ def _find(request: Request, job: Job, sample: str) -> dict[str, Any]:
     manifest = artifacts.manifest(job)
     history = [(number, with_text_ids(rows)[0]) for number, rows in artifacts.history(manifest, [sample])]
     row = history[-1][1]
+    made_by = Provenance.from_metadata(artifacts.weights(manifest, 0)[1].schema.metadata)
     revisions = read_overrides(artifacts.blobs, job.tenant, job.id)
     shown, unshown = _shown(request, job, row["id"])
     explained, _, search = explained_samples(artifacts, manifest, [row["id"]])
@@ -80,6 +82,7 @@ def _find(request: Request, job: Job, sample: str) -> dict[str, Any]:
             if override.id == row["id"]
         ],
         "helps": _expit(row["z_influence"], _NORMAL_AS_LOGISTIC * job.spec.weighting.sharpness),
+        "trust": None if made_by is None else made_by.teacher_trust,
         "believed": _expit(row["z_agreement"], job.spec.weighting.sharpness),
         "groups": {name: value for name, value in row.items() if name.startswith("group_")},
     }
