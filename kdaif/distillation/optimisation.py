@@ -21,6 +21,7 @@ from kdaif.distillation.schedule import Schedule, Step
 from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.records.spec import Training
+from kdaif.top_rows import RowNumbers, taken
 from kdaif.workspace import Workspace
 
 _NAMED_ROWS = 10
@@ -40,7 +41,7 @@ class SoftRows:
     """U on the device: `features` raw `[N, ...]`, `log_targets` log q^T float32 `[N, C]`, `weights` float32 `[N]`."""
 
     features: Tensor
-    log_targets: Tensor
+    log_targets: RowNumbers
     weights: Tensor
     ids: NDArray[Any] | Strings
 
@@ -102,7 +103,7 @@ def train_steps(
         )
         losses_of_soft, weights = None, None
         if soft is not None:
-            losses_of_soft = soft_losses(logits[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)
+            losses_of_soft = soft_losses(logits[n_labeled:], taken(soft.log_targets, step.unlabeled, room), training)
             weights = room.take(soft.weights, step.unlabeled)
         weight_sum = weights
         if soft is not None and shared.size > 1:

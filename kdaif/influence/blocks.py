@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.influence.reliability import rank_correlation, ranked_rows
+from kdaif.top_classes import Logits, TopClasses, empty_logits
 from kdaif.workspace import Workspace, numpy_dtype
 
 _HALVINGS = 8
@@ -25,7 +26,8 @@ class InfluenceScores:
             where it is large, the scores of a row beside each other. Negative helps, positive harms.
         reliability: `split_half_reliability` of all rows, or of a sample of `MOST_RANKED_ROWS`.
         shares: rows of each block over all rows of V, float64 `[K]`.
-        logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
+        logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass. Kept by
+            their largest classes where the targets are.
         solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from; None where the
             solver has no use for it.
         residual: relative residual |g - (H + d I) v| / |g|: the largest of the blocks', or of the mean for ``head``.
@@ -38,7 +40,7 @@ class InfluenceScores:
     per_block: NDArray[np.floating]
     reliability: float
     shares: NDArray[np.float64]
-    logits: NDArray[np.float32]
+    logits: Logits
     solution: Tensor | None
     residual: float
     solver_steps: int
@@ -88,10 +90,19 @@ def block_stderr(per_block: NDArray[np.floating]) -> NDArray[np.float64]:
 class ScoreSheet:
     """Where the scores of N rows on K blocks are written down, some rows at a time."""
 
-    def __init__(self, n_rows: int, n_blocks: int, n_classes: int, dtype: torch.dtype, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        n_rows: int,
+        n_blocks: int,
+        n_classes: int,
+        dtype: torch.dtype,
+        workspace: Workspace,
+        temperature: float | None = None,
+    ) -> None:
+        """Empty. With a `temperature` the logits are kept by their largest classes."""
         self._scratch = workspace.scratch
         self._per_row = self._scratch.empty((n_rows, n_blocks), numpy_dtype(dtype))
-        self._logits = self._scratch.empty((n_rows, n_classes), np.float32)
+        self._logits = empty_logits(n_rows, n_classes, temperature, self._scratch)
 
     def write(self, rows: slice, influence: Tensor, logits: Tensor) -> None:
         """Takes the influence `[M, K]` and the logits `[M, C]` of these rows."""
@@ -102,11 +113,12 @@ class ScoreSheet:
         """Each process gives the others the run of rows that it wrote, `runs[rank]`."""
         if workspace.collective.size == 1:
             return
-        row_bytes = self._per_row[:1].nbytes + self._logits[:1].nbytes
+        arrays = list(self._logits.arrays.values()) if isinstance(self._logits, TopClasses) else [self._logits]
+        row_bytes = self._per_row[:1].nbytes + sum(array[:1].nbytes for array in arrays)
         for source, run in enumerate(runs):
             for within in workspace.slabs(run.stop - run.start, row_bytes):
                 rows = slice(run.start + within.start, run.start + within.stop)
-                of_rows = (torch.from_numpy(self._per_row[rows]), torch.from_numpy(self._logits[rows]))
+                of_rows = (_sendable(array[rows]) for array in (self._per_row, *arrays))
                 workspace.collective.copied(*of_rows, source=source)
 
     def scores(
@@ -139,6 +151,11 @@ class ScoreSheet:
         )
 
 
+def _sendable(array: NDArray[np.generic]) -> Tensor:
+    """The same memory; short integers, which gloo does not know, as bytes."""
+    return torch.from_numpy(array.view(np.uint8) if array.dtype == np.int16 else array)
+
+
 def pooled_scores(scores: Sequence[InfluenceScores], rows: Sequence[int], workspace: Workspace) -> InfluenceScores:
     """One sheet of several score sets' blocks, each set scored by a student of its own.
 
@@ -149,7 +166,10 @@ def pooled_scores(scores: Sequence[InfluenceScores], rows: Sequence[int], worksp
     """
     n_rows, n_classes = scores[0].logits.shape
     shares = np.concatenate([one.shares * size / sum(rows) for one, size in zip(scores, rows, strict=True)])
-    sheet = ScoreSheet(n_rows, len(shares), n_classes, torch.from_numpy(scores[0].per_block[:, :0]).dtype, workspace)
+    first = scores[0].logits
+    temperature = first.temperature if isinstance(first, TopClasses) else None
+    dtype = torch.from_numpy(scores[0].per_block[:, :0]).dtype
+    sheet = ScoreSheet(n_rows, len(shares), n_classes, dtype, workspace, temperature)
     for some in workspace.slabs(n_rows, 8 * (2 * len(shares) + 4 * n_classes)):
         influence = np.concatenate([one.per_block[:, some] for one in scores]).T
         logits = np.mean([one.logits[some] for one in scores], axis=0)

@@ -24,6 +24,7 @@ from kdaif.linalg import (
     rows_at_once,
 )
 from kdaif.records.spec import Solver
+from kdaif.top_rows import RowNumbers, temperature_of
 from kdaif.workspace import Workspace
 
 _ROWS_PER_PASS = 1024
@@ -33,7 +34,7 @@ def influence_scores(
     student: nn.Module,
     curvature: Curvature,
     features: Tensor,
-    log_targets: Tensor,
+    log_targets: RowNumbers,
     validation_features: Tensor,
     validation_labels: Tensor,
     *,
@@ -108,7 +109,9 @@ def influence_scores(
     )
     solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
     differentiate = directional_derivatives if derivative == "forward" else finite_differences
-    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], curvature.theta.dtype, room)
+    sheet = ScoreSheet(
+        len(features), len(cuts), log_targets.shape[1], curvature.theta.dtype, room, temperature_of(log_targets)
+    )
     at_once = min(_ROWS_PER_PASS, rows_at_once(student, features, len(cuts)))
     cuts_of_rows = range(0, len(features), at_once)
     shares_of_rows = [

@@ -14,6 +14,7 @@ from kdaif.distillation import BeliefRecord, label_logits
 from kdaif.influence import ranked_rows
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.students import Student
+from kdaif.top_rows import RowNumbers, TopRows, empty_rows
 from kdaif.weighting import least_sureness, log_likelihood_ratio, sureness_of, trust_slope
 from kdaif.workspace import Workspace
 
@@ -27,24 +28,33 @@ class Beliefs:
     Attributes:
         pseudo_labels: logit of the student's probability of each pseudo-label, `[N]`.
         known_labels: the same of the true labels of V, which it is never taught, `[M]`.
-        probabilities: of each row of U at temperature 1, `[N, C]`.
+        probabilities: of each row of U at temperature 1, `[N, C]`, kept as the targets are.
         trust: in the teacher, as the scout found it before anybody learned a pseudo-label: the logits that a row's
             belief is raised by since the teacher is surer of it than of others, `[N]`. None where no scout judged.
     """
 
     pseudo_labels: Tensor
     known_labels: Tensor
-    probabilities: Tensor
+    probabilities: RowNumbers
     trust: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """By name."""
-        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        found: dict[str, Tensor] = {}
+        for name, given in vars(self).items():
+            if isinstance(given, TopRows):
+                found |= given.tensors(name)
+            elif given is not None:
+                found[name] = given
+        return found
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], workspace: Workspace) -> Beliefs:
         """Back from `tensors`."""
-        return cls(**{name: workspace.moved(tensor.numpy()) for name, tensor in tensors.items()})
+        moved = {name: workspace.moved(tensor.numpy()) for name, tensor in tensors.items() if "." not in name}
+        top = TopRows.from_tensors(tensors, "probabilities", "probabilities", workspace)
+        said = moved["probabilities"] if top is None else top
+        return cls(moved["pseudo_labels"], moved["known_labels"], said, moved.get("trust"))
 
 
 def logits_of(student: Student, features: Tensor, workspace: Workspace) -> Tensor:
@@ -58,7 +68,7 @@ def present_beliefs(student: Student, rows: ArmRows) -> Beliefs:
     student.eval()
     workspace = rows.workspace
     said = workspace.empty((len(rows.ids),))
-    probabilities = workspace.empty(tuple(rows.teacher_log_targets.shape))
+    probabilities = empty_rows(len(rows.ids), rows.teacher_log_targets, "probabilities", workspace)
     with torch.no_grad():
         for some in workspace.passes(len(rows.ids), _ROWS_PER_PASS):
             logits = student(rows.features[some]).float()
@@ -82,8 +92,8 @@ def smoothed(previous: Beliefs | None, new: Beliefs, smoothing: float, workspace
     return Beliefs(**mixed, trust=previous.trust)
 
 
-def _mixed(before: Tensor, now: Tensor, smoothing: float, workspace: Workspace) -> Tensor:
-    found = workspace.empty(tuple(now.shape), now.dtype)
+def _mixed(before: RowNumbers, now: RowNumbers, smoothing: float, workspace: Workspace) -> RowNumbers:
+    found = now.like(workspace) if isinstance(now, TopRows) else workspace.empty(tuple(now.shape), now.dtype)
     for rows in workspace.slabs(len(now), 4 * now[:1].nbytes):
         found[rows] = smoothing * before[rows] + (1.0 - smoothing) * now[rows]
     return found
@@ -94,6 +104,9 @@ def _trust(scout: Student, rows: ArmRows, said: Tensor) -> Tensor:
     workspace, n_rows = rows.workspace, len(rows.ids)
     found = workspace.empty((n_rows,))
     for some in workspace.slabs(n_rows, 4 * rows.teacher_log_targets[:1].nbytes):
+        if rows.teacher_label_logits is not None:
+            found[some] = rows.teacher_label_logits[some]
+            continue
         found[some] = label_logits(rows.teacher_log_targets[some] * rows.temperature, rows.pseudo_label_codes[some])
     ranked = ranked_rows(n_rows)
     sureness = sureness_of(_as_array(workspace.take(found, ranked)))

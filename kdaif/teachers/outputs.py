@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from kdaif.datasets import DistillationData, Rows
 from kdaif.scratch import Scratch
 from kdaif.students import Student
+from kdaif.top_classes import Logits, TopClasses, empty_logits
 
-Logits = NDArray[np.float32]
+Whole = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class TeacherOutputs:
     """Logits at temperature 1, float32 ``[N, C]`` in the order of the job's class names.
 
     Attributes:
-        unlabeled: of U.
+        unlabeled: of U; by their largest where there are very many classes.
         validation: of V; None where the teacher was not or cannot be asked.
         test: of the test rows; likewise.
         external: of the external rows; likewise, or where there are none.
@@ -29,22 +30,22 @@ class TeacherOutputs:
     """
 
     unlabeled: Logits
-    validation: Logits | None = None
-    test: Logits | None = None
-    external: Logits | None = None
-    labeled: Logits | None = None
+    validation: Whole | None = None
+    test: Whole | None = None
+    external: Whole | None = None
+    labeled: Whole | None = None
     network: Student | None = None
 
     @classmethod
     def of_parts(
-        cls, said: Mapping[str, Logits], *, labeled: Logits | None = None, network: Student | None = None
+        cls, said: Mapping[str, Logits], *, labeled: Whole | None = None, network: Student | None = None
     ) -> TeacherOutputs:
         """From what was said by part, as `asked_parts` names them."""
         return cls(
             unlabeled=said["unlabeled"],
-            validation=said["validation"],
-            test=said["test"],
-            external=said.get("external"),
+            validation=whole(said["validation"]),
+            test=whole(said["test"]),
+            external=whole(said["external"]) if "external" in said else None,
             labeled=labeled,
             network=network,
         )
@@ -56,7 +57,12 @@ def asked_parts(data: DistillationData) -> dict[str, Rows]:
     return parts if data.external is None else {**parts, "external": data.external}
 
 
-def split_parts(stacked: Logits, parts: Mapping[str, Rows]) -> dict[str, Logits]:
+def whole(logits: Logits) -> Whole:
+    """Of every class."""
+    return logits[:] if isinstance(logits, TopClasses) else logits
+
+
+def split_parts(stacked: Whole, parts: Mapping[str, Rows]) -> dict[str, Whole]:
     """Rows that were stacked in the order of ``parts``, apart again: views."""
     ends = np.cumsum([len(rows) for rows in parts.values()])
     return dict(zip(parts, np.split(stacked, ends[:-1]), strict=True))
@@ -78,16 +84,20 @@ def _starts(parts: Mapping[str, Rows]) -> list[int]:
 def mean_of_probabilities(
     members: Sequence[Logits], weights: NDArray[np.float64] | None = None, scratch: Scratch | None = None
 ) -> Logits:
-    """``log sum_m w_m softmax(z_m)``, float32 ``[N, C]``, of M logits; ``weights`` sum to 1, by default equal."""
+    """``log sum_m w_m softmax(z_m)``, float32 ``[N, C]``, of M logits; ``weights`` sum to 1, by default equal.
+
+    Of members that are kept by their largest classes, so is the mean.
+    """
     room = Scratch() if scratch is None else scratch
     shares = np.full(len(members), 1 / len(members)) if weights is None else weights
     n_rows, n_classes = members[0].shape
-    found: Logits = room.empty((n_rows, n_classes), np.float32)
+    first = members[0]
+    found = empty_logits(n_rows, n_classes, first.temperature if isinstance(first, TopClasses) else None, room)
     for rows in room.slabs(n_rows, 5 * 8 * n_classes * len(members)):
         logits = np.stack([member[rows] for member in members]).astype(np.float64)
         with np.errstate(divide="ignore"):
             logarithms = log_softmax(logits) + np.log(shares)[:, None, None]
-        found[rows] = np.logaddexp.reduce(logarithms, axis=0)
+        found[rows] = np.logaddexp.reduce(logarithms, axis=0).astype(np.float32)
     return found
 
 
