@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ def smoothed(previous: Beliefs | None, new: Beliefs, smoothing: float, workspace
         return new
     room = Workspace(new.probabilities.device) if workspace is None else workspace
     before, now = vars(previous), vars(new)
-    mixed = {name: _mixed(before[name], now[name], smoothing, room) for name in now if name != "trust"}
+    mixed: dict[str, Any] = {name: _mixed(before[name], now[name], smoothing, room) for name in now if name != "trust"}
     return Beliefs(**mixed, trust=previous.trust)
 
 
