@@ -92,6 +92,10 @@ class TopClasses:
     def __getitem__(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         return self._whole(self.values[rows], self.classes[rows], self.rest[rows])
 
+    def __array__(self, dtype: object = None, copy: object = None) -> NDArray[np.float32]:
+        """Refused, or numpy would try it element by element."""
+        raise TypeError("very many classes: read these logits a run of rows at a time")
+
     def __setitem__(self, rows: slice | NDArray[np.integer[Any]], logits: NDArray[np.float32]) -> None:
         k = self.values.shape[1]
         top = np.sort(np.argpartition(logits, self.n_classes - k, axis=1)[:, self.n_classes - k :], axis=1)

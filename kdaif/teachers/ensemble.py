@@ -22,6 +22,7 @@ def combined(
     labels: NDArray[np.int64],
     fields: Sequence[str],
     scratch: Scratch | None = None,
+    temperature: float | None = None,
 ) -> TeacherOutputs:
     """Averages M members. What not all of them can be asked about is None.
 
@@ -31,6 +32,7 @@ def combined(
         labels: int64 ``[N_v]``, classes of V.
         fields: where each member stands in the request.
         scratch: for the mean; None keeps it in memory.
+        temperature: of `softening`: of U members and mean are kept by their largest classes.
 
     Raises:
         InvalidInputError: the members are weighed on V, and one says nothing about it.
@@ -53,7 +55,7 @@ def combined(
         return whole(mean_of_probabilities(given, weights, scratch)) if len(given) == len(members) else None
 
     return TeacherOutputs(
-        unlabeled=mean_of_probabilities([member.unlabeled for member in members], weights, scratch),
+        unlabeled=mean_of_probabilities([member.unlabeled for member in members], weights, scratch, temperature),
         validation=mean([member.validation for member in members]),
         test=mean([member.test for member in members]),
         external=mean([member.external for member in members]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,17 @@ from kdaif.students import Student
 from kdaif.top_classes import Logits, TopClasses, empty_logits
 
 Whole = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Logits `[N, C]` that are said anew wherever they are read, for what is too much to keep."""
+
+    shape: tuple[int, int]
+    say: Callable[[slice], Whole]
+
+    def __getitem__(self, rows: slice) -> Whole:
+        return self.say(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +93,19 @@ def _starts(parts: Mapping[str, Rows]) -> list[int]:
 
 
 def mean_of_probabilities(
-    members: Sequence[Logits], weights: NDArray[np.float64] | None = None, scratch: Scratch | None = None
+    members: Sequence[Logits | Asked],
+    weights: NDArray[np.float64] | None = None,
+    scratch: Scratch | None = None,
+    temperature: float | None = None,
 ) -> Logits:
     """``log sum_m w_m softmax(z_m)``, float32 ``[N, C]``, of M logits; ``weights`` sum to 1, by default equal.
 
-    Of members that are kept by their largest classes, so is the mean.
+    With a temperature, that of `softening`, the mean is kept by its largest classes.
     """
     room = Scratch() if scratch is None else scratch
     shares = np.full(len(members), 1 / len(members)) if weights is None else weights
     n_rows, n_classes = members[0].shape
-    first = members[0]
-    found = empty_logits(n_rows, n_classes, first.temperature if isinstance(first, TopClasses) else None, room)
+    found = empty_logits(n_rows, n_classes, temperature, room)
     for rows in room.slabs(n_rows, 5 * 8 * n_classes * len(members)):
         logits = np.stack([member[rows] for member in members]).astype(np.float64)
         with np.errstate(divide="ignore"):

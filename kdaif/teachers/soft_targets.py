@@ -98,7 +98,8 @@ def soft_targets(
     said = outputs[0]
     if isinstance(spec.teacher.source, EnsembleTeacher):
         fields = [spec.teacher.member_field(position) for position in range(len(outputs))]
-        said = combined(spec.teacher.source, outputs, data.validation.labels, fields, room)
+        temperature = softening(spec.training, len(data.class_names))
+        said = combined(spec.teacher.source, outputs, data.validation.labels, fields, room, temperature)
     logits = said.unlabeled
     _check_finite(logits, data.unlabeled.ids, room)
     planted: NDArray[np.bool_] | None = None
@@ -133,9 +134,9 @@ def _ask(
             logits = data.unlabeled.teacher_logits if single else data.unlabeled.member_logits.get(position)
             if logits is None:
                 raise InvalidDataError(f"{field} is a column, but the unlabelled rows hold no teacher logits")
-            narrow = logits if isinstance(logits, TopClasses) else logits.astype(np.float32, copy=False)
             judged = data.validation.member_logits.get(position)
-            return TeacherOutputs(narrow, None if judged is None else whole(judged))
+            said = _kept(logits, softening(spec.training, len(data.class_names)), scratch)
+            return TeacherOutputs(said, None if judged is None else whole(judged))
         case TrainedTeacher() as source:
             return trained_outputs(source, spec.training, data, device, field, scratch)
         case OnnxTeacher() as source:
@@ -148,6 +149,19 @@ def _ask(
 
             temperature = softening(spec.training, len(data.class_names))
             return transformer_outputs(source, data, models[role], seed, device, field, remember, scratch, temperature)
+
+
+def _kept(logits: Logits, temperature: float | None, scratch: Scratch) -> Logits:
+    """As the job keeps them, of rows that were not read by `kdaif.datasets` too."""
+    if isinstance(logits, TopClasses):
+        return logits
+    narrow: NDArray[np.float32] = logits.astype(np.float32, copy=False)
+    if temperature is None:
+        return narrow
+    found = TopClasses.empty(len(narrow), narrow.shape[1], temperature, scratch)
+    for rows in scratch.slabs(len(narrow), 4 * narrow[:1].nbytes):
+        found[rows] = narrow[rows]
+    return found
 
 
 def _check_finite(logits: Logits, ids: NDArray[Any] | Strings, scratch: Scratch) -> None:

@@ -19,7 +19,7 @@ from kdaif.records.teachers import TrainedTeacher, teacher_network_of
 from kdaif.scratch import Scratch
 from kdaif.students import Student, build_student, standardisation
 from kdaif.teachers.folds import stratified_folds, taken
-from kdaif.teachers.outputs import TeacherOutputs, asked_parts, mean_of_probabilities, whole
+from kdaif.teachers.outputs import Asked, TeacherOutputs, asked_parts, mean_of_probabilities, whole
 from kdaif.top_classes import Logits, empty_logits, softening
 from kdaif.workspace import Workspace
 
@@ -47,6 +47,11 @@ class TeacherNetwork:
                 logits[rows] = self.network(given[rows].to(self.device)).float().cpu().numpy()
         return logits
 
+    def asked(self, features: NDArray[np.generic]) -> Asked:
+        """The same, said where they are read."""
+        shape = (len(features), self.network.head.out_features)
+        return Asked(shape, lambda rows: whole(self.logits(features[rows])))
+
 
 def trained_outputs(
     source: TrainedTeacher,
@@ -66,7 +71,8 @@ def trained_outputs(
         InvalidInputError: the architecture does not fit the data, or L is too small for the folds.
     """
     parts = asked_parts(data)
-    temperatures = {"unlabeled": softening(training, len(data.class_names))}
+    n_classes = len(data.class_names)
+    temperatures = {"unlabeled": softening(training, n_classes)}
     if source.networks == source.folds == 1:
         teacher = train_teacher(source, training, data, device, field=field, scratch=scratch)
         said = {name: teacher.logits(rows.features, scratch, temperatures.get(name)) for name, rows in parts.items()}
@@ -75,18 +81,22 @@ def trained_outputs(
     folds = np.full(len(labels), -1)
     if source.folds > 1:
         folds = stratified_folds(labels, source.folds, training.seed, f"{field}.folds")
-    labeled = np.empty((len(labels), len(data.class_names)), dtype=np.float32)
-    answers: dict[str, list[Logits]] = {name: [] for name in parts}
+    labeled = np.empty((len(labels), n_classes), dtype=np.float32)
+    answers: dict[str, list[Logits | Asked]] = {name: [] for name in parts}
     for position in range(max(source.networks, source.folds)):
         unseen = folds == position
         seeded = training.model_copy(update={"seed": training.seed + position})
         seen = dataclasses.replace(data, labeled=taken(data.labeled, ~unseen))
         teacher = train_teacher(source, seeded, seen, device, field=field, scratch=scratch)
         for name, rows in parts.items():
-            answers[name].append(teacher.logits(rows.features, scratch, temperatures.get(name)))
+            kept = temperatures.get(name) is not None
+            answers[name].append(teacher.asked(rows.features) if kept else teacher.logits(rows.features, scratch))
         if unseen.any():
             labeled[unseen] = whole(teacher.logits(data.labeled.features[unseen]))
-    said = {name: mean_of_probabilities(answer, scratch=scratch) for name, answer in answers.items()}
+    said = {
+        name: mean_of_probabilities(answer, scratch=scratch, temperature=temperatures.get(name))
+        for name, answer in answers.items()
+    }
     return TeacherOutputs.of_parts(said, labeled=labeled if source.folds > 1 else None)
 
 

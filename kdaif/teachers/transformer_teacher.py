@@ -22,7 +22,15 @@ from kdaif.model_files import inspect_transformer, unpack_transformer
 from kdaif.records import TransformerTeacher
 from kdaif.scratch import Scratch
 from kdaif.teachers.folds import stratified_folds
-from kdaif.teachers.outputs import TeacherOutputs, asked_parts, log_softmax, mean_of_probabilities, split_parts, whole
+from kdaif.teachers.outputs import (
+    Asked,
+    TeacherOutputs,
+    asked_parts,
+    log_softmax,
+    mean_of_probabilities,
+    split_parts,
+    whole,
+)
 from kdaif.teachers.remembered import Remember, output_key
 from kdaif.top_classes import Logits, empty_logits
 
@@ -90,14 +98,18 @@ def transformer_outputs(
         )
     folds = stratified_folds(labels, source.folds, seed, f"{field}.folds")
     labeled = np.empty((len(labels), classes), dtype=np.float32)
-    answers: dict[str, list[Logits]] = {name: [] for name in asked}
+    answers: dict[str, list[Logits | Asked]] = {name: [] for name in asked}
     for fold in range(source.folds):
         unseen = folds == fold
         head = _Head(vectors["labeled"][~unseen], labels[~unseen], classes, strength)
         labeled[unseen] = whole(head.logits(vectors["labeled"][unseen], room))
         for name in asked:
-            answers[name].append(head.logits(vectors[name], room, temperatures.get(name)))
-    said = {name: mean_of_probabilities(answer, scratch=room) for name, answer in answers.items()}
+            kept = temperatures.get(name) is not None
+            answers[name].append(head.asked(vectors[name]) if kept else head.logits(vectors[name], room))
+    said = {
+        name: mean_of_probabilities(answer, scratch=room, temperature=temperatures.get(name))
+        for name, answer in answers.items()
+    }
     return TeacherOutputs.of_parts(said, labeled=labeled)
 
 
@@ -121,6 +133,10 @@ class _Head:
             probabilities[:, self._known] = 1.0 if self._model is None else self._model.predict_proba(vectors[rows])
             logits[rows] = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY)).astype(np.float32)
         return logits
+
+    def asked(self, vectors: NDArray[np.float32]) -> Asked:
+        """The same, said where they are read."""
+        return Asked((len(vectors), self._classes), lambda rows: whole(self.logits(vectors[rows], Scratch())))
 
 
 def _standardised(vectors: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
