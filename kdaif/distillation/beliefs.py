@@ -10,7 +10,8 @@ from torch import Tensor
 from kdaif.top_rows import RowNumbers, TopRows, empty_rows
 from kdaif.workspace import Workspace
 
-_CLIP = 8.0
+MOST_SURE = 8.0
+"""Logits of a label's probability are clipped to it, on either side."""
 
 
 def label_logits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -22,7 +23,7 @@ def label_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """
     of_label = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1)
-    return (of_label - others).clamp(-_CLIP, _CLIP)
+    return (of_label - others).clamp(-MOST_SURE, MOST_SURE)
 
 
 class BeliefRecord:

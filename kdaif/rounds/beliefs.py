@@ -11,15 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdaif.distillation import BeliefRecord, label_logits
+from kdaif.distillation import MOST_SURE, BeliefRecord, label_logits
 from kdaif.influence import ranked_rows
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.students import Student
+from kdaif.top_classes import MOST_WHOLE_CLASSES
 from kdaif.top_rows import RowNumbers, TopRows, empty_rows
 from kdaif.weighting import least_sureness, log_likelihood_ratio, sureness_of, trust_slope
 from kdaif.workspace import Workspace
 
 _ROWS_PER_PASS = 4096
+_ROWS_PER_SPLIT = 256  # of very many classes, in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +123,26 @@ def _trust(scout: Student, rows: ArmRows, said: Tensor) -> Tensor:
 def _log_ratio(scout: Student, rows: ArmRows, said: Tensor) -> NDArray[np.float64]:
     with torch.no_grad():
         logits = logits_of(scout, rows.validation.features, rows.workspace)
+    if logits.shape[1] > MOST_WHOLE_CLASSES:
+        known = rows.validation.labels
+        some = _of_some_classes(logits, known)
+        first = np.zeros(len(known), dtype=np.int64)
+        return log_likelihood_ratio(_as_array(said), some, known.cpu().numpy(), first)
     labels = torch.arange(logits.shape[1], device=logits.device)
     of_every_class = torch.stack([label_logits(logits, label.expand(len(logits))) for label in labels], dim=1)
     return log_likelihood_ratio(_as_array(said), _as_array(of_every_class), rows.validation.labels.cpu().numpy())
+
+
+def _of_some_classes(logits: Tensor, known: Tensor) -> NDArray[np.float64]:
+    """`label_logits` of each row's own class and, of the others, of so many as are drawn, `[M, 1 + K]`."""
+    n_rows, n_classes = logits.shape
+    away = np.random.default_rng((n_classes, 21)).integers(1, n_classes, (n_rows, MOST_WHOLE_CLASSES))
+    others = (known[:, None].cpu() + torch.from_numpy(away)) % n_classes
+    asked = torch.cat([known[:, None].cpu(), others], dim=1).to(logits.device)
+    parts = zip(torch.split(logits, _ROWS_PER_SPLIT), torch.split(asked, _ROWS_PER_SPLIT), strict=True)
+    of_asked = torch.cat([torch.log_softmax(some.double(), dim=1).gather(1, classes) for some, classes in parts])
+    odds = of_asked - torch.log1p(-of_asked.exp().clamp_max(1 - 1e-12))
+    return odds.clamp(-MOST_SURE, MOST_SURE).cpu().numpy()
 
 
 def _as_array(values: Tensor) -> NDArray[np.float64]:
