@@ -74,18 +74,18 @@ def many_classes() -> list[str]:
         "",
         f"## Targets of {row['classes']:,} classes",
         "",
-        f"One round of the influence arm, scoring by `cg` included, of {row['rows']:,} rows: an MLP 64-64-"
-        f"{row['classes']}. Above 256 classes a row keeps its 64 largest logits and the mass of all others, spread evenly "
-        "(ADR 35); `whole` is the same with that switched off. `extra_mb` is the most that was resident beyond PyTorch, "
-        "pages of mapped files included; `scratch_mb` the most on the worker's disk; the last two what the store keeps.",
+        f"One round of the influence arm, scoring by `cg` included, of {row['rows']:,} rows, with an MLP of 64 units. "
+        "Above 256 classes a row keeps its 64 largest logits and the mass of all others, spread evenly (ADR 35); "
+        "`whole` is the same with that switched off. `extra_mb` is the most that was resident beyond PyTorch, pages of mapped "
+        "files included; `scratch_mb` the most on the worker's disk; the last two are what the store keeps.",
         "",
         *_table(document["table"], columns),
         "",
-        f"The weights of both have a rank correlation of {figures['spearman_of_weights']:.3f}. The teacher here has 21 "
-        f"classes that stand out and noise over all others: at T = 2 these have {figures['tail_mass_median']:.0%} of the "
-        "mass beyond the 64 kept ones (median). For a student that knows nothing the loss differs by "
-        f"{figures['loss_error_median']:.1%}, and its gradient in the logits by {figures['gradient_error_median']:.1%} of "
-        "its length (medians over rows). Written by `make bench-targets`.",
+        f"The weights of both have a rank correlation of {figures['spearman_of_weights']:.3f}. In the teacher 21 "
+        "classes stand out, over noise in all others, and beyond the 64 kept ones lies "
+        f"{figures['tail_mass_median']:.0%} of the mass at T = 2 (median). For a student that knows nothing the loss "
+        f"differs by {figures['loss_error_median']:.1%}, and its gradient in the logits by "
+        f"{figures['gradient_error_median']:.1%} of its length (medians over rows). Written by `make bench-targets`.",
     ]
 
 
@@ -99,9 +99,9 @@ def curvature_rows() -> list[str]:
         "",
         "## Rows of the solve",
         "",
-        "However large the pool, the solve looks at `curvature_rows` of it (256): half of them labelled rows where there "
-        "are as many, the others drawn from U without regard to anything but the seed. Scores are then of every row. "
-        "Spearman of the scores to those of a solve with every row of L and U, at the default damping; Fashion-MNIST, MLP "
+        "However large the pool, the solve looks at `curvature_rows` of it (256): half of them labelled rows where "
+        "there are as many, the others drawn from U without regard to anything but the seed. Scores are then of every row. "
+        "Spearman is to the scores of a solve with every row of L and U, at the default damping: Fashion-MNIST, an MLP "
         "784-128-64-10, the larger pool by noisy copies; mean and lowest of 5 draws (2 of the larger pool). Written by "
         "`make bench-curvature-rows`.",
         "",

@@ -48,11 +48,11 @@ def test_what_depends_on_the_whole_batch_is_not_divided() -> None:
     assert not is_divisible(nn.MultiheadAttention(4, 2, dropout=0.1), Training())
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_two_processes_equal_one(tmp_path: Path, dropout: float) -> None:
-    """Training that is shared, or with dropout done by each; scoring is shared in both."""
-    _run(("-m", _PROGRAM), tmp_path / "one", dropout)
-    _run((*_TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout)
+@pytest.mark.parametrize(("dropout", "kept"), [(0.0, 0), (0.3, 0), (0.0, 2)])
+def test_two_processes_equal_one(tmp_path: Path, dropout: float, kept: int) -> None:
+    """Training that is shared, or with dropout done by each; scoring is shared in all. And targets kept in part."""
+    _run(("-m", _PROGRAM), tmp_path / "one", dropout, kept)
+    _run((*_TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout, kept)
     one, two = (torch.load(tmp_path / name) for name in ("one", "two"))
     assert one["size"] == 1
     assert two["size"] == 2
@@ -63,8 +63,8 @@ def test_two_processes_equal_one(tmp_path: Path, dropout: float) -> None:
         assert worst < 1e-5 * max(1.0, float(one[name].abs().max())), (name, worst)
 
 
-def _run(program: tuple[str, ...], out: Path, dropout: float) -> None:
+def _run(program: tuple[str, ...], out: Path, dropout: float, kept: int) -> None:
     ran = subprocess.run(
-        [sys.executable, *program, json.dumps([str(out), dropout])], capture_output=True, text=True, timeout=100
+        [sys.executable, *program, json.dumps([str(out), dropout, kept])], capture_output=True, text=True, timeout=100
     )
     assert ran.returncode == 0, ran.stderr
