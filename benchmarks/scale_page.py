@@ -76,8 +76,8 @@ def many_classes() -> list[str]:
         "",
         f"One round of the influence arm, scoring by `cg` included, of {row['rows']:,} rows, with an MLP of 64 units. "
         "Above 256 classes a row keeps its 64 largest logits and the mass of all others, spread evenly (ADR 35); "
-        "`whole` is the same with that switched off. `extra_mb` is the most that was resident beyond PyTorch, pages of mapped "
-        "files included; `scratch_mb` the most on the worker's disk; the last two are what the store keeps.",
+        "`whole` is the same with that switched off. `extra_mb` is the most that was resident beyond PyTorch, pages of "
+        "mapped files included; `scratch_mb` the most on the worker's disk; the last two are what the store keeps.",
         "",
         *_table(document["table"], columns),
         "",
@@ -100,8 +100,8 @@ def curvature_rows() -> list[str]:
         "## Rows of the solve",
         "",
         "However large the pool, the solve looks at `curvature_rows` of it (256): half of them labelled rows where "
-        "there are as many, the others drawn from U without regard to anything but the seed. Scores are then of every row. "
-        "Spearman is to the scores of a solve with every row of L and U, at the default damping: Fashion-MNIST, an MLP "
+        "there are as many, the others drawn from U without regard to anything but the seed. Scores are then of every "
+        "row. Spearman is to the scores of a solve with every row of L and U, at the default damping: Fashion-MNIST, an MLP "
         "784-128-64-10, the larger pool by noisy copies; mean and lowest of 5 draws (2 of the larger pool). Written by "
         "`make bench-curvature-rows`.",
         "",
