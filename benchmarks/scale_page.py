@@ -101,9 +101,9 @@ def curvature_rows() -> list[str]:
         "",
         "However large the pool, the solve looks at `curvature_rows` of it (256): half of them labelled rows where "
         "there are as many, the others drawn from U without regard to anything but the seed. Scores are then of every "
-        "row. Spearman is to the scores of a solve with every row of L and U, at the default damping: Fashion-MNIST, an MLP "
-        "784-128-64-10, the larger pool by noisy copies; mean and lowest of 5 draws (2 of the larger pool). Written by "
-        "`make bench-curvature-rows`.",
+        "row. Spearman is to the scores of a solve with every row of L and U, at the default damping: Fashion-MNIST, "
+        "an MLP 784-128-64-10, the larger pool by noisy copies; mean and lowest of 5 draws (2 of the larger pool). "
+        "Written by `make bench-curvature-rows`.",
         "",
         *_table(document["table"], columns),
     ]
