@@ -76,7 +76,7 @@ def _run(
     figures: dict[str, float | list[float]] = {"accuracy": float((logits.argmax(1) == data.test.labels).mean())}
     if last.weights is None or data.unlabeled.truth is None:
         return figures
-    wrong = targets.logits.argmax(1) != data.unlabeled.truth
+    wrong = targets.logits[:].argmax(1) != data.unlabeled.truth
     by_id = dict(zip(data.unlabeled.ids.tolist(), wrong.tolist(), strict=True))
     found = []
     for table in (outcome.weights.table() for outcome in outcomes if outcome.weights is not None):

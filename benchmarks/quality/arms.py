@@ -105,7 +105,7 @@ def _last_table(outcomes: Sequence[RoundOutcome]) -> pa.Table:
 
 
 def _wrong(data: DistillationData, targets: SoftTargets) -> NDArray[np.bool_]:
-    return np.asarray(targets.logits.argmax(axis=1) != data.unlabeled.truth)
+    return np.asarray(targets.logits[:].argmax(axis=1) != data.unlabeled.truth)
 
 
 def _clean_weight_by_class(

@@ -130,7 +130,7 @@ def _run(task: _Task) -> str | None:
     spec = default_spec(data, unit.seed)
     for condition, arms in missing.items():
         targets = corrupted_targets(spec, data, CONDITIONS[condition])
-        wrong = float((targets.logits.argmax(axis=1) != data.unlabeled.truth).mean())
+        wrong = float((targets.logits[:].argmax(axis=1) != data.unlabeled.truth).mean())
         for arm in arms:
             measures = run_arm(arm, spec, data, targets, unit.seed) | {"wrong_share": wrong}
             _write(task.file(condition, arm), measures)

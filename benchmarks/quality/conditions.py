@@ -65,7 +65,7 @@ def corrupted_targets(spec: DistillationSpec, data: DistillationData, condition:
     if condition.corruption == "instance":
         clean = soft_targets(spec, data, _CPU)
         logits, planted = plant_instance_noise(
-            clean.logits, data.unlabeled.features, condition.share, spec.training.seed
+            clean.logits[:], data.unlabeled.features, condition.share, spec.training.seed
         )
         return replace(clean, logits=logits, planted=planted)
     noise = PlantedNoise(kind=condition.corruption, share=condition.share)

@@ -63,5 +63,5 @@ def alignment(moment: Moment) -> Tensor:
     errors = torch.softmax(logits.detach(), dim=1) - functional.one_hot(labels, logits.shape[1])
     gradient = transposed(errors / len(labels)).detach()
     outputs, changes = directional_derivatives(logits_of(student, rows.features), theta, gradient[None])
-    in_logits = temperature * (torch.softmax(outputs / temperature, dim=1) - rows.teacher_log_targets.exp())
+    in_logits = temperature * (torch.softmax(outputs / temperature, dim=1) - rows.teacher_log_targets[:].exp())
     return (changes[0] * in_logits).sum(dim=1)

@@ -158,5 +158,5 @@ def _moment(job: Job, student: Student, epoch: float) -> Moment:
     student.eval()
     with torch.no_grad():
         logits = student(job.rows.features).float()
-    losses = distillation_loss(logits, job.rows.teacher_log_targets, job.spec.training.temperature)
+    losses = distillation_loss(logits, job.rows.teacher_log_targets[:], job.spec.training.temperature)
     return Moment(job, student, epoch, log_probabilities(logits), losses)

@@ -28,7 +28,7 @@ def uniform(job: Job) -> Weigh:
 def confidence_threshold(job: Job) -> Weigh:
     """Keeps rows on which the teacher is surer than .95 (FixMatch's threshold, Sohn et al. 2020)."""
     temperature = job.spec.training.temperature
-    at_one = (job.rows.teacher_log_targets * temperature).softmax(dim=1).double().numpy()
+    at_one = (job.rows.teacher_log_targets[:] * temperature).softmax(dim=1).double().numpy()
     kept = (at_one.max(axis=1) >= _THRESHOLD).astype(np.float64)
     return lambda moment: kept
 

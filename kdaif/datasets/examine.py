@@ -23,6 +23,7 @@ from kdaif.datasets.teacher import Said, warn_if_no_better_than_chance
 from kdaif.datasets.teacher_columns import refuse_silent_members, said_about_unlabeled, said_about_validation
 from kdaif.records import DistillationSpec
 from kdaif.scratch import Scratch
+from kdaif.top_classes import softening
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,8 @@ def examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Finding
         findings.refuse("TOO_FEW_CLASSES", f"spec.training.{name}", why)
     findings.raise_if_refused()
     unlabeled = sets["unlabeled"]
-    said = said_about_unlabeled(spec.teacher, unlabeled, tables, class_names, findings, scratch)
+    temperature = softening(spec.training, len(class_names))
+    said = said_about_unlabeled(spec.teacher, unlabeled, tables, class_names, findings, scratch, temperature)
     truth = truth_codes(unlabeled, class_names, findings)
     spare = spare_label_codes(unlabeled, class_names, findings)
     overrides = weight_overrides(unlabeled, findings, scratch)

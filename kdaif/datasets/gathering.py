@@ -19,6 +19,7 @@ from kdaif.datasets.strings import Strings, text_array
 from kdaif.datasets.texts import encode, train_tokenizer
 from kdaif.records import ColumnTeacher, DistillationSpec, PreflightReport
 from kdaif.scratch import Scratch
+from kdaif.top_classes import Logits, TopClasses
 
 _RUN_ROWS = 65_536
 
@@ -64,7 +65,7 @@ def _labeled(found: Examined, name: str, texts: dict[str, Strings], scratch: Scr
 def _unlabeled(spec: DistillationSpec, found: Examined, texts: dict[str, Strings], scratch: Scratch) -> Rows:
     part, rows = found.sets["unlabeled"], found.places["unlabeled"].rows
     said = {
-        member: _moved_up(outputs.logits, rows, scratch)
+        member: _said(outputs.logits, rows, scratch)
         for member, outputs in found.said.items()
         if outputs.logits is not None
     }
@@ -132,6 +133,14 @@ def _taken(values: NDArray[Any], rows: NDArray[np.int64], scratch: Scratch) -> N
     for run in scratch.slabs(len(rows), 3 * values[:1].nbytes):
         taken[run] = values[rows[run]]
     return taken
+
+
+def _said(logits: Logits, rows: NDArray[np.int64], scratch: Scratch) -> Logits:
+    if not isinstance(logits, TopClasses):
+        return _moved_up(logits, rows, scratch)
+    for array in logits.arrays.values():
+        _moved_up(array, rows, scratch)
+    return logits.between(0, len(rows))
 
 
 def _moved_up(values: NDArray[Any], rows: NDArray[np.int64], scratch: Scratch) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kdaif.datasets.strings import Strings
 from kdaif.records import PreflightReport
+from kdaif.top_classes import Logits
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Rows:
         features: float32 [N, D], finite but for nulls of nullable columns; uint8 [N, H, W, C]; int32 [N, max_tokens].
         labels: int64 [N], positions in ``class_names``; empty for the unlabelled part.
         truth: int64 [N], -1 where unknown; only for the unlabelled part, only for audit, never trained on.
-        teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm; only for the
-            unlabelled part of a job whose teacher is a column.
+        teacher_logits: float32 [N, C] in the order of ``class_names``, probabilities as their logarithm, of very many
+            classes the largest; only for the unlabelled part of a job whose teacher is a column.
         groups: object [N] of str (None where null) by column name. Equal names are one object.
         weight_override: float64 [N], the weight that a person gave a row, NaN where none did; only for the unlabelled
             part, and None where no row has one.
@@ -59,11 +60,11 @@ class Rows:
     features: NDArray[Any]
     labels: NDArray[np.int64]
     truth: NDArray[np.int64] | None = None
-    teacher_logits: NDArray[np.float32] | None = None
+    teacher_logits: Logits | None = None
     groups: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     weight_override: NDArray[np.float64] | None = None
     texts: Strings | None = None
-    member_logits: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+    member_logits: Mapping[int, Logits] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -17,6 +17,7 @@ from kdaif.datasets.table_file import TableFile
 from kdaif.datasets.teacher_votes import Ballot, holds_votes
 from kdaif.records import ColumnTeacher
 from kdaif.scratch import Scratch
+from kdaif.top_classes import empty_logits
 
 SUM_TOLERANCE = 1e-3
 # A probability of 0 has no finite logarithm. 1e-12 is far below what any teacher can tell from 0.
@@ -31,13 +32,14 @@ class Said:
     """What a teacher's column says of the N rows of a part.
 
     Attributes:
-        logits: float32 [N, C] in the order of the class names, probabilities and shares of votes as logarithms. Rows
-            that the part does not keep hold anything. None where nothing is kept.
+        logits: float32 [N, C] in the order of the class names, probabilities and shares of votes as logarithms, by the
+            largest classes where a temperature is given. Rows that the part does not keep hold anything. None where
+            nothing is kept.
         best: int32 [N], the class of the highest logit, -1 where nothing is said.
     """
 
-    def __init__(self, rows: int, n_classes: int, scratch: Scratch | None) -> None:
-        self.logits = None if scratch is None else scratch.empty((rows, n_classes), np.float32)
+    def __init__(self, rows: int, n_classes: int, scratch: Scratch | None, temperature: float | None = None) -> None:
+        self.logits = None if scratch is None else empty_logits(rows, n_classes, temperature, scratch)
         self.best = np.full(rows, -1, dtype=np.int32)
         self._scratch = scratch
 
@@ -76,6 +78,7 @@ def teacher_logits(
     scratch: Scratch | None,
     *,
     source_field: str = "spec.teacher.column",
+    temperature: float | None = None,
 ) -> Said | None:
     """The teacher's outputs for the rows of the unlabelled part.
 
@@ -87,6 +90,7 @@ def teacher_logits(
         findings: receives what is wrong.
         scratch: keeps the logits; None to check them alone.
         source_field: where ``source`` stands in the request.
+        temperature: of `softening`.
 
     Returns:
         None when refused.
@@ -103,7 +107,7 @@ def teacher_logits(
     elif not own:
         rows = np.full(len(ids), -1, dtype=np.int64)  # refused below, after what is wrong with the column itself
     column = _Source(source, source_field, table, ids, rows)
-    said = Said(len(part.ids), len(class_names), scratch)
+    said = Said(len(part.ids), len(class_names), scratch, temperature)
     heard = np.zeros(len(part.ids), dtype=np.bool_)
     if source.outputs == "label":
         if not (_same_ids(part, column, findings) and _hear_votes(column, said, heard, class_names, findings)):

@@ -16,6 +16,7 @@ from kdaif.datasets.teacher import Said, teacher_logits
 from kdaif.records import ColumnTeacher
 from kdaif.records.teachers import EnsembleTeacher, OnnxTeacher, Teacher
 from kdaif.scratch import Scratch
+from kdaif.top_classes import TopClasses
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,25 @@ def said_about_unlabeled(
     class_names: tuple[str, ...],
     findings: Findings,
     scratch: Scratch | None,
+    temperature: float | None,
 ) -> dict[int, Said]:
-    """By member; rows without a usable output of every column are rejected. Without ``scratch`` no logits are kept."""
+    """By member; rows without a usable output of every column are rejected. Without ``scratch`` no logits are kept.
+
+    With a temperature, that of `softening`, they are kept by the largest classes.
+    """
     found = {}
     for member in column_members(teacher):
         table = tables.get(member.role, part.file)
-        said = teacher_logits(member.source, part, table, class_names, findings, scratch, source_field=member.field)
+        said = teacher_logits(
+            member.source,
+            part,
+            table,
+            class_names,
+            findings,
+            scratch,
+            source_field=member.field,
+            temperature=temperature,
+        )
         if said is not None:
             found[member.position] = said
     return found
@@ -100,7 +114,8 @@ def said_about_validation(
         table = tables.get(member.role, part.file)
         said = teacher_logits(member.source, judged, table, class_names, Findings(), scratch, source_field=member.field)
         silent = np.ones(len(part.ids), dtype=np.bool_) if said is None else ~judged.keep
-        found[member.position] = (None if said is None else said.logits, silent)
+        logits = None if said is None or isinstance(said.logits, TopClasses) else said.logits
+        found[member.position] = (logits, silent)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.averaging import moving_average
-from kdaif.distillation.beliefs import BeliefRecord, label_logits
+from kdaif.distillation.beliefs import MOST_SURE, BeliefRecord, label_logits
 from kdaif.distillation.losses import (
     blended_log_targets,
     distillation_loss,
@@ -21,6 +21,7 @@ from kdaif.distillation.soft_losses import (
 )
 
 __all__ = [
+    "MOST_SURE",
     "BeliefRecord",
     "LabeledRows",
     "Schedule",

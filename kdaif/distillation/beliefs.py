@@ -7,9 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdaif.top_rows import RowNumbers, TopRows, empty_rows
 from kdaif.workspace import Workspace
 
-_CLIP = 8.0
+MOST_SURE = 8.0
+"""Logits of a label's probability are clipped to it, on either side."""
 
 
 def label_logits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -21,7 +23,7 @@ def label_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """
     of_label = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1)
-    return (of_label - others).clamp(-_CLIP, _CLIP)
+    return (of_label - others).clamp(-MOST_SURE, MOST_SURE)
 
 
 class BeliefRecord:
@@ -32,12 +34,29 @@ class BeliefRecord:
     temporal ensembling, Laine and Aila 2017).
     """
 
-    def __init__(self, pseudo_labels: Tensor, n_classes: int, workspace: Workspace | None = None) -> None:
-        """Empty. `pseudo_labels` is int64 `[N]`, on the device of the training."""
+    def __init__(
+        self,
+        pseudo_labels: Tensor,
+        n_classes: int,
+        workspace: Workspace | None = None,
+        like: RowNumbers | None = None,
+    ) -> None:
+        """Empty.
+
+        Args:
+            pseudo_labels: int64 `[N]`, on the device of the training.
+            n_classes: C.
+            workspace: of the rows; None where all are in memory.
+            like: targets: where they are kept by their largest classes, so is what the student says.
+        """
         self._workspace = Workspace(pseudo_labels.device) if workspace is None else workspace
         # Of each row the sums of its probabilities and of the logit of its label, its passes, and its label: side by
         # side, since they may lie on a disk, where a row is read and written at once.
-        self._rows = self._workspace.zeros((len(pseudo_labels), n_classes + 3))
+        self._sums: TopRows | None = None
+        if isinstance(like, TopRows):
+            self._sums = like.like(self._workspace, kind="probabilities")
+        n_sums = n_classes if self._sums is None else 0
+        self._rows = self._workspace.zeros((len(pseudo_labels), n_sums + 3))
         for rows in self._workspace.slabs(len(pseudo_labels), self._rows[:1].nbytes):
             self._rows[rows, -1] = pseudo_labels[rows].float()
 
@@ -45,7 +64,11 @@ class BeliefRecord:
         """Takes the logits `[B, C]` of the rows `[B]` of U, none of them twice, in one step."""
         said = logits.detach()
         known = self._workspace.take(self._rows, rows)
-        known[:, :-3] += torch.softmax(said, dim=1)
+        if self._sums is None:
+            known[:, :-3] += torch.softmax(said, dim=1)
+        else:
+            sums = self._sums.take(rows, self._workspace)
+            self._sums.put(rows, sums + torch.softmax(said, dim=1), self._workspace)
         known[:, -3] += label_logits(said, known[:, -1].long())
         known[:, -2] += 1
         self._workspace.put(self._rows, rows, known)
@@ -57,9 +80,10 @@ class BeliefRecord:
             found[rows] = self._rows[rows, -3] / self._rows[rows, -2].clamp_min(1)
         return found
 
-    def probabilities(self) -> Tensor:
+    def probabilities(self) -> RowNumbers:
         """Mean probabilities at temperature 1, `[N, C]`; 0 for a row that was not seen."""
-        found = self._workspace.empty((len(self._rows), self._rows.shape[1] - 3))
-        for rows in self._workspace.slabs(len(self._rows), 2 * self._rows[:1].nbytes):
-            found[rows] = self._rows[rows, :-3] / self._rows[rows, -2:-1].clamp_min(1)
+        sums = self._rows[:, :-3] if self._sums is None else self._sums
+        found = empty_rows(len(self._rows), sums, "probabilities", self._workspace)
+        for rows in self._workspace.slabs(len(self._rows), 2 * 4 * (3 + sums.shape[1])):
+            found[rows] = sums[rows] / self._rows[rows, -2:-1].clamp_min(1)
         return found

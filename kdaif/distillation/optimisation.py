@@ -22,6 +22,7 @@ from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.linalg import predicting_and_taught
 from kdaif.records.spec import Training
+from kdaif.top_rows import RowNumbers, taken
 from kdaif.workspace import Workspace
 
 _NAMED_ROWS = 10
@@ -41,7 +42,7 @@ class SoftRows:
     """U on the device: `features` raw `[N, ...]`, `log_targets` log q^T float32 `[N, C]`, `weights` float32 `[N]`."""
 
     features: Tensor
-    log_targets: Tensor
+    log_targets: RowNumbers
     weights: Tensor
     ids: NDArray[Any] | Strings
 
@@ -108,7 +109,7 @@ def train_steps(
         )
         losses_of_soft, weights = None, None
         if soft is not None:
-            losses_of_soft = soft_losses(taught[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)
+            losses_of_soft = soft_losses(taught[n_labeled:], taken(soft.log_targets, step.unlabeled, room), training)
             weights = room.take(soft.weights, step.unlabeled)
         weight_sum = weights
         if soft is not None and shared.size > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.influence.reliability import rank_correlation, ranked_rows
+from kdaif.top_classes import Logits, TopClasses, empty_logits
 from kdaif.workspace import Workspace, numpy_dtype
 
 _HALVINGS = 8
@@ -25,7 +27,8 @@ class InfluenceScores:
             where it is large, the scores of a row beside each other. Negative helps, positive harms.
         reliability: `split_half_reliability` of all rows, or of a sample of `MOST_RANKED_ROWS`.
         shares: rows of each block over all rows of V, float64 `[K]`.
-        logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass.
+        logits: the student's on the N rows, float32 `[N, C]`, in eval mode; a by-product of the forward pass. Kept by
+            their largest classes where the targets are.
         taught_logits: of the head that learns the soft targets; the same array where that is the one that predicts.
         solution: v_k = (H + d I)^-1 g_k per block, `[K, P]`, to start the next round's solves from; None where the
             solver has no use for it.
@@ -39,8 +42,8 @@ class InfluenceScores:
     per_block: NDArray[np.floating]
     reliability: float
     shares: NDArray[np.float64]
-    logits: NDArray[np.float32]
-    taught_logits: NDArray[np.float32]
+    logits: Logits
+    taught_logits: Logits
     solution: Tensor | None
     residual: float
     solver_steps: int
@@ -97,13 +100,15 @@ class ScoreSheet:
         n_classes: int,
         dtype: torch.dtype,
         workspace: Workspace,
+        temperature: float | None = None,
         *,
         two_heads: bool = False,
     ) -> None:
+        """Empty. With a `temperature` the logits are kept by their largest classes."""
         self._scratch = workspace.scratch
         self._per_row = self._scratch.empty((n_rows, n_blocks), numpy_dtype(dtype))
-        self._logits = self._scratch.empty((n_rows, n_classes), np.float32)
-        self._taught = self._scratch.empty((n_rows, n_classes), np.float32) if two_heads else self._logits
+        self._logits = empty_logits(n_rows, n_classes, temperature, self._scratch)
+        self._taught = empty_logits(n_rows, n_classes, temperature, self._scratch) if two_heads else self._logits
 
     def write(self, rows: slice, influence: Tensor, logits: Tensor, taught: Tensor | None = None) -> None:
         """Takes the influence `[M, K]` and the logits `[M, C]` of these rows, of two heads those of both."""
@@ -116,14 +121,14 @@ class ScoreSheet:
         """Each process gives the others the run of rows that it wrote, `runs[rank]`."""
         if workspace.collective.size == 1:
             return
-        written = [self._per_row, self._logits]
+        written = [self._per_row, *_arrays_of(self._logits)]
         if self._taught is not self._logits:
-            written.append(self._taught)
+            written += _arrays_of(self._taught)
         row_bytes = sum(array[:1].nbytes for array in written)
         for source, run in enumerate(runs):
             for within in workspace.slabs(run.stop - run.start, row_bytes):
                 rows = slice(run.start + within.start, run.start + within.stop)
-                workspace.collective.copied(*(torch.from_numpy(array[rows]) for array in written), source=source)
+                workspace.collective.copied(*(_sendable(array[rows]) for array in written), source=source)
 
     def scores(
         self,
@@ -156,6 +161,15 @@ class ScoreSheet:
         )
 
 
+def _arrays_of(logits: Logits) -> list[NDArray[Any]]:
+    return list(logits.arrays.values()) if isinstance(logits, TopClasses) else [logits]
+
+
+def _sendable(array: NDArray[np.generic]) -> Tensor:
+    """The same memory; short integers, which gloo does not know, as bytes."""
+    return torch.from_numpy(array.view(np.uint8) if array.dtype == np.int16 else array)
+
+
 def pooled_scores(scores: Sequence[InfluenceScores], rows: Sequence[int], workspace: Workspace) -> InfluenceScores:
     """One sheet of several score sets' blocks, each set scored by a student of its own.
 
@@ -166,9 +180,11 @@ def pooled_scores(scores: Sequence[InfluenceScores], rows: Sequence[int], worksp
     """
     n_rows, n_classes = scores[0].logits.shape
     shares = np.concatenate([one.shares * size / sum(rows) for one, size in zip(scores, rows, strict=True)])
-    two_heads = scores[0].taught_logits is not scores[0].logits
+    first = scores[0].logits
+    two_heads = scores[0].taught_logits is not first
+    temperature = first.temperature if isinstance(first, TopClasses) else None
     dtype = torch.from_numpy(scores[0].per_block[:, :0]).dtype
-    sheet = ScoreSheet(n_rows, len(shares), n_classes, dtype, workspace, two_heads=two_heads)
+    sheet = ScoreSheet(n_rows, len(shares), n_classes, dtype, workspace, temperature, two_heads=two_heads)
     for some in workspace.slabs(n_rows, 8 * (2 * len(shares) + 4 * n_classes)):
         influence = np.concatenate([one.per_block[:, some] for one in scores]).T
         logits = np.mean([one.logits[some] for one in scores], axis=0)

@@ -12,6 +12,7 @@ from kdaif.influence.blocks import InfluenceScores, ScoreSheet, cut_into_blocks,
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.row_gradients import RowLoss, logit_gradients
 from kdaif.linalg import HeadCurvature, HeadRows, head_curvature, head_rows
+from kdaif.top_rows import RowNumbers, temperature_of
 from kdaif.workspace import Workspace
 
 # Of the curvature along g. Between .01 and .1 the weights find wrong rows alike.
@@ -25,7 +26,7 @@ def head_influence_scores(
     student: nn.Module,
     curvature: Curvature,
     features: Tensor,
-    log_targets: Tensor,
+    log_targets: RowNumbers,
     validation_features: Tensor,
     validation_labels: Tensor,
     *,
@@ -71,7 +72,7 @@ def head_influence_scores(
         d, solved = damping or _SMALLEST_DAMPING, torch.full_like(gradients, torch.nan)
     finite = torch.isfinite(solved).flatten(1).all(dim=1)
     solved = torch.where(finite[:, None, None], solved, 0.0)
-    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], solved.dtype, room)
+    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], solved.dtype, room, temperature_of(log_targets))
     for rows in room.passes(len(features), _ROWS_PER_FORWARD_PASS):
         of_head = head_rows(student, features[rows])
         influence = _influence_along(solved, of_head, log_targets[rows], temperature, row_loss)

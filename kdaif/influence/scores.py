@@ -25,6 +25,7 @@ from kdaif.linalg import (
     rows_at_once,
 )
 from kdaif.records.spec import Solver
+from kdaif.top_rows import RowNumbers, temperature_of
 from kdaif.workspace import Workspace
 
 _ROWS_PER_PASS = 1024
@@ -34,7 +35,7 @@ def influence_scores(
     student: nn.Module,
     curvature: Curvature,
     features: Tensor,
-    log_targets: Tensor,
+    log_targets: RowNumbers,
     validation_features: Tensor,
     validation_labels: Tensor,
     *,
@@ -113,7 +114,8 @@ def influence_scores(
     solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
     differentiate = directional_derivatives if derivative == "forward" else finite_differences
     n_classes, two_heads = log_targets.shape[1], curvature.row_weights.ndim > 1
-    sheet = ScoreSheet(len(features), len(cuts), n_classes, curvature.theta.dtype, room, two_heads=two_heads)
+    temperature_kept, dtype = temperature_of(log_targets), curvature.theta.dtype
+    sheet = ScoreSheet(len(features), len(cuts), n_classes, dtype, room, temperature_kept, two_heads=two_heads)
     at_once = min(_ROWS_PER_PASS, rows_at_once(student, features, len(cuts)))
     cuts_of_rows = range(0, len(features), at_once)
     shares_of_rows = [

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.datasets import DistillationData, Rows, Strings
-from kdaif.distillation import LabeledRows, soft_log_targets
+from kdaif.distillation import LabeledRows, label_logits, soft_log_targets
 from kdaif.errors import InvalidDataError
 from kdaif.records.spec import Training
 from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import TopClasses
+from kdaif.top_rows import RowNumbers, log_targets_of
 from kdaif.workspace import Workspace
 
 
@@ -35,7 +37,7 @@ class ArmRows:
         labeled: L.
         validation: V, the score set.
         features: raw rows of U, `[N, ...]`.
-        teacher_log_targets: log q^T, float32 `[N, C]`.
+        teacher_log_targets: log q^T, float32 `[N, C]`, by the largest where there are very many classes.
         temperature: T.
         pseudo_labels: argmax of the teacher, int64 `[N]`.
         pseudo_label_codes: the same on the device.
@@ -44,12 +46,14 @@ class ArmRows:
         ids: `[N]`.
         weight_override: float64 `[N]`, NaN where a person gave the row no weight; None where no row has one.
         workspace: where these are, and what is made of them.
+        teacher_label_logits: of the teacher's probability of its label at temperature 1, float32 `[N]`; None where
+            ``teacher_log_targets`` tell it.
     """
 
     labeled: LabeledRows
     validation: HeldOut
     features: Tensor
-    teacher_log_targets: Tensor
+    teacher_log_targets: RowNumbers
     temperature: float
     pseudo_labels: NDArray[np.int64]
     pseudo_label_codes: Tensor
@@ -58,6 +62,7 @@ class ArmRows:
     ids: NDArray[Any] | Strings
     weight_override: NDArray[np.float64] | None
     workspace: Workspace
+    teacher_label_logits: Tensor | None = None
 
 
 def arm_rows(
@@ -94,6 +99,7 @@ def arm_rows(
         ids=data.unlabeled.ids,
         weight_override=data.unlabeled.weight_override,
         workspace=workspace,
+        teacher_label_logits=_label_logits(targets, pseudo_labels, workspace),
     )
 
 
@@ -109,8 +115,21 @@ def _known_wrong(
     return (wrong if known.any() else None), known
 
 
-def _log_targets(targets: SoftTargets, training: Training, workspace: Workspace) -> Tensor:
+def _label_logits(targets: SoftTargets, pseudo_labels: NDArray[np.int64], workspace: Workspace) -> Tensor | None:
+    """`ArmRows.teacher_label_logits`."""
+    if not isinstance(targets.logits, TopClasses):
+        return None
+    found = workspace.empty((len(pseudo_labels),))
+    for rows in workspace.slabs(len(pseudo_labels), 4 * 4 * targets.logits.n_classes):
+        labels = torch.from_numpy(pseudo_labels[rows])
+        found[rows] = label_logits(torch.from_numpy(targets.logits[rows]), labels).to(workspace.device)
+    return found
+
+
+def _log_targets(targets: SoftTargets, training: Training, workspace: Workspace) -> RowNumbers:
     """Log q^T `[N, C]` on the device."""
+    if isinstance(targets.logits, TopClasses):
+        return log_targets_of(targets.logits, workspace)
     n_rows, n_classes = targets.logits.shape
     found = workspace.empty((n_rows, n_classes))
     for rows in workspace.slabs(n_rows, 6 * 4 * n_classes):

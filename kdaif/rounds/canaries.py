@@ -20,6 +20,7 @@ from kdaif.rounds.state import ArmState
 from kdaif.rounds.train_arm import is_scored
 from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import Logits, TopClasses
 
 MOST_CANARIES = 200  # the standard error of the figure is then under .04, and U is hardly another
 FEWEST_PER_KIND = 5
@@ -92,7 +93,7 @@ def plant_canaries(data: DistillationData, targets: SoftTargets, seed: int, scra
             gate=_without(data.gate, from_gate),
             unlabeled=side,
         ),
-        targets=SoftTargets(_with_appended(targets.logits, planted, room), None, None, None),
+        targets=SoftTargets(_with_planted(targets.logits, planted, room), None, None, None),
         flipped=flipped,
     )
 
@@ -105,6 +106,12 @@ def _ids_with_appended(known: NDArray[Any] | Strings, count: int, scratch: Scrat
         return Strings(pa.chunked_array([*chunks, pa.array(names, known.array.type)]))
     numbers = np.issubdtype(known.dtype, np.integer)
     return _with_appended(known, -1 - np.arange(count) if numbers else np.array(names, dtype=object), scratch)
+
+
+def _with_planted(known: Logits, planted: Logits, scratch: Scratch) -> Logits:
+    if isinstance(known, TopClasses) and isinstance(planted, TopClasses):
+        return known.copy(scratch, more=planted)
+    return _with_appended(known[:], planted[:], scratch)
 
 
 def _with_appended(known: NDArray[Any], more: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
@@ -170,7 +177,7 @@ def _every_second(labels: NDArray[np.int64], generator: np.random.Generator) -> 
 
 def _soft_targets(
     wanted: NDArray[np.int64], targets: SoftTargets, generator: np.random.Generator, scratch: Scratch
-) -> NDArray[np.float32]:
+) -> Logits:
     """Logits `[K, C]` whose largest is that of the class wanted, as the teacher gave them elsewhere."""
     alike = _rows_by_label(np.unique(wanted).tolist(), targets, scratch)
     donors = np.array(
@@ -180,6 +187,10 @@ def _soft_targets(
         ],
         dtype=np.int64,
     )
+    if isinstance(targets.logits, TopClasses):
+        kept = targets.logits.take(donors, scratch)
+        kept.swap(np.arange(len(wanted)), wanted, kept[:].argmax(axis=1))
+        return kept
     planted: NDArray[np.float32] = scratch.take(targets.logits, donors)
     places, said = np.arange(len(wanted)), planted.argmax(axis=1)
     planted[places, wanted], planted[places, said] = planted[places, said], planted[places, wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ from kdaif.rounds.arm_rows import ArmRows, HeldOut
 from kdaif.rounds.beliefs import Beliefs, present_beliefs
 from kdaif.rounds.reweighting import Weighting, score_rows
 from kdaif.students import Student
+from kdaif.top_rows import RowNumbers, TopRows
 from kdaif.workspace import Workspace
+
+Numbers = TypeVar("Numbers", bound=RowNumbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +108,15 @@ def _held_out(labeled: LabeledRows, rows: NDArray[np.int64]) -> HeldOut:
 
 
 def _pooled(beliefs: Sequence[Beliefs], workspace: Workspace) -> Beliefs:
-    def mean(of: Callable[[Beliefs], Tensor]) -> Tensor:
-        found = workspace.zeros(tuple(of(beliefs[0]).shape))
+    def mean(of: Callable[[Beliefs], Numbers]) -> Numbers:
+        first = of(beliefs[0])
+        found = first.like(workspace) if isinstance(first, TopRows) else workspace.zeros(tuple(first.shape))
         for rows in workspace.slabs(len(found), (1 + len(beliefs)) * found[:1].nbytes):
+            total = torch.zeros_like(first[rows])
             for one in beliefs:
-                found[rows] += of(one)[rows] / len(beliefs)
-        return found
+                total += of(one)[rows] / len(beliefs)
+            found[rows] = total
+        return cast(Numbers, found)
 
     return Beliefs(
         mean(lambda one: one.pseudo_labels),

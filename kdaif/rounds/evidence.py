@@ -33,6 +33,7 @@ from kdaif.rounds.train_arm import student_of
 from kdaif.scratch import Scratch
 from kdaif.students import Student
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import at_temperature, taken
 from kdaif.workspace import Workspace
 
 MOST_PAIRS = 10
@@ -141,7 +142,7 @@ class _Rows:
         """With dl_i/dz_i, `[M, C]`."""
         training = self.spec.training
         found = self.of(self.data.unlabeled.features, rows)
-        teacher = torch.from_numpy(self.scratch.take(self.targets.logits, rows))
+        teacher = torch.from_numpy(taken(at_temperature(self.targets.logits), rows, self.scratch))
         log_targets = soft_log_targets(teacher, training).to(self.device)
         loss: RowLoss | None = row_loss_of(training)
         return found, logit_gradients(found.logits, log_targets, training.temperature, loss)

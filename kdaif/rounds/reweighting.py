@@ -18,6 +18,8 @@ from kdaif.records.spec import DistillationSpec, Training
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.beliefs import Beliefs
 from kdaif.students import Student, taught_network
+from kdaif.top_classes import at_temperature
+from kdaif.top_rows import RowNumbers, TopRows, empty_rows
 from kdaif.weighting import (
     Parts,
     agreement_z,
@@ -39,28 +41,31 @@ class Weighting:
 
     Attributes:
         weights: float64 `[N]`; an overridden row has its override, and the others have mean 1.
-        log_targets: float32 `[N, C]` on the device.
+        log_targets: float32 `[N, C]` on the device, kept as the teacher's own are.
         solution: of the influence solves, `[K, P]`, where the solver starts from the last one.
     """
 
     weights: NDArray[np.float64]
-    log_targets: Tensor
+    log_targets: RowNumbers
     solution: Tensor | None = None
 
     def tensors(self, rows: ArmRows) -> dict[str, Tensor]:
         """For the arm's state; the teacher's own targets, which `rows` hold, are left out."""
         stored = {"weights": torch.from_numpy(self.weights)}
         if self.log_targets is not rows.teacher_log_targets:
-            stored["log_targets"] = self.log_targets
+            own = self.log_targets
+            stored |= own.tensors("log_targets") if isinstance(own, TopRows) else {"log_targets": own}
         return stored if self.solution is None else {**stored, "solution": self.solution}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], rows: ArmRows) -> Weighting:
         """Back from the arm's state."""
-        moved = {name: rows.workspace.moved(tensor.numpy()) for name, tensor in tensors.items() if name != "weights"}
+        whole = {name: tensors[name] for name in ("log_targets", "solution") if name in tensors}
+        moved = {name: rows.workspace.moved(tensor.numpy()) for name, tensor in whole.items()}
+        top = TopRows.from_tensors(tensors, "log_targets", "logarithms", rows.workspace)
         return cls(
             weights=tensors["weights"].numpy(),
-            log_targets=moved.get("log_targets", rows.teacher_log_targets),
+            log_targets=moved.get("log_targets", rows.teacher_log_targets) if top is None else top,
             solution=moved.get("solution"),
         )
 
@@ -127,7 +132,10 @@ def reweigh(
     )
     student_labels = scratch.empty((n_rows,), np.int32)
     student_confidence, losses = (scratch.empty((n_rows,), np.float32) for _ in range(2))
-    log_targets = rows.workspace.empty((n_rows, n_classes)) if blended else rows.teacher_log_targets
+    log_targets = rows.teacher_log_targets
+    if blended:
+        log_targets = empty_rows(n_rows, rows.teacher_log_targets, "logarithms", rows.workspace)
+    softened_logits = at_temperature(scores.taught_logits)
     kept = 0.0
     for some in scratch.slabs(n_rows, 4 * 8 * len(scores.shares) + 12 * 4 * n_classes + 16 * 8):
         per_block = unit.applied(scores.per_block[:, some])
@@ -147,10 +155,8 @@ def reweigh(
             of_row = torch.from_numpy(_teacher_shares(parts, rows.weight_override, some)).to(believed)
             log_targets[some] = blended_log_targets(of_teacher, believed, of_row)
         logits = torch.from_numpy(scores.logits[some]).to(of_teacher.device)
-        taught = logits
-        if scores.taught_logits is not scores.logits:
-            taught = torch.from_numpy(scores.taught_logits[some]).to(of_teacher.device)
-        losses[some] = soft_losses(taught, of_teacher, training).cpu().numpy()
+        softened = torch.from_numpy(softened_logits[some]).to(of_teacher.device)
+        losses[some] = soft_losses(softened, of_teacher, training).cpu().numpy()
         log_student = log_probabilities(logits).cpu().numpy()
         student_labels[some] = log_student.argmax(axis=1)
         student_confidence[some] = np.exp(log_student.max(axis=1))

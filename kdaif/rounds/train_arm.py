@@ -166,7 +166,8 @@ def train_arm(
         started = time.perf_counter()
         record = None
         if arm == "influence" and not folds:
-            record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names), workspace)
+            like = rows.teacher_log_targets
+            record = BeliefRecord(rows.pseudo_label_codes, len(data.class_names), workspace, like)
         soft = None if arm == "supervised" else weighting
         metrics["train_loss"] = _train_round(student, optimizer, rows, soft, spec, seed, round_number, record, average)
         if record is not None:

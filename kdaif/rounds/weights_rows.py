@@ -16,6 +16,7 @@ from kdaif.records.weights_table import ROW_GROUP_ROWS, weights_schema
 from kdaif.rounds.reweighting import Reweighted
 from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import Logits
 
 BATCH_ROWS = ROW_GROUP_ROWS
 """Rows of a batch, each of which becomes a row group."""
@@ -121,7 +122,7 @@ def _of_group(values: NDArray[Any], order: NDArray[np.int64] | None, scratch: Sc
     return _Named(_in_order(codes, len(values), order, np.int32, scratch), names)
 
 
-def _of_teacher(logits: NDArray[np.float32], scratch: Scratch) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _of_teacher(logits: Logits, scratch: Scratch) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The teacher's most likely class and its probability, of each row."""
     labels = scratch.empty((len(logits),), np.int32)
     confidence = scratch.empty((len(logits),), np.float32)

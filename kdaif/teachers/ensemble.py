@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kdaif.errors import InvalidInputError
 from kdaif.records.teachers import EnsembleTeacher
 from kdaif.scratch import Scratch
-from kdaif.teachers.outputs import Logits, TeacherOutputs, log_softmax, mean_of_probabilities
+from kdaif.teachers.outputs import TeacherOutputs, Whole, log_softmax, mean_of_probabilities, whole
 
 _STEPS = 1000
 _ENOUGH = 1e-9
@@ -22,6 +22,7 @@ def combined(
     labels: NDArray[np.int64],
     fields: Sequence[str],
     scratch: Scratch | None = None,
+    temperature: float | None = None,
 ) -> TeacherOutputs:
     """Averages M members. What not all of them can be asked about is None.
 
@@ -31,6 +32,7 @@ def combined(
         labels: int64 ``[N_v]``, classes of V.
         fields: where each member stands in the request.
         scratch: for the mean; None keeps it in memory.
+        temperature: of `softening`: of U members and mean are kept by their largest classes.
 
     Raises:
         InvalidInputError: the members are weighed on V, and one says nothing about it.
@@ -48,12 +50,12 @@ def combined(
             judged.append(member.validation)
         weights = mixture_weights(judged, labels)
 
-    def mean(said: list[Logits | None]) -> Logits | None:
+    def mean(said: list[Whole | None]) -> Whole | None:
         given = [logits for logits in said if logits is not None]
-        return mean_of_probabilities(given, weights, scratch) if len(given) == len(members) else None
+        return whole(mean_of_probabilities(given, weights, scratch)) if len(given) == len(members) else None
 
     return TeacherOutputs(
-        unlabeled=mean_of_probabilities([member.unlabeled for member in members], weights, scratch),
+        unlabeled=mean_of_probabilities([member.unlabeled for member in members], weights, scratch, temperature),
         validation=mean([member.validation for member in members]),
         test=mean([member.test for member in members]),
         external=mean([member.external for member in members]),
@@ -61,7 +63,7 @@ def combined(
     )
 
 
-def mixture_weights(members: Sequence[Logits], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def mixture_weights(members: Sequence[Whole], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """float64 ``[M]``, summing to 1: the mixture of the members under which V is most likely.
 
     Maximises ``sum_n log sum_m w_m p_m(y_n | x_n)`` by expectation maximisation (Dempster, Laird and Rubin 1977): each

@@ -45,9 +45,9 @@ def taken(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
         features=rows.features[chosen],
         labels=rows.labels[chosen],
         truth=some(rows.truth),
-        teacher_logits=some(rows.teacher_logits),
+        teacher_logits=None if rows.teacher_logits is None else rows.teacher_logits[np.flatnonzero(chosen)],
         groups={name: values[chosen] for name, values in rows.groups.items()},
         weight_override=some(rows.weight_override),
         texts=some(rows.texts),
-        member_logits={member: values[chosen] for member, values in rows.member_logits.items()},
+        member_logits={member: values[np.flatnonzero(chosen)] for member, values in rows.member_logits.items()},
     )

@@ -65,7 +65,23 @@ def run_in_sandbox(
     field: str,
     scratch: Scratch | None = None,
 ) -> NDArray[np.float32]:
-    """The model's output for N rows, float32 ``[N, C]``; not checked to be finite.
+    """The model's output for N rows, float32 ``[N, C]``; not checked to be finite. As `hear_in_sandbox`."""
+    room = Scratch() if scratch is None else scratch
+    outputs: NDArray[np.float32] = room.empty((question.rows, question.classes), np.float32)
+    hear_in_sandbox(model, question, batches, limits, field, room, outputs.__setitem__)
+    return outputs
+
+
+def hear_in_sandbox(
+    model: Path,
+    question: Question,
+    batches: Iterator[NDArray[Any]],
+    limits: Limits,
+    field: str,
+    scratch: Scratch,
+    hear: Callable[[slice, NDArray[np.float32]], None],
+) -> None:
+    """Asks the model about N rows.
 
     The process is a fresh interpreter without this one's environment, in a process group of its own. It is killed when
     the time is over and when this process ends, can write no file and leave no core, opens few files, and is
@@ -77,7 +93,8 @@ def run_in_sandbox(
         batches: N rows in all, of ``question.dtype``, at most ``question.batch`` at a time.
         limits: memory and time.
         field: where the teacher stands in the request.
-        scratch: for the outputs; None keeps them in memory.
+        scratch: of the rows.
+        hear: takes the outputs, float32 ``[M, C]``, a run of rows at a time.
 
     Raises:
         InvalidInputError: the model cannot be loaded or run, takes too long, or answers in another shape.
@@ -101,21 +118,19 @@ def run_in_sandbox(
             cwd="/",
             start_new_session=True,
         )
-    room = Scratch() if scratch is None else scratch
-    outputs: NDArray[np.float32] = room.empty((question.rows, question.classes), np.float32)
-    whole, errors, overdue = _converse(process, outputs, room, batches, limits)
+    whole, errors, overdue = _converse(process, question, scratch, batches, limits, hear)
     _raise_for(process.returncode, errors, overdue, limits, field)
     if not whole:
         raise InvalidInputError.of(f"{field}.model", "the model's process gave another number of values than rows need")
-    return outputs
 
 
 def _converse(
     process: subprocess.Popen[bytes],
-    outputs: NDArray[np.float32],
+    question: Question,
     scratch: Scratch,
     batches: Iterator[NDArray[Any]],
     limits: Limits,
+    hear: Callable[[slice, NDArray[np.float32]], None],
 ) -> tuple[bool, str, bool]:
     """Feeds the rows and reads the outputs.
 
@@ -141,7 +156,7 @@ def _converse(
         timer.start()
         for helper in helpers:
             helper.start()
-        full = _read_into(process.stdout, outputs, scratch)
+        full = _read(process.stdout, question, scratch, hear)
         too_many = full and bool(process.stdout.read(1))
         if not too_many:
             process.wait()  # the timer sees to it that this ends
@@ -159,15 +174,19 @@ def _converse(
     return full and not too_many, tail.decode(errors="replace").strip(), overdue.is_set()
 
 
-def _read_into(pipe: IO[bytes], outputs: NDArray[np.float32], scratch: Scratch) -> bool:
-    """Whether the pipe held as much as there is room for."""
-    for rows in scratch.slabs(len(outputs), outputs[:1].nbytes):
-        room = outputs[rows].reshape(-1).view(np.uint8).data
+def _read(
+    pipe: IO[bytes], question: Question, scratch: Scratch, hear: Callable[[slice, NDArray[np.float32]], None]
+) -> bool:
+    """Whether the pipe held as much as the rows need."""
+    for rows in scratch.slabs(question.rows, 4 * question.classes):
+        outputs = np.empty((rows.stop - rows.start, question.classes), np.float32)
+        room = outputs.reshape(-1).view(np.uint8).data
         while room:
             got = pipe.readinto(room)  # type: ignore[attr-defined]
             if not got:
                 return False
             room = room[got:]
+        hear(rows, outputs)
     return True
 
 

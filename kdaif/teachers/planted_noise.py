@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from kdaif.records.teachers import PlantedNoise
 from kdaif.scratch import Scratch
+from kdaif.top_classes import Logits, TopClasses
 
 
 def plant_noise(
-    logits: NDArray[np.float32], noise: PlantedNoise, seed: int, scratch: Scratch | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    logits: Logits, noise: PlantedNoise, seed: int, scratch: Scratch | None = None
+) -> tuple[Logits, NDArray[np.bool_]]:
     """Swaps the winning logit with another class's in a share of the rows, so that confidence stays what it was.
 
     `class_swap` exchanges class c with c + 1 (cyclic), a consistent confusion that a student can learn; `symmetric`
@@ -38,11 +39,24 @@ def plant_noise(
     offsets = np.zeros(n_rows, dtype=np.int32)
     offsets[rows] = offset
     room = Scratch() if scratch is None else scratch
+    if isinstance(logits, TopClasses):
+        return _swapped(logits, planted, offsets, room), planted
     swapped: NDArray[np.float32] = room.empty(logits.shape, np.float32)
     for slab in room.slabs(n_rows, 3 * 4 * n_classes + 32):
         swapped[slab] = logits[slab]
         _swap(swapped[slab], np.flatnonzero(planted[slab]), offsets[slab])
     return swapped, planted
+
+
+def _swapped(
+    logits: TopClasses, planted: NDArray[np.bool_], offsets: NDArray[np.int32], scratch: Scratch
+) -> TopClasses:
+    found = logits.copy(scratch)
+    for slab in scratch.slabs(len(logits), 3 * 4 * logits.n_classes):
+        rows = slab.start + np.flatnonzero(planted[slab])
+        winner = logits[rows].argmax(axis=1)
+        found.swap(rows, winner, (winner + offsets[rows]) % logits.n_classes)
+    return found
 
 
 def _swap(logits: NDArray[np.float32], rows: NDArray[np.int64], offsets: NDArray[np.int32]) -> None:

@@ -21,10 +21,11 @@ from kdaif.students import Student
 from kdaif.teachers.agreement import doubts
 from kdaif.teachers.ensemble import combined
 from kdaif.teachers.onnx_teacher import onnx_outputs
-from kdaif.teachers.outputs import TeacherOutputs
+from kdaif.teachers.outputs import TeacherOutputs, whole
 from kdaif.teachers.planted_noise import plant_noise
 from kdaif.teachers.remembered import Remember, always_make
 from kdaif.teachers.trained import trained_outputs
+from kdaif.top_classes import Logits, TopClasses, softening
 
 _NAMED_ROWS = 10
 
@@ -34,7 +35,7 @@ class SoftTargets:
     """What the teacher said, at temperature 1; the loss applies the temperature.
 
     Attributes:
-        logits: float32 `[N_u, C]`, in the order of `class_names`.
+        logits: float32 `[N_u, C]`, in the order of `class_names`; by their largest where there are very many classes.
         test_logits: float32 `[N_test, C]`; None where the teacher cannot be run.
         planted: bool `[N_u]`, rows corrupted on purpose; None when none were.
         network: the teacher in eval mode on the CPU; None where it is not one trained network.
@@ -45,7 +46,7 @@ class SoftTargets:
         findings: what should be read before the targets are trusted.
     """
 
-    logits: NDArray[np.float32]
+    logits: Logits
     test_logits: NDArray[np.float32] | None
     planted: NDArray[np.bool_] | None
     network: Student | None
@@ -97,7 +98,8 @@ def soft_targets(
     said = outputs[0]
     if isinstance(spec.teacher.source, EnsembleTeacher):
         fields = [spec.teacher.member_field(position) for position in range(len(outputs))]
-        said = combined(spec.teacher.source, outputs, data.validation.labels, fields, room)
+        temperature = softening(spec.training, len(data.class_names))
+        said = combined(spec.teacher.source, outputs, data.validation.labels, fields, room, temperature)
     logits = said.unlabeled
     _check_finite(logits, data.unlabeled.ids, room)
     planted: NDArray[np.bool_] | None = None
@@ -132,20 +134,37 @@ def _ask(
             logits = data.unlabeled.teacher_logits if single else data.unlabeled.member_logits.get(position)
             if logits is None:
                 raise InvalidDataError(f"{field} is a column, but the unlabelled rows hold no teacher logits")
-            return TeacherOutputs(logits.astype(np.float32, copy=False), data.validation.member_logits.get(position))
+            judged = data.validation.member_logits.get(position)
+            said = _kept(logits, softening(spec.training, len(data.class_names)), scratch)
+            return TeacherOutputs(said, None if judged is None else whole(judged))
         case TrainedTeacher() as source:
             return trained_outputs(source, spec.training, data, device, field, scratch)
         case OnnxTeacher() as source:
-            return onnx_outputs(source, data, models[role], field, remember, scratch)
+            temperature = softening(spec.training, len(data.class_names))
+            return onnx_outputs(source, data, models[role], field, remember, scratch, temperature)
         case TransformerTeacher() as source:
             seed = spec.training.seed
             # Imported late, for the memory of jobs with another teacher: it brings scikit-learn.
             from kdaif.teachers.transformer_teacher import transformer_outputs
 
-            return transformer_outputs(source, data, models[role], seed, device, field, remember, scratch)
+            temperature = softening(spec.training, len(data.class_names))
+            return transformer_outputs(source, data, models[role], seed, device, field, remember, scratch, temperature)
 
 
-def _check_finite(logits: NDArray[np.float32], ids: NDArray[Any] | Strings, scratch: Scratch) -> None:
+def _kept(logits: Logits, temperature: float | None, scratch: Scratch) -> Logits:
+    """As the job keeps them, of rows that were not read by `kdaif.datasets` too."""
+    if isinstance(logits, TopClasses):
+        return logits
+    narrow: NDArray[np.float32] = logits.astype(np.float32, copy=False)
+    if temperature is None:
+        return narrow
+    found = TopClasses.empty(len(narrow), narrow.shape[1], temperature, scratch)
+    for rows in scratch.slabs(len(narrow), 4 * narrow[:1].nbytes):
+        found[rows] = narrow[rows]
+    return found
+
+
+def _check_finite(logits: Logits, ids: NDArray[Any] | Strings, scratch: Scratch) -> None:
     bad: list[int] = []
     count = 0
     for rows in scratch.slabs(len(logits), 2 * logits[:1].nbytes):

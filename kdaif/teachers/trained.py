@@ -19,7 +19,8 @@ from kdaif.records.teachers import TrainedTeacher, teacher_network_of
 from kdaif.scratch import Scratch
 from kdaif.students import Student, build_student, standardisation
 from kdaif.teachers.folds import stratified_folds, taken
-from kdaif.teachers.outputs import TeacherOutputs, asked_parts, mean_of_probabilities
+from kdaif.teachers.outputs import Asked, TeacherOutputs, asked_parts, mean_of_probabilities, whole
+from kdaif.top_classes import Logits, empty_logits, softening
 from kdaif.workspace import Workspace
 
 # Epochs without a lower validation loss after which training ends.
@@ -34,15 +35,22 @@ class TeacherNetwork:
     network: Student
     device: torch.device
 
-    def logits(self, features: NDArray[np.generic], scratch: Scratch | None = None) -> NDArray[np.float32]:
-        """float32 `[N, C]` for raw rows, in scratch where that is large."""
+    def logits(
+        self, features: NDArray[np.generic], scratch: Scratch | None = None, temperature: float | None = None
+    ) -> Logits:
+        """float32 `[N, C]` for raw rows, in scratch where that is large; with a temperature by the largest classes."""
         workspace = Workspace(torch.device("cpu"), scratch)
         given = torch.from_numpy(features)
-        logits = workspace.empty((len(given), self.network.head.out_features))
+        logits = empty_logits(len(given), self.network.head.out_features, temperature, workspace.scratch)
         with torch.no_grad():
             for rows in workspace.passes(len(given), _ROWS_PER_PASS):
-                logits[rows] = self.network(given[rows].to(self.device)).float().cpu()
-        return workspace.on_cpu(logits)
+                logits[rows] = self.network(given[rows].to(self.device)).float().cpu().numpy()
+        return logits
+
+    def asked(self, features: NDArray[np.generic]) -> Asked:
+        """The same, said where they are read."""
+        shape = (len(features), self.network.head.out_features)
+        return Asked(shape, lambda rows: whole(self.logits(features[rows])))
 
 
 def trained_outputs(
@@ -63,26 +71,32 @@ def trained_outputs(
         InvalidInputError: the architecture does not fit the data, or L is too small for the folds.
     """
     parts = asked_parts(data)
+    n_classes = len(data.class_names)
+    temperatures = {"unlabeled": softening(training, n_classes)}
     if source.networks == source.folds == 1:
         teacher = train_teacher(source, training, data, device, field=field, scratch=scratch)
-        said = {name: teacher.logits(rows.features, scratch) for name, rows in parts.items()}
+        said = {name: teacher.logits(rows.features, scratch, temperatures.get(name)) for name, rows in parts.items()}
         return TeacherOutputs.of_parts(said, network=copy.deepcopy(teacher.network).to("cpu"))
     labels = data.labeled.labels
     folds = np.full(len(labels), -1)
     if source.folds > 1:
         folds = stratified_folds(labels, source.folds, training.seed, f"{field}.folds")
-    labeled = np.empty((len(labels), len(data.class_names)), dtype=np.float32)
-    answers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in parts}
+    labeled = np.empty((len(labels), n_classes), dtype=np.float32)
+    answers: dict[str, list[Logits | Asked]] = {name: [] for name in parts}
     for position in range(max(source.networks, source.folds)):
         unseen = folds == position
         seeded = training.model_copy(update={"seed": training.seed + position})
         seen = dataclasses.replace(data, labeled=taken(data.labeled, ~unseen))
         teacher = train_teacher(source, seeded, seen, device, field=field, scratch=scratch)
         for name, rows in parts.items():
-            answers[name].append(teacher.logits(rows.features, scratch))
+            kept = temperatures.get(name) is not None
+            answers[name].append(teacher.asked(rows.features) if kept else teacher.logits(rows.features, scratch))
         if unseen.any():
-            labeled[unseen] = teacher.logits(data.labeled.features[unseen])
-    said = {name: mean_of_probabilities(answer, scratch=scratch) for name, answer in answers.items()}
+            labeled[unseen] = whole(teacher.logits(data.labeled.features[unseen]))
+    said = {
+        name: mean_of_probabilities(answer, scratch=scratch, temperature=temperatures.get(name))
+        for name, answer in answers.items()
+    }
     return TeacherOutputs.of_parts(said, labeled=labeled if source.folds > 1 else None)
 
 

@@ -22,8 +22,17 @@ from kdaif.model_files import inspect_transformer, unpack_transformer
 from kdaif.records import TransformerTeacher
 from kdaif.scratch import Scratch
 from kdaif.teachers.folds import stratified_folds
-from kdaif.teachers.outputs import Logits, TeacherOutputs, asked_parts, log_softmax, mean_of_probabilities, split_parts
+from kdaif.teachers.outputs import (
+    Asked,
+    TeacherOutputs,
+    asked_parts,
+    log_softmax,
+    mean_of_probabilities,
+    split_parts,
+    whole,
+)
 from kdaif.teachers.remembered import Remember, output_key
+from kdaif.top_classes import Logits, empty_logits
 
 _TEXTS_PER_PASS = 32
 # Inverse strengths of the head's L2 penalty; V chooses.
@@ -40,6 +49,7 @@ def transformer_outputs(
     field: str,
     remember: Remember,
     scratch: Scratch | None = None,
+    temperature: float | None = None,
 ) -> TeacherOutputs:
     """Encodes all texts once, then fits logistic regressions on the standardised vectors of L.
 
@@ -55,6 +65,7 @@ def transformer_outputs(
         field: where ``source`` stands in the request.
         remember: keeps the vectors by model, texts and options.
         scratch: for the vectors and what is said of them; None keeps them in memory.
+        temperature: of `softening`: U is then kept by the largest classes.
 
     Raises:
         InvalidInputError: no texts; the archive is refused by `inspect_transformer`, or is no encoder; or L is too
@@ -75,23 +86,30 @@ def transformer_outputs(
     stacked = remember(key, lambda: _encoded(source, texts, model, device, field, room))
     vectors = split_parts(_standardised(stacked, room), parts)
     labels, classes = data.labeled.labels, len(data.class_names)
+    temperatures = {"unlabeled": temperature}
     strength = min(
         _STRENGTHS,
         key=lambda tried: _loss(_Head(vectors["labeled"], labels, classes, tried), vectors, data.validation.labels),
     )
     if source.folds == 1:
         head = _Head(vectors["labeled"], labels, classes, strength)
-        return TeacherOutputs.of_parts({name: head.logits(vectors[name], room) for name in asked})
+        return TeacherOutputs.of_parts(
+            {name: head.logits(vectors[name], room, temperatures.get(name)) for name in asked}
+        )
     folds = stratified_folds(labels, source.folds, seed, f"{field}.folds")
     labeled = np.empty((len(labels), classes), dtype=np.float32)
-    answers: dict[str, list[Logits]] = {name: [] for name in asked}
+    answers: dict[str, list[Logits | Asked]] = {name: [] for name in asked}
     for fold in range(source.folds):
         unseen = folds == fold
         head = _Head(vectors["labeled"][~unseen], labels[~unseen], classes, strength)
-        labeled[unseen] = head.logits(vectors["labeled"][unseen], room)
+        labeled[unseen] = whole(head.logits(vectors["labeled"][unseen], room))
         for name in asked:
-            answers[name].append(head.logits(vectors[name], room))
-    said = {name: mean_of_probabilities(answer, scratch=room) for name, answer in answers.items()}
+            kept = temperatures.get(name) is not None
+            answers[name].append(head.asked(vectors[name]) if kept else head.logits(vectors[name], room))
+    said = {
+        name: mean_of_probabilities(answer, scratch=room, temperature=temperatures.get(name))
+        for name, answer in answers.items()
+    }
     return TeacherOutputs.of_parts(said, labeled=labeled)
 
 
@@ -107,14 +125,18 @@ class _Head:
                 warnings.simplefilter("ignore", ConvergenceWarning)  # near enough is a teacher too
                 self._model = LogisticRegression(C=strength, max_iter=500).fit(vectors, labels)
 
-    def logits(self, vectors: NDArray[np.float32], scratch: Scratch) -> Logits:
+    def logits(self, vectors: NDArray[np.float32], scratch: Scratch, temperature: float | None = None) -> Logits:
         """float32 ``[N, C]``: logarithms of probabilities."""
-        logits: Logits = scratch.empty((len(vectors), self._classes), np.float32)
+        logits = empty_logits(len(vectors), self._classes, temperature, scratch)
         for rows in scratch.slabs(len(vectors), vectors[:1].nbytes + 4 * 8 * self._classes):
             probabilities = np.full((rows.stop - rows.start, self._classes), _SMALLEST_PROBABILITY)
             probabilities[:, self._known] = 1.0 if self._model is None else self._model.predict_proba(vectors[rows])
-            logits[rows] = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
+            logits[rows] = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY)).astype(np.float32)
         return logits
+
+    def asked(self, vectors: NDArray[np.float32]) -> Asked:
+        """The same, said where they are read."""
+        return Asked((len(vectors), self._classes), lambda rows: whole(self.logits(vectors[rows], Scratch())))
 
 
 def _standardised(vectors: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
@@ -133,7 +155,7 @@ def _standardised(vectors: NDArray[np.float32], scratch: Scratch) -> NDArray[np.
 
 
 def _loss(head: _Head, vectors: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> float:
-    said = log_softmax(head.logits(vectors["validation"], Scratch()))
+    said = log_softmax(whole(head.logits(vectors["validation"], Scratch())))
     return float(-said[np.arange(len(labels)), labels].mean())
 
 

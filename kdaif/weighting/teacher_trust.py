@@ -18,7 +18,10 @@ def sureness_of(label_logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def log_likelihood_ratio(
-    agreement: NDArray[np.floating], of_known_rows: NDArray[np.floating], known_classes: NDArray[np.integer]
+    agreement: NDArray[np.floating],
+    of_known_rows: NDArray[np.floating],
+    known_classes: NDArray[np.integer],
+    own: NDArray[np.integer] | None = None,
 ) -> NDArray[np.float64]:
     """Log p(agreement | the label is right) / p(agreement | it is wrong), `[N]`, as rows of known label show it.
 
@@ -31,11 +34,12 @@ def log_likelihood_ratio(
         agreement: the student's logit of each pseudo-label, `[N]`.
         of_known_rows: its logits of every class of each row of V, `[M, C]`.
         known_classes: class codes of V, `[M]`.
+        own: where its own class stands among those of each row, `[M]`, where they are only some; None: by its code.
     """
     known = np.asarray(of_known_rows, dtype=np.float64)
     n_rows, n_classes = known.shape
     right = np.zeros(known.shape)
-    right[np.arange(n_rows), known_classes] = 1.0
+    right[np.arange(n_rows), known_classes if own is None else own] = 1.0
     of_row = 1.0 / np.bincount(known_classes)[known_classes]
     of_row = (of_row * n_rows / of_row.sum())[:, None]
     say = np.where(right > 0, of_row, of_row / (n_classes - 1)).ravel()

@@ -21,7 +21,9 @@ PAGES = [
     ROOT / "server/kdaif_server/cli.py",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-_COMMAND = re.compile(r"(?:^|[`(\s$])(?<!install )(?<!SETUSER )(kdaif(?:-server|-worker|-edge)?(?: [^`\n#|;)]+)?)", re.MULTILINE)
+_COMMAND = re.compile(
+    r"(?:^|[`(\s$])(?<!install )(?<!SETUSER )(kdaif(?:-server|-worker|-edge)?(?: [^`\n#|;)]+)?)", re.MULTILINE
+)
 _UNQUOTED = re.compile(r"(?:Try:|^#?) +(kdaif --[^\n]*?)(?:   |$)", re.MULTILINE)
 _PARSERS = {
     "kdaif-server": kdaif_server.cli._parser,

@@ -48,11 +48,13 @@ def test_what_depends_on_the_whole_batch_is_not_divided() -> None:
     assert not is_divisible(nn.MultiheadAttention(4, 2, dropout=0.1), Training())
 
 
-@pytest.mark.parametrize(("dropout", "dual_head"), [(0.0, False), (0.3, False), (0.0, True)])
-def test_two_processes_equal_one(tmp_path: Path, dropout: float, dual_head: bool) -> None:
-    """Training that is shared, or with dropout done by each; scoring is shared in both."""
-    _run(("-m", _PROGRAM), tmp_path / "one", dropout, dual_head)
-    _run((*_TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout, dual_head)
+@pytest.mark.parametrize(
+    ("dropout", "dual_head", "kept"), [(0.0, False, 0), (0.3, False, 0), (0.0, True, 0), (0.0, True, 2)]
+)
+def test_two_processes_equal_one(tmp_path: Path, dropout: float, dual_head: bool, kept: int) -> None:
+    """Training that is shared, or with dropout done by each; scoring is shared in all. And targets kept in part."""
+    _run(("-m", _PROGRAM), tmp_path / "one", dropout, dual_head, kept)
+    _run((*_TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout, dual_head, kept)
     one, two = (torch.load(tmp_path / name) for name in ("one", "two"))
     assert one["size"] == 1
     assert two["size"] == 2
@@ -63,7 +65,7 @@ def test_two_processes_equal_one(tmp_path: Path, dropout: float, dual_head: bool
         assert worst < 1e-5 * max(1.0, float(one[name].abs().max())), (name, worst)
 
 
-def _run(program: tuple[str, ...], out: Path, dropout: float, dual_head: bool) -> None:
-    command = [sys.executable, *program, json.dumps([str(out), dropout, dual_head])]
+def _run(program: tuple[str, ...], out: Path, dropout: float, dual_head: bool, kept: int) -> None:
+    command = [sys.executable, *program, json.dumps([str(out), dropout, dual_head, kept])]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,7 @@
-"""A program: two rounds of the influence arm, by one process or several. Usage: two_processes [PATH, DROPOUT, DUAL]."""
+"""A program: two rounds of the influence arm, by one process or several.
+
+Usage: two_processes [PATH, DROPOUT, DUAL, KEPT].
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ from kdaif.collective import joined
 from kdaif.datasets import DistillationData, InputSignature, Rows
 from kdaif.records import DistillationSpec, Mlp, PreflightReport, Training, Weighting
 from kdaif.rounds import train_arm
+from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import TopClasses
+from kdaif.top_rows import TopRows
+from kdaif.workspace import Workspace
 
 _CENTRES = np.random.default_rng(9).normal(size=(3, 6)) * 1.2
 
@@ -26,7 +33,7 @@ def _rows(n: int, seed: int, *, labelled: bool = True) -> Rows:
 
 
 def main() -> None:
-    path, dropout, dual_head = json.loads(sys.argv[1])
+    path, dropout, dual_head, kept = json.loads(sys.argv[1])
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     signature = InputSignature(kind="numeric", shape=(6,), columns=tuple("abcdef"))
@@ -45,6 +52,10 @@ def main() -> None:
         weighting=Weighting(rounds_per_scoring=1, scout_epochs=3, blocks=4, solver="cg"),
     )
     targets = SoftTargets(logits, None, None, None)
+    if kept:
+        top = TopClasses.empty(2101, 3, 2.0, Scratch(), kept=kept)
+        top[:] = logits
+        targets = SoftTargets(top, None, None, None)
     with joined() as group:
         last = list(train_arm("influence", spec, data, targets, seed=1, device=torch.device("cpu")))[-1]
         tensors = last.state.tensors
@@ -53,7 +64,11 @@ def main() -> None:
         group.copied(leaders)
         apart = (leaders - student).abs().max()
         group.total(apart)
-        beliefs = torch.cat([value.flatten().float() for name, value in tensors.items() if "beliefs/" in name])
+        room = Workspace(torch.device("cpu"))
+        said = TopRows.from_tensors(tensors, "beliefs/probabilities", "probabilities", room)
+        probabilities = tensors["beliefs/probabilities"] if said is None else said[:]
+        own = [tensors[f"beliefs/{name}"] for name in ("pseudo_labels", "known_labels", "trust")]
+        beliefs = torch.cat([value.flatten().float() for value in (*own, probabilities)])
         if group.leads:
             made = {"student": student, "weights": tensors["weighting/weights"], "beliefs": beliefs}
             found = {"solution": tensors["weighting/solution"]}

@@ -19,6 +19,7 @@ from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
 from kdaif.store.overrides import append_overrides, read_overrides
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import TopClasses
 
 _CLASSES = ("cat", "dog", "eel")
 
@@ -52,6 +53,19 @@ def test_pins_bans_and_labels_become_weights() -> None:
     np.testing.assert_array_equal(weights, [0.0, 0.5, 2.5, 1.0])
     untouched = _data()
     assert with_weights(untouched, {}) is untouched
+
+
+def test_a_relabelled_sample_of_targets_that_are_kept_by_their_largest() -> None:
+    logits = np.arange(12, dtype=np.float32).reshape(4, 3)
+    kept = TopClasses.empty(4, 3, 2.0, Scratch(), kept=1)
+    kept[:] = logits
+    decided = _by_id(Override("20", "relabel", class_name="cat"))
+    found = with_labels(SoftTargets(kept, None, None, None), _data(), decided, Scratch()).logits
+    assert isinstance(found, TopClasses)
+    for seen in (found, found.at_temperature()):
+        np.testing.assert_allclose(np.exp(seen[1:2]), [[0.99, 0.005, 0.005]], rtol=1e-5)
+    np.testing.assert_array_equal(found[2:], kept[2:])
+    assert kept[1:2].max() == 5
 
 
 def test_a_relabelled_sample_is_of_the_class_that_a_person_named() -> None:

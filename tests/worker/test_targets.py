@@ -12,7 +12,9 @@ from safetensors.torch import load, save
 from kdaif.datasets import DistillationData, InputSignature, Rows
 from kdaif.records import ColumnTeacher, DistillationSpec, Mlp, PlantedNoise, PreflightReport, Teacher, TrainedTeacher
 from kdaif.records.teachers import OnnxTeacher
+from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
+from kdaif.top_classes import TopClasses
 
 CLASSES = ("a", "b", "c")
 COLUMN = ColumnTeacher(outputs="logits", class_names=CLASSES)
@@ -149,3 +151,21 @@ def test_d4_a_model_whose_columns_are_other_classes_is_doubted(tmp_path: Path) -
     (doubt,) = said((CLASSES[1], CLASSES[2], CLASSES[0]), "j2").findings
     assert (doubt.code, doubt.field, doubt.row_count) == ("TEACHER_AT_CHANCE", "spec.teacher.onnx", len(labels))
     assert said((CLASSES[1], CLASSES[2], CLASSES[0]), "j2", attempt=2).findings == (doubt,)
+
+
+def test_targets_of_many_classes_are_kept_by_their_largest(tmp_path: Path) -> None:
+    blobs, few = BlobStore.open(f"file://{tmp_path}"), data()
+    names = tuple(f"c{code}" for code in range(1000))
+    said = TopClasses.empty(20, 1000, 2.0, Scratch())
+    said[:] = np.random.default_rng(0).normal(size=(20, 1000)).astype(np.float32)
+    given = replace(few, class_names=names, unlabeled=replace(few.unlabeled, teacher_logits=said))
+    source = ColumnTeacher(outputs="logits", class_names=names)
+    spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, teacher=Teacher(source=source))
+    assignment = Assignment("default", "j1", 1, "", spec, "", tmp_path, None)
+    first, again = (module.soft_targets(assignment, given, torch.device("cpu"), blobs)[0].logits for _ in range(2))
+    assert isinstance(first, TopClasses)
+    assert isinstance(again, TopClasses)
+    np.testing.assert_array_equal(again[:], first[:])
+    np.testing.assert_array_equal(again.at_temperature()[:], first.at_temperature()[:])
+    (path,) = blobs.list("tenants/default/jobs")
+    assert blobs.size(path) < 20 * 1000 * 4 / 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 
@@ -19,6 +20,7 @@ from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, layout
 from kdaif.store.overrides import read_overrides
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import TopClasses
 from kdaif_worker.messages import Assignment
 
 INHERITED = 0
@@ -81,10 +83,15 @@ def with_labels(
             f"samples were relabelled as {', '.join(unknown[:10])}, which this job has no class for; it has "
             f"{', '.join(data.class_names[:20])}. Clear these decisions, or give class_names"
         )
+    rest = np.float32(np.log((1 - _SURE) / max(1, targets.logits.shape[1] - 1)))
+    if isinstance(targets.logits, TopClasses):
+        kept = targets.logits.copy(scratch)
+        for place, override in zip(places.tolist(), chosen, strict=True):
+            kept.say(place, codes[str(override.class_name)], math.log(_SURE), float(rest))
+        return dataclasses.replace(targets, logits=kept)
     logits = scratch.empty(targets.logits.shape, np.float32)
     for rows in scratch.slabs(len(logits), 8 * logits.shape[1]):
         logits[rows] = targets.logits[rows]
-    rest = np.float32(np.log((1 - _SURE) / max(1, logits.shape[1] - 1)))
     for place, override in zip(places.tolist(), chosen, strict=True):
         logits[place] = rest
         logits[place, codes[str(override.class_name)]] = np.float32(np.log(_SURE))

@@ -19,6 +19,7 @@ from kdaif.records.evidence import Chosen, EvidenceSearch, evidence_schema
 from kdaif.rounds import ArmState, Evidence, evidence_of
 from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import taken
 from kdaif_worker.row_places import places_of
 
 _BATCH_ROWS = 2**18
@@ -203,7 +204,7 @@ def _neighbours(
     scratch: Scratch,
 ) -> Iterator[dict[str, Any]]:
     of_pool = places[places >= len(data.labeled)] - len(data.labeled)
-    heard = iter(scratch.take(targets.logits, of_pool).argmax(axis=1).tolist())
+    heard = iter(taken(targets.logits, of_pool, scratch).argmax(axis=1).tolist())
     known: Iterable[tuple[int, float]] = zip(places.tolist(), distances.tolist(), strict=True)
     for place, distance in known:
         if place < 0:

@@ -25,11 +25,12 @@ from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, attempts_with_blobs, layout
 from kdaif.students import Student
 from kdaif.teachers import SoftTargets
+from kdaif.top_classes import Logits, TopClasses
 from kdaif_worker.messages import Assignment
 from kdaif_worker.tensor_files import read_tensors, write_tensors
 
 _FINDINGS = TypeAdapter(tuple[Finding, ...])
-_ARRAYS = ("logits", "test_logits", "external_logits", "labeled_logits", "validation_logits", "planted")
+_ARRAYS = ("test_logits", "external_logits", "labeled_logits", "validation_logits", "planted")
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def _cost(teacher: Student, data: DistillationData) -> TeacherCost:
 
 def _arrays(targets: SoftTargets, cost: TeacherCost | None) -> dict[str, NDArray[Any]]:
     arrays = {name: getattr(targets, name) for name in _ARRAYS if getattr(targets, name) is not None}
+    arrays |= _of_logits(targets.logits)
     # Beside the arrays, so that a later attempt's report tells what the first one found.
     arrays["findings"] = np.frombuffer(_FINDINGS.dump_json(targets.findings), np.uint8)
     return arrays if cost is None else {**arrays, "cost": np.array([cost.size_kb, cost.ms_per_row])}
@@ -129,7 +131,7 @@ def _arrays(targets: SoftTargets, cost: TeacherCost | None) -> dict[str, NDArray
 
 def _targets(arrays: Mapping[str, NDArray[Any]]) -> tuple[SoftTargets, TeacherCost | None]:
     targets = SoftTargets(
-        logits=arrays["logits"],
+        logits=_logits(arrays),
         test_logits=arrays.get("test_logits"),
         external_logits=arrays.get("external_logits"),
         labeled_logits=arrays.get("labeled_logits"),
@@ -139,3 +141,18 @@ def _targets(arrays: Mapping[str, NDArray[Any]]) -> tuple[SoftTargets, TeacherCo
         findings=_FINDINGS.validate_json(arrays["findings"].tobytes()) if "findings" in arrays else (),
     )
     return targets, TeacherCost(*arrays["cost"].tolist()) if "cost" in arrays else None
+
+
+def _of_logits(logits: Logits) -> dict[str, NDArray[Any]]:
+    if not isinstance(logits, TopClasses):
+        return {"logits": logits}
+    kept = {f"logits.{name}": array for name, array in logits.arrays.items()}
+    return kept | {"logits.of": np.array([logits.n_classes, logits.temperature], np.float64)}
+
+
+def _logits(arrays: Mapping[str, NDArray[Any]]) -> Logits:
+    if "logits" in arrays:
+        return arrays["logits"]
+    n_classes, temperature = arrays["logits.of"].tolist()
+    values, classes, rest = (arrays[f"logits.{name}"] for name in ("values", "classes", "rest"))
+    return TopClasses(values, classes, rest, int(n_classes), temperature)

@@ -17,6 +17,7 @@ from kdaif.influence import (
     rank_correlation,
 )
 from kdaif.linalg import logits_of, parameter_vector
+from kdaif.records import Weighting
 from kdaif.weighting import influence_z, loss_weights, parts_of
 
 from .problem import L2, TRAINING, Problem, dense_influence, minimise, network, problem
@@ -162,6 +163,34 @@ def test_a_subsample_of_rows_gives_nearly_the_same_ranks() -> None:
     every = scores(module, given, damping=0.05).influence
     some = scores(module, given, rows=40, damping=0.05).influence
     assert spearmanr(every, some).statistic > 0.8
+
+
+@pytest.mark.parametrize("solver", ["head", "cg"])
+def test_the_default_subsample_ranks_a_large_pool_as_all_of_its_rows_do(solver: str) -> None:
+    """What `docs/results/scale.md` tells of real rows: only the solve samples, and every row is scored."""
+    given, module = problem(n_unlabeled=3000, flips=600), network(8)
+    minimise(module, given, given.weights)
+    every = scores(module.eval(), given, rows=10_000, solver=solver, steps=30).influence
+    drawn = Weighting().curvature_rows
+    some = [
+        influence_scores(
+            module,
+            curvature_at(
+                module, given.labeled, given.unlabeled, given.weights, training=TRAINING, rows=drawn, seed=seed
+            ),
+            given.unlabeled,
+            given.log_targets,
+            given.validation,
+            given.validation_labels,
+            temperature=TRAINING.temperature,
+            blocks=4,
+            steps=30,
+            solver="head" if solver == "head" else "cg",
+        ).influence
+        for seed in range(3)
+    ]
+    assert min(spearmanr(every, each).statistic for each in some) > 0.95
+    assert all(len(each) == 3000 for each in some)
 
 
 def test_d17_a_duplicated_column_is_scored() -> None:
