@@ -141,6 +141,8 @@ class Weighting:
             first scoring's. Default: any is used.
         settled_stability: rank correlation of two scorings' weights from which on there are no more scorings. Default:
             weights are renewed to the end.
+        preconditioner_rows: for ``"cg"``: so many of the curvature rows make an EK-FAC that conjugate gradient is
+            preconditioned with, which takes fewer steps to the exact answer. Default 0, none.
     """
 
     method: Literal["influence", "uniform"] | None = None
@@ -161,6 +163,7 @@ class Weighting:
     freeze_reliability: float | None = None
     freeze_gradient_share: float | None = None
     settled_stability: float | None = None
+    preconditioner_rows: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from torch import Tensor
 from kdaif.influence.curvature import Curvature
 from kdaif.linalg import Ekfac, Solution, conjugate_gradient, ekfac
 
+# Of the trace of EK-FAC's Fisher. Measured on the networks of `make bench-influence`: five or six backward passes
+# instead of ten, and ranks within .003 of those with none left out.
+_LEFT_OUT = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class System:
@@ -54,7 +58,7 @@ def _preconditioner(curvature: Curvature, system: System) -> Callable[[Tensor], 
     """Times (EKFAC + d I)^-1; None where there is no finite one."""
     few = curvature.subsample(system.preconditioner_rows)
     try:
-        factors = ekfac(few.student, few.features, few.row_weights, few.temperatures)
+        factors = _factors(few)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
     rest_curvature = _rest_curvature(few, factors, system)
@@ -72,12 +76,22 @@ def solve_ekfac(curvature: Curvature, system: System) -> Solution:
     their part of the mean gradient.
     """
     try:
-        factors = ekfac(curvature.student, curvature.features, curvature.row_weights, curvature.temperatures)
+        factors = _factors(curvature)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         # No eigenvectors: moments that are not finite, or LAPACK gave up.
         return _measured(curvature, system, torch.full_like(system.gradients, torch.nan))
     rest_curvature = _rest_curvature(curvature, factors, system)
     return _measured(curvature, system, factors.solve(system.gradients, system.damping, rest_curvature))
+
+
+def _factors(curvature: Curvature) -> Ekfac:
+    return ekfac(
+        curvature.student,
+        curvature.features,
+        curvature.row_weights,
+        curvature.temperatures,
+        left_out=_LEFT_OUT,
+    )
 
 
 def _rest_curvature(curvature: Curvature, factors: Ekfac, system: System) -> float:

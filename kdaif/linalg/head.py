@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdaif.linalg.layers import Layer, layers_of
+from kdaif.linalg.pooling import FastPooling
 from kdaif.linalg.runs import rows_at_once
 
 _ROWS_PER_PASS = 4096
@@ -41,7 +42,7 @@ def head_rows(module: nn.Module, features: Tensor) -> HeadRows:
     handle = layer.module.register_forward_hook(lambda _, given, output: seen.append((given[0], output)))
     inputs, logits = [], []
     try:
-        with torch.no_grad():
+        with torch.no_grad(), FastPooling():
             for rows in torch.split(features, min(_ROWS_PER_PASS, rows_at_once(module, features))):
                 output = module(rows)
                 given, of_layer = seen.pop()

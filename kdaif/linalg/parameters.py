@@ -33,6 +33,11 @@ def logits_of(module: nn.Module, rows: Tensor) -> Callable[[Tensor], Tensor]:
     return logits
 
 
+def laid_out(module: nn.Module) -> dict[str, Tensor]:
+    """Its parameters by name, as `logits_of` gives them to it."""
+    return {name: _laid_out(parameter) for name, parameter in module.named_parameters()}
+
+
 def _laid_out(parameter: Tensor) -> Tensor:
     """A convolution's weight with channels last: its output then is too, and pooling it is faster on a CPU."""
     if parameter.ndim == 4 and parameter.device.type == "cpu":

@@ -203,6 +203,7 @@ def score_rows(
         solver=options.solver,
         damping=options.damping,
         start=current.solution,
+        preconditioner_rows=options.preconditioner_rows,
         seed=seed,
         row_loss=row_loss_of(spec.training),
         workspace=rows.workspace,
