@@ -38,15 +38,18 @@ class Entry:
 # the fewest, up to one, of ours with a preconditioner. Two of those are as true as an EK-FAC.
 CG_STEPS: dict[Net, int] = {"mlp": 70, "cnn": 20}
 PRECONDITIONED_STEPS: dict[Net, int] = {"mlp": 10, "cnn": 5}
+TWO_LEVEL_STEPS: dict[Net, int] = {"mlp": 8, "cnn": 2}
 
 
-_STEPS_AS_EKFAC = 2
+_STEPS_AS_EKFAC, _STEPS_ON_FEW = 2, 5
 
 
 def entries(net: Net) -> list[Entry]:
     """Interleaved in this order, cheap ones first."""
     steps = CG_STEPS[net]
     return [
+        Entry("kdaif/two_level_cg", net, TWO_LEVEL_STEPS[net]),
+        Entry("kdaif/cg_on_few", net, _STEPS_ON_FEW),
         Entry("kdaif/preconditioned_cg", net, PRECONDITIONED_STEPS[net]),
         Entry("kdaif/preconditioned_cg", net, _STEPS_AS_EKFAC),
         Entry("kdaif/ekfac", net),
@@ -66,7 +69,9 @@ def entries(net: Net) -> list[Entry]:
 
 SETTINGS: dict[str, str] = {
     "kdaif/preconditioned_cg": "CG on all rows, preconditioned with an EK-FAC of 200 rows",
+    "kdaif/two_level_cg": "CG on all rows, preconditioned with 5 steps of CG on 300 rows, and those with an EK-FAC of 150",
     "kdaif/cg": "CG on all rows",
+    "kdaif/cg_on_few": "CG on 250 rows, 5 steps",
     "kdaif/ekfac": "exact Fisher of 250 rows",
     "kdaif/head": "last layer, closed form",
     "captum/tracin": "TracInCPFast, one checkpoint: no curvature",

@@ -143,6 +143,8 @@ class Weighting:
             weights are renewed to the end.
         preconditioner_rows: for ``"cg"``: so many of the curvature rows make an EK-FAC that conjugate gradient is
             preconditioned with, which takes fewer steps to the exact answer. Default 0, none.
+        preconditioner_steps: so many steps of conjugate gradient on those rows alone are the preconditioner, with an
+            EK-FAC of half of them: the fewest products with all curvature rows. Default 0, the EK-FAC alone.
     """
 
     method: Literal["influence", "uniform"] | None = None
@@ -164,6 +166,7 @@ class Weighting:
     freeze_gradient_share: float | None = None
     settled_stability: float | None = None
     preconditioner_rows: int | None = None
+    preconditioner_steps: int | None = None
 
 
 @dataclass(frozen=True)

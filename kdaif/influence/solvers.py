@@ -28,6 +28,8 @@ class System:
         start: an earlier solution for conjugate gradient to go on from, `[K, P]`.
         preconditioner_rows: of H, from which the EK-FAC is made that conjugate gradient is preconditioned with; 0 is
             none.
+        preconditioner_steps: of conjugate gradient on those rows alone, which are the preconditioner then; 0 is the
+            EK-FAC itself.
     """
 
     gradients: Tensor
@@ -36,6 +38,7 @@ class System:
     tolerance: float
     start: Tensor | None
     preconditioner_rows: int = 0
+    preconditioner_steps: int = 0
 
 
 def solve_cg(curvature: Curvature, system: System) -> Solution:
@@ -55,18 +58,33 @@ def solve_cg(curvature: Curvature, system: System) -> Solution:
 
 
 def _preconditioner(curvature: Curvature, system: System) -> Callable[[Tensor], Tensor] | None:
-    """Times (EKFAC + d I)^-1; None where there is no finite one."""
+    """Times (EKFAC + d I)^-1, or some steps towards (H_few + d I)^-1; None where there is no finite one."""
     few = curvature.subsample(system.preconditioner_rows)
+    basis = few.subsample(system.preconditioner_rows // 2) if system.preconditioner_steps else few
     try:
-        factors = _factors(few)
+        factors = _factors(basis)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
-    rest_curvature = _rest_curvature(few, factors, system)
+    rest_curvature = _rest_curvature(basis, factors, system)
 
     def times(vector: Tensor) -> Tensor:
         return factors.solve(vector[None], system.damping, rest_curvature)[0]
 
-    return times if bool(torch.isfinite(times(system.gradients[0])).all()) else None
+    if not bool(torch.isfinite(times(system.gradients[0])).all()):
+        return None
+    if not system.preconditioner_steps:
+        return times
+
+    def solve(vector: Tensor) -> Tensor:
+        return conjugate_gradient(
+            lambda given: few.product(given) + system.damping * given,
+            vector[None],
+            steps=system.preconditioner_steps,
+            tolerance=system.tolerance,
+            preconditioner=times,
+        ).x[0]
+
+    return solve
 
 
 def solve_ekfac(curvature: Curvature, system: System) -> Solution:

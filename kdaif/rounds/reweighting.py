@@ -204,6 +204,7 @@ def score_rows(
         damping=options.damping,
         start=current.solution,
         preconditioner_rows=options.preconditioner_rows,
+        preconditioner_steps=options.preconditioner_steps,
         seed=seed,
         row_loss=row_loss_of(spec.training),
         workspace=rows.workspace,

@@ -23,11 +23,12 @@ def test_every_solver_carries_an_arm_and_reports_its_residual(solver: Solver, st
 def test_a_preconditioned_arm_solves_more_exactly_in_as_many_steps() -> None:
     given, student = data(150, image=True), Mlp(hidden_sizes=(16,))
     options = {"solver": "cg", "blocks": 8, "damping": 0.01}
-    plain, better = (
-        run("influence", given, spec(student, **options, preconditioner_rows=rows))[0].metrics for rows in (0, 100)
+    plain, better, best = (
+        run("influence", given, spec(student, **options, **more))[0].metrics
+        for more in ({}, {"preconditioner_rows": 100}, {"preconditioner_rows": 100, "preconditioner_steps": 5})
     )
-    assert better["solver_steps"] == plain["solver_steps"] == 3
-    assert better["residual"] < 0.5 * plain["residual"]
+    assert best["solver_steps"] == better["solver_steps"] == plain["solver_steps"] == 3
+    assert best["residual"] < better["residual"] < 0.7 * plain["residual"]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ def test_a_preconditioned_arm_solves_more_exactly_in_as_many_steps() -> None:
     [
         ({"solver": "head", "preconditioner_rows": 50}, "for the solver cg"),
         ({"solver": "cg", "preconditioner_rows": 300}, "of the 256 curvature_rows"),
+        ({"solver": "cg", "preconditioner_steps": 3}, "set both"),
     ],
 )
 def test_a_preconditioner_that_could_not_be_made_is_refused(options: dict[str, Any], said: str) -> None:
