@@ -69,7 +69,7 @@ def entries(net: Net) -> list[Entry]:
 
 SETTINGS: dict[str, str] = {
     "kdaif/preconditioned_cg": "CG on all rows, preconditioned with an EK-FAC of 200 rows",
-    "kdaif/two_level_cg": "CG on all rows, preconditioned with 5 steps of CG on 300 rows, and those with an EK-FAC of 150",
+    "kdaif/two_level_cg": "CG on all rows, preconditioned with 5 steps of it on 300 rows, and those with an EK-FAC of 150",
     "kdaif/cg": "CG on all rows",
     "kdaif/cg_on_few": "CG on 250 rows, 5 steps",
     "kdaif/ekfac": "exact Fisher of 250 rows",
