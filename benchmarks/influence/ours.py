@@ -13,6 +13,7 @@ from kdaif.records.spec import Solver
 
 _EKFAC_ROWS, _PRECONDITIONER_ROWS = 250, 200
 _FEW_ROWS, _STEPS_ON_THEM = 300, 5
+_FEWEST_ROWS = 150
 
 
 def _cg(work: Work, steps: int) -> Scores:
@@ -28,7 +29,7 @@ def _two_level_cg(work: Work, steps: int) -> Scores:
 
 
 def _cg_on_few(work: Work, steps: int) -> Scores:
-    return _scores(work, "cg", steps, rows=_EKFAC_ROWS)
+    return _scores(work, "cg", steps, rows=_FEWEST_ROWS)
 
 
 def _ekfac(work: Work, _: int) -> Scores:

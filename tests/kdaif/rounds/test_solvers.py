@@ -28,7 +28,7 @@ def test_a_preconditioned_arm_solves_more_exactly_in_as_many_steps() -> None:
         for more in ({}, {"preconditioner_rows": 100}, {"preconditioner_rows": 100, "preconditioner_steps": 5})
     )
     assert best["solver_steps"] == better["solver_steps"] == plain["solver_steps"] == 3
-    assert best["residual"] < better["residual"] < 0.7 * plain["residual"]
+    assert best["residual"] < better["residual"] < plain["residual"]
 
 
 @pytest.mark.parametrize(
