@@ -102,10 +102,10 @@ fuzz: install ## Requests, files, filters and tokens of chance against a real se
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 bench-weights: install ## Queries of 10 million weights over 20 rounds, beside DuckDB and pyarrow; ROWS= and ROUNDS= for fewer
-	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(BIN)/python -m benchmarks.weights $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS)$(ROUNDS),,--page docs/results/weights.md)
 
 bench-load: install ## 200 watching clients, 50 uploads and unary calls for MINUTES (10), then a drain, beside a bare grpc.aio
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES) --no-record,--page docs/results/load.md)
 
 rehearse-images: install ## Each step of the Dockerfile without Docker: TARGETS="server edge", or worker-cpu and worker-cuda
 	@$(BIN)/hadolint Dockerfile && $(BIN)/python tools/rehearse_dockerfile.py $(or $(TARGETS),server edge)
@@ -119,8 +119,11 @@ bench-train: install ## CPU seconds of a weighted round beside an unweighted one
 bench-upload: install ## Upload and download beside raw grpc.aio and a plain copy
 	@$(BIN)/python -m benchmarks.transfer
 
+bench-gpu: install ## CIFAR-10 with 4,000 labels on one CUDA card; KDAIF_DATA names the data, REHEARSE=1 runs a little of it on the CPU
+	@$(BIN)/python -m benchmarks.gpu $(if $(REHEARSE),--rehearse)
+
 bench-scale: install ## Growth with rows, classes and parameters, to 1 million rows; ROWS="10000 10000000" for others
-	@$(BIN)/python -m benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
+	@$(BIN)/python -m benchmarks.scale --page $(if $(ROWS),--rows $(ROWS)) $(if $(FOLDER),--folder $(FOLDER))
 
 docs: install ## The docs site in site/, with every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean

@@ -29,12 +29,12 @@ from kdaif.records.teachers import ColumnTeacher, Teacher
 from kdaif.rounds import student_of, train_arm
 from kdaif.teachers import soft_targets
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_WHOLE = Sizes(labeled=4000, validation=1000, unlabeled=40_000, test=5000)
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+WHOLE = Sizes(labeled=4000, validation=1000, unlabeled=40_000, test=5000)
 _HUNDREDTH = Sizes(labeled=40, validation=20, unlabeled=400, test=50)
-_SMALL, _LARGE = Cnn(), Cnn(channels=(64, 128, 256), hidden_size=256)
+SMALL, LARGE = Cnn(), Cnn(channels=(64, 128, 256), hidden_size=256)
 _TWO_EPOCHS = {"rounds": 2, "epochs_per_round": 1}
-_ARMS = ("supervised", "uniform", "influence", "oracle")
+ARMS = ("supervised", "uniform", "influence", "oracle")
 
 
 def main() -> None:
@@ -50,37 +50,38 @@ def main() -> None:
     started_at = datetime.now(UTC)
     rows = []
     for seed in range(arguments.seeds):
-        data = _data(arguments.column, _HUNDREDTH if arguments.cut else _WHOLE, seed)
-        spec = _spec(_SMALL if arguments.cut else _LARGE, Training(seed=seed, **(_TWO_EPOCHS if arguments.cut else {})))
+        data = pixels_of(arguments.column, _HUNDREDTH if arguments.cut else WHOLE, seed)
+        spec = spec_of(SMALL if arguments.cut else LARGE, Training(seed=seed, **(_TWO_EPOCHS if arguments.cut else {})))
         targets = soft_targets(spec, data, device)
-        for arm in _ARMS:
+        for arm in ARMS:
             started = time.perf_counter()
             *_, last = train_arm(arm, spec, data, targets, seed=seed, device=device)
             measured = of_predictions(predict(student_of(last.state, spec, data), data.test.features, device), data)
             rows.append({"arm": arm, "seed": seed, "seconds": time.perf_counter() - started, **measured})
             print(f"seed {seed}  {arm:12} accuracy {measured['accuracy']:.4f}", flush=True)
-    figures = {arm: float(np.mean([row["accuracy"] for row in rows if row["arm"] == arm])) for arm in _ARMS}
+    figures = {arm: float(np.mean([row["accuracy"] for row in rows if row["arm"] == arm])) for arm in ARMS}
     print(f"Written: {write_results('cifar_pixels' + '_cut' * arguments.cut, figures, rows, started_at)}")
 
 
-def _spec(student: Cnn, training: Training) -> DistillationSpec:
+def spec_of(student: Cnn, training: Training) -> DistillationSpec:
     """The defaults, but for the student."""
     return DistillationSpec(
         labeled="0" * 32,
         unlabeled="1" * 32,
-        teacher=Teacher(source=ColumnTeacher(outputs="probabilities", class_names=_CLASSES)),
+        teacher=Teacher(source=ColumnTeacher(outputs="probabilities", class_names=CLASSES)),
         student=student,
         training=training,
     )
 
 
-def _data(column: str, sizes: Sizes, seed: int) -> DistillationData:
+def pixels_of(column: str, sizes: Sizes, seed: int) -> DistillationData:
+    """The rows of a job: pictures with their labels, and what ``column`` says of the unlabelled ones."""
     rows = table("cifar10/train.parquet", ["jpeg", "label", column])
     needed = sizes.labeled + sizes.validation + sizes.unlabeled + sizes.test
     rows = rows.take(np.sort(np.random.default_rng(seed).permutation(rows.num_rows)[:needed]))
     labels, said = (rows[name].to_numpy().astype(np.int64) for name in ("label", column))
     pictures = np.stack([_pixels(bytes(jpeg)) for jpeg in rows["jpeg"].to_pylist()])
-    return assemble(cut(len(labels), sizes, seed), pictures, labels, _CLASSES, said=said)
+    return assemble(cut(len(labels), sizes, seed), pictures, labels, CLASSES, said=said)
 
 
 def _pixels(jpeg: bytes) -> NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 """Memory of the server and of the worker on a job larger than memory, by the whole stack: ``make bench-large``.
 
 Writes R rows of 64 float32 features, uploads them, and distils for one round of one epoch. Server and training child
-may hold 1 GB each, plus the model; the highest that each came to is what the kernel kept (VmHWM). Rows are made in
-runs, so this program is small too.
+may hold 1 GB (10^9 bytes) each, plus the model; the highest that each came to is what the kernel kept (VmHWM), which
+counts the pages of mapped files and libraries too. What of it was the process's own (RssAnon, looked at ten times a
+second) is told beside it: the kernel cannot drop that. Rows are made in runs, so this program is small too.
 
     python -m benchmarks.large [--rows 10000000] [--folder FOLDER]
 
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,9 +64,11 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
     with local_stack(folder / "stack") as target, Client(target) as kdaif:
         server = psutil.Process(int(json.loads((folder / "stack" / "ready.json").read_text())["pid"]))
         with watched(server) as peaks:
+            idle_cpu_s = sum(server.cpu_times()[:2])
             started = time.monotonic()
             unlabeled = kdaif.upload_dataset(pool, name="pool")
             upload_s = time.monotonic() - started
+            upload_cpu_s = sum(server.cpu_times()[:2])
             pool.unlink()
             given = {name: kdaif.upload_dataset(file, name=name) for name, file in parts.items()}
             job = kdaif.submit(
@@ -82,10 +86,15 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
     return {
         "rows": rows,
         "features": FEATURES,
-        "server_peak_mb": round(peaks["server"], 1),
-        "worker_peak_mb": round(peaks["child"], 1),
-        "supervisor_peak_mb": round(peaks["supervisor"], 1),
+        "server_peak_mb": round(peaks["server"].resident_mb, 1),
+        "server_peak_anonymous_mb": round(peaks["server"].anonymous_mb, 1),
+        "worker_peak_mb": round(peaks["child"].resident_mb, 1),
+        "worker_peak_anonymous_mb": round(peaks["child"].anonymous_mb, 1),
+        "supervisor_peak_mb": round(peaks["supervisor"].resident_mb, 1),
+        "valkey_peak_mb": round(peaks["valkey"].resident_mb, 1),
         "upload_s": round(upload_s, 1),
+        "upload_cpu_s": round(upload_cpu_s - idle_cpu_s, 2),
+        "attempt_cpu_s": round(peaks["child"].cpu_s, 2),
         "attempt_s": round(result.seconds, 1),
         "seconds": round(seconds, 1),
     }
@@ -114,10 +123,30 @@ def write_rows(file: Path, rows: int, *, seed: int, labelled: bool) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class Peak:
+    """The most that a process held, in MB of a million bytes: of everything, and of memory without a file behind it.
+
+    ``cpu_s`` are its seconds of processor as of the last look at it.
+    """
+
+    resident_mb: float = 0.0
+    anonymous_mb: float = 0.0
+    cpu_s: float = 0.0
+
+    def with_one_more(self, other: Peak) -> Peak:
+        """The higher of each."""
+        return Peak(
+            max(self.resident_mb, other.resident_mb),
+            max(self.anonymous_mb, other.anonymous_mb),
+            max(self.cpu_s, other.cpu_s),
+        )
+
+
 @contextmanager
-def watched(server: psutil.Process) -> Iterator[dict[str, float]]:
-    """The highest resident memory, in MB of a million bytes, of the server, its worker and that one's children."""
-    peaks = {"server": 0.0, "supervisor": 0.0, "child": 0.0}
+def watched(server: psutil.Process) -> Iterator[dict[str, Peak]]:
+    """The highest of the server, its worker, that one's children, and Valkey."""
+    peaks = {role: Peak() for role in ("server", "supervisor", "child", "valkey")}
     over = threading.Event()
 
     def watch() -> None:
@@ -125,7 +154,7 @@ def watched(server: psutil.Process) -> Iterator[dict[str, float]]:
             for process in [server, *_children(server)]:
                 role = _role(process, server)
                 if role is not None:
-                    peaks[role] = max(peaks[role], _most_resident_mb(process.pid))
+                    peaks[role] = peaks[role].with_one_more(_held(process))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -153,16 +182,26 @@ def _role(process: psutil.Process, server: psutil.Process) -> str | None:
         return None
     if "kdaif_worker.child" in command:
         return "child"
-    return "supervisor" if "kdaif_worker" in command else None
+    if "kdaif_worker" in command:
+        return "supervisor"
+    return "valkey" if command and "valkey" in command[0] else None
 
 
-def _most_resident_mb(pid: int) -> float:
-    """0 once the process is gone."""
+def _held(process: psutil.Process) -> Peak:
+    """Nothing once the process is gone."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return max((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), default=0.0)
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        used = process.cpu_times()
+    except (OSError, psutil.Error):
+        return Peak()
+    kibibytes = {
+        name: int(value.split()[0])
+        for name, _, value in (line.partition(":") for line in lines)
+        if "Rss" in name or name == "VmHWM"
+    }
+    return Peak(
+        kibibytes.get("VmHWM", 0) * 1024 / 1e6, kibibytes.get("RssAnon", 0) * 1024 / 1e6, used.user + used.system
+    )
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 
 The server is `kdaif-server serve` in a process of its own, on a Valkey that fsyncs before it answers. The watches
 follow a job each, on a connection each; some of the jobs move all the time. The unary calls are GetDistillationJob,
-from 32 callers that each wait for the answer. The bare rate is that of a `grpc.aio` server that answers the same bytes
-to the same callers and does nothing else, before the load and after it. At the end the server gets SIGTERM amid all of
-that, ends in its own time, and is started again; a call that fails there though the SDK hid what it could is a failure.
+from 32 callers that each wait for the answer; every call has an API key, which the server checks. The bare rate is that
+of a `grpc.aio` server that answers the same bytes to the same callers and does nothing else: alone, before the load and
+after it, and once while kdaif's server has the watches and the uploads, which need the same processors. At the end the
+server gets SIGTERM amid all of that, ends in its own time, and is started again; a call that fails there though the SDK
+hid what it could is a failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import multiprocessing
 import os
 import signal
@@ -20,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -33,9 +36,12 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_client import Client
+from kdaif_server.access.keys import KeyFile
+from kdaif_server.access.scopes import Scope
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
-from benchmarks.load_clients import Uploads, Watches, call_for, call_until_told, upload, watch
+from benchmarks.load_clients import Uploads, Watches, call_for, call_until_told, credentials, upload, watch
+from benchmarks.load_page import page
 from benchmarks.record import write_results
 
 WATCHERS = 200
@@ -60,6 +66,7 @@ class Load:
     raw_unary_per_s: float
     server_cpu_us_per_call: float
     raw_server_cpu_us_per_call: float
+    raw_beside_unary_per_s: float
     p50_ms: float
     p99_ms: float
     failed_calls: int
@@ -71,6 +78,7 @@ class Load:
     uploads: int
     events_watched: int
     minutes: float
+    callers: int = _CALLERS
 
     @property
     def wanted_per_s(self) -> float:
@@ -81,7 +89,9 @@ class Load:
         return (
             f"{self.minutes:g} min, {self.watchers} watches ({self.events_watched:,} events), {self.uploads} uploads\n"
             f"unary: {self.unary_per_s:,.0f}/s, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms; "
-            f"bare grpc.aio {self.raw_unary_per_s:,.0f}/s; wanted {self.wanted_per_s:,.0f}/s\n"
+            f"wanted {self.wanted_per_s:,.0f}/s\n"
+            f"bare grpc.aio: alone {self.raw_unary_per_s:,.0f}/s, beside the same watches and uploads "
+            f"{self.raw_beside_unary_per_s:,.0f}/s\n"
             f"CPU time of the server for a call, and all that it did beside: {self.server_cpu_us_per_call:,.0f} us; "
             f"of the bare one {self.raw_server_cpu_us_per_call:,.0f} us\n"
             f"failed calls: {self.failed_calls}, in the drain of {self.drain_s:.1f} s {self.drain_failed_calls}\n"
@@ -94,14 +104,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--page", type=Path, help="a page of Markdown to write")
     arguments = parser.parse_args()
     started_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="kdaif-load-") as folder:
         load = measure(Path(folder), arguments.minutes * 60)
     print(load)
     if arguments.record:
-        figures = {name: float(value) for name, value in vars(load).items()}
-        print(f"Written to {write_results('load', figures, [], started_at)}")
+        figures = {name: float(value) for name, value in vars(load).items()} | {"wanted_per_s": load.wanted_per_s}
+        file = write_results("load", figures, [], started_at)
+        print(f"Written to {file}")
+        if arguments.page:
+            arguments.page.write_text(page(json.loads(file.read_text())))
     if load.failed_calls or load.drain_failed_calls:
         sys.exit("Calls failed that the SDK should have hidden.")
 
@@ -109,6 +123,7 @@ def main() -> None:
 def measure(folder: Path, seconds: float) -> Load:
     """One run, all in ``folder``."""
     files = write_files(folder)
+    os.environ["KDAIF_API_KEY"] = key_of(folder / "data")
     with EmbeddedValkey(folder / "valkey") as valkey, served(valkey.url, folder) as server:
         with Client(server.target) as client:
             labeled = client.upload_dataset(_table(0, labels=True), name="labeled")
@@ -117,11 +132,13 @@ def measure(folder: Path, seconds: float) -> Load:
         answer = client_answer(server.target, jobs[0])
         bare = [bare_rate(answer)]
         with (
+            ExitStack() as held,
             _process(watch, server.target, jobs, valkey.url) as watches,
             _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as uploads,
-            _process(call_until_told, server.target, jobs, _CALLERS) as calls,
         ):
             watches.recv()  # all of them have seen their job's first event
+            beside = bare_rate(answer)
+            calls = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS))
             time.sleep(min(_SETTLE_S, seconds / 4))
             first_mb, first_cpu_s = server.rss_mb(), server.cpu_s()
             calls.send("measure")
@@ -144,6 +161,7 @@ def measure(folder: Path, seconds: float) -> Load:
         raw_unary_per_s=float(np.mean([each.per_s for each in bare])),
         server_cpu_us_per_call=cpu_s * 1e6 / steady.calls,
         raw_server_cpu_us_per_call=float(np.mean([each.cpu_us for each in bare])),
+        raw_beside_unary_per_s=beside.per_s,
         p50_ms=float(np.percentile(steady.latencies_ms, 50)),
         p99_ms=float(np.percentile(steady.latencies_ms, 99)),
         failed_calls=steady.failed + uploaded.failed_before_drain,
@@ -156,6 +174,11 @@ def measure(folder: Path, seconds: float) -> Load:
         events_watched=watched.events,
         minutes=seconds / 60,
     )
+
+
+def key_of(data: Path) -> str:
+    """A key of the server whose data folder this is, as the SDK takes it from ``KDAIF_API_KEY``."""
+    return KeyFile(data / "access" / "keys.json").create("default", frozenset({Scope.ADMIN}))[1]
 
 
 def write_files(folder: Path) -> list[Path]:
@@ -224,7 +247,8 @@ def client_answer(target: str, job: str) -> bytes:
 
     with grpc.insecure_channel(target) as channel:
         stub = jobs_pb2_grpc.DistillationJobServiceStub(channel)
-        return stub.GetDistillationJob(jobs_pb2.GetDistillationJobRequest(name=job), timeout=30).SerializeToString()
+        request, shown = jobs_pb2.GetDistillationJobRequest(name=job), credentials().metadata()
+        return stub.GetDistillationJob(request, timeout=30, metadata=shown).SerializeToString()
 
 
 @dataclass(frozen=True)

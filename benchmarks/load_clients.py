@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from kdaif_client import AsyncClient, DatasetState
 from kdaif_client._async.rpc import AsyncRpc
+from kdaif_client._credentials import Credentials
 from kdaif_client.errors import KdaifClientError
 from kdaif_proto.v1 import jobs_pb2 as pb
 
@@ -51,10 +53,15 @@ class Uploads:
     failed_in_drain: int
 
 
+def credentials() -> Credentials:
+    """As every client takes them from the environment."""
+    return Credentials(api_key=os.environ["KDAIF_API_KEY"])
+
+
 async def call_for(target: str, jobs: Sequence[str], callers: int, seconds: float) -> Calls:
     """Calls from so many callers that each wait for the answer."""
     seen = Calls()
-    rpc = AsyncRpc(target, _TIMEOUT_S)
+    rpc = AsyncRpc(target, _TIMEOUT_S, credentials=credentials())
     ends_at = time.monotonic() + seconds
     await asyncio.gather(*(_call(rpc, jobs, seen, lambda: time.monotonic() >= ends_at) for _ in range(callers)))
     await rpc.close()
@@ -68,7 +75,7 @@ def call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers:
 
 
 async def _call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers: int) -> None:
-    rpc = AsyncRpc(target, _TIMEOUT_S)
+    rpc = AsyncRpc(target, _TIMEOUT_S, credentials=credentials())
     for answers in (False, True, True):
         seen, started = Calls(), time.monotonic()
         told = asyncio.ensure_future(asyncio.to_thread(pipe.recv))
@@ -108,7 +115,7 @@ async def _watch(pipe: Connection, target: str, jobs: Sequence[str], redis_url: 
     async def follow(number: int, name: str) -> bool:
         async with AsyncClient(target) as client:
             # Channels of the same options share a connection; these are to have one each.
-            client._rpc = AsyncRpc(target, _TIMEOUT_S, keepalive_ms=30_000 + number)
+            client._rpc = AsyncRpc(target, _TIMEOUT_S, keepalive_ms=30_000 + number, credentials=credentials())
             job = await client.get_job(name)
             async for event in job.watch():
                 seen[name].append(event.sequence)

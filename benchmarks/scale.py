@@ -1,11 +1,13 @@
 """How time and memory grow with rows, classes and parameters: ``make bench-scale``.
 
-Rows: the whole stack, by `benchmarks.large`, once for each number of rows. Classes and parameters: one scoring of
-20,000 rows by influence, at the default solver and by conjugate gradient, each in a fresh process. A power law is
-fitted to each sweep; an exponent of 1 is linear, and of 0 not at all.
+Rows: the whole stack, by `benchmarks.large`, once for each number of rows, and one scoring of as many rows by
+influence. Classes and parameters: one scoring of 20,000 rows. Each scoring is at the default solver and by conjugate
+gradient, in a fresh process. A power law is fitted to each sweep; an exponent of 1 is linear, and of 0 not at all.
+Times are of the processor, so that other work on the machine counts little.
 
-    python -m benchmarks.scale [--rows 10000 100000 1000000] [--folder FOLDER]
+    python -m benchmarks.scale [--rows 10000 100000 1000000] [--folder FOLDER] [--resume] [--page]
 
+``--resume`` keeps what an earlier run has measured, and ``--page`` writes ``docs/results/scale.md`` from the figures.
 10 million rows take an hour on two cores, and 40 GB of FOLDER.
 """
 
@@ -18,21 +20,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import large
-from benchmarks.record import write_results
+from benchmarks import large, scale_page
+from benchmarks.record import RESULTS, write_results
 
 _CLASSES = (10, 100, 1000, 10_000)
 # Two equal hidden layers of so many units: from 1e4 to 3e7 parameters.
 _WIDTHS = (64, 256, 1024, 5400)
-_POOL_ROWS, _FEATURES = 20_000, 64
-_PROBE_S = 1800.0
+_POOL_ROWS, _FEATURES, _WIDTH = 20_000, 64, 64
+# A scoring is given its pool in memory: no more rows than these.
+_MOST_SCORED = 1_000_000
+_PROBE_S = 3600.0
+_SOLVERS = ("head", "cg")
 
 
 def main() -> None:
@@ -40,34 +46,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--probe", nargs=3, type=int, metavar=("CLASSES", "WIDTH", "HEAD"), help=argparse.SUPPRESS)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--probe", nargs=4, metavar=("ROWS", "CLASSES", "WIDTH", "SOLVER"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.probe is not None:
-        print(json.dumps(_probe(*chosen.probe)))
+        rows, classes, width, solver = chosen.probe
+        print(json.dumps(_probe(int(rows), int(classes), int(width), solver)))
         return
     started_at = datetime.now(UTC)
-    by_rows = [_whole_stack(rows, chosen.folder) for rows in chosen.rows]
-    by_classes = [_in_fresh_process(classes, 64, head) for classes in _CLASSES for head in (1, 0)]
-    by_width = [_in_fresh_process(10, width, head) for width in _WIDTHS for head in (1, 0)]
-    figures = {
-        "time_exponent_n": _exponent(by_rows, "rows", "attempt_s"),
-        "memory_exponent_n": max(_exponent(by_rows, "rows", f"{who}_peak_mb") for who in ("server", "worker")),
-    }
-    for solver in ("head", "cg"):
-        classes = [row for row in by_classes if row["solver"] == solver]
-        parameters = [row for row in by_width if row["solver"] == solver]
-        figures |= {
-            f"{solver}_time_exponent_classes": _exponent(classes, "classes", "cpu_s"),
-            f"{solver}_memory_exponent_classes": _exponent(classes, "classes", "extra_mb"),
-            f"{solver}_time_exponent_parameters": _exponent(parameters, "parameters", "cpu_s"),
-            f"{solver}_memory_exponent_parameters": _exponent(parameters, "parameters", "extra_mb"),
-        }
-    table = [*by_rows, *by_classes, *by_width]
-    for row in table:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    for name, value in figures.items():
+    file = RESULTS / "scale.json"
+    table: list[dict[str, Any]] = json.loads(file.read_text())["table"] if chosen.resume and file.exists() else []
+    for sought, measured in _measurements(chosen.rows, chosen.folder):
+        if any(sought.items() <= row.items() for row in table):
+            continue
+        try:
+            table.append(sought | measured())
+        except (subprocess.SubprocessError, MemoryError) as error:
+            print(f"{sought}: {error}; left out", file=sys.stderr)
+            continue
+        print("  ".join(f"{name} {value}" for name, value in table[-1].items()), flush=True)
+        # At once: what takes an hour should not be lost to what fails after it.
+        file = write_results("scale", figures_of(table), table, started_at)
+    for name, value in figures_of(table).items():
         print(f"{name:36} {value:.3f}")
-    print(f"\nWritten: {write_results('scale', figures, table, started_at)}")
+    print(f"\nWritten: {file}")
+    if chosen.page:
+        print(f"Written: {scale_page.write(json.loads(file.read_text()))}")
+
+
+def _measurements(
+    rows: Sequence[int], folder: Path | None
+) -> list[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """What names each row of the table, and what measures it; the quick ones first."""
+    found: list[tuple[dict[str, Any], Callable[[], dict[str, Any]]]] = []
+
+    def scoring(sweep: str, pool_rows: int, classes: int, width: int) -> None:
+        for solver in _SOLVERS:
+            named = {"sweep": sweep, "solver": solver, "rows": pool_rows, "classes": classes, "width": width}
+            found.append((named, partial(_in_fresh_process, pool_rows, classes, width, solver)))
+
+    for classes in _CLASSES:
+        scoring("classes", _POOL_ROWS, classes, _WIDTH)
+    for pool_rows in rows:
+        if pool_rows <= _MOST_SCORED:
+            scoring("influence rows", pool_rows, 10, _WIDTH)
+    for count in rows:
+        found.append(({"sweep": "rows", "rows": count}, partial(_whole_stack, count, folder)))
+    for width in _WIDTHS:
+        scoring("parameters", _POOL_ROWS, 10, width)
+    return found
 
 
 def _whole_stack(rows: int, folder: Path | None) -> dict[str, Any]:
@@ -75,10 +103,10 @@ def _whole_stack(rows: int, folder: Path | None) -> dict[str, Any]:
         return dict(large.measured(rows, Path(place)))
 
 
-def _in_fresh_process(classes: int, width: int, head: int) -> dict[str, Any]:
+def _in_fresh_process(*of: int | str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "--probe", str(classes), str(width), str(head)],
-        capture_output=True,
+        [sys.executable, "-m", "benchmarks.scale", "--probe", *map(str, of)],
+        stdout=subprocess.PIPE,
         text=True,
         timeout=_PROBE_S,
         check=True,
@@ -87,14 +115,40 @@ def _in_fresh_process(classes: int, width: int, head: int) -> dict[str, Any]:
     return found
 
 
-def _exponent(table: Sequence[Mapping[str, Any]], of: str, what: str) -> float:
-    """The exponent b of what = a * of^b, by least squares of the logarithms."""
+def figures_of(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The exponents of the sweeps that are in the table."""
+    stack = [row for row in table if row["sweep"] == "rows"]
+    fits = {
+        "time_exponent_n": _exponent(stack, "rows", "attempt_cpu_s"),
+        "time_exponent_n_of_the_two_largest": _exponent(_largest(stack), "rows", "attempt_cpu_s"),
+        "upload_exponent_n": _exponent(stack, "rows", "upload_cpu_s"),
+        "server_memory_exponent_n": _exponent(stack, "rows", "server_peak_mb"),
+        "worker_memory_exponent_n": _exponent(stack, "rows", "worker_peak_mb"),
+    }
+    for solver in _SOLVERS:
+        for sweep, of in (("influence rows", "rows"), ("classes", "classes"), ("parameters", "parameters")):
+            rows = [row for row in table if row["sweep"] == sweep and row["solver"] == solver]
+            fits[f"{solver}_time_exponent_{of}"] = _exponent(rows, of, "cpu_s")
+            fits[f"{solver}_memory_exponent_{of}"] = _exponent(rows, of, "extra_mb")
+    memory = [fits[f"{who}_memory_exponent_n"] for who in ("server", "worker")]
+    known = {name: value for name, value in fits.items() if value is not None}
+    return known if None in memory else {"memory_exponent_n": max(each for each in memory if each is not None)} | known
+
+
+def _largest(table: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(table, key=lambda row: int(row["rows"]))[-2:]
+
+
+def _exponent(table: Sequence[Mapping[str, Any]], of: str, what: str) -> float | None:
+    """The exponent b of what = a * of^b, by least squares of the logarithms; None of fewer than two sizes."""
+    if len({row[of] for row in table}) < 2:
+        return None
     sizes = np.log([float(row[of]) for row in table])
     costs = np.log([max(float(row[what]), 1e-3) for row in table])
     return float(np.polyfit(sizes, costs, 1)[0])
 
 
-def _probe(classes: int, width: int, head: int) -> dict[str, Any]:
+def _probe(rows: int, classes: int, width: int, solver: str) -> dict[str, Any]:
     import torch
 
     from kdaif.datasets import InputSignature
@@ -110,13 +164,15 @@ def _probe(classes: int, width: int, head: int) -> dict[str, Any]:
     student = build_student(
         Mlp(hidden_sizes=(width, width)), signature, classes, Standardisation.none(signature), 0
     ).eval()
-    pool, labeled, held_out = (torch.randn(n, _FEATURES, generator=generator) for n in (_POOL_ROWS, 1000, 500))
-    log_targets = torch.log_softmax(torch.randn(_POOL_ROWS, classes, generator=generator), dim=1)
+    pool, labeled, held_out = (torch.randn(n, _FEATURES, generator=generator) for n in (rows, 1000, 500))
+    log_targets = torch.randn(rows, classes, generator=generator)
+    log_targets -= log_targets.logsumexp(dim=1, keepdim=True)
     labels = torch.randint(0, classes, (500,), generator=generator)
     training = Training()
     before_mb, started = _resident_mb(), time.process_time()
+    _forget_peak()
     curvature = curvature_at(
-        student, labeled, pool, torch.ones(_POOL_ROWS, dtype=torch.float64), training=training, rows=256, seed=0
+        student, labeled, pool, torch.ones(rows, dtype=torch.float64), training=training, rows=256, seed=0
     )
     influence_scores(
         student,
@@ -128,13 +184,10 @@ def _probe(classes: int, width: int, head: int) -> dict[str, Any]:
         temperature=training.temperature,
         blocks=4,
         steps=10,
-        solver="head" if head else "cg",
+        solver="head" if solver == "head" else "cg",
     )
     return {
-        "solver": "head" if head else "cg",
-        "classes": classes,
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
-        "rows": _POOL_ROWS,
         "cpu_s": round(time.process_time() - started, 3),
         "extra_mb": round(_peak_mb() - before_mb, 1),
     }
@@ -145,8 +198,14 @@ def _resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def _forget_peak() -> None:
+    """What the inputs took while they were made is none of a scoring's memory."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from kdaif_client._job import Job
 from kdaif_client.errors import KdaifClientError
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
-from benchmarks.record import write_results
+from benchmarks.record import commit, machine, write_results
 from kdaif.queue import JobQueue
 from kdaif.records import AttemptManifest, DistillationSpec, JobResult, PreflightReport, WeightsShard, WorkerOffer
 from kdaif.records.weights_table import ROW_GROUP_ROWS, weights_schema
@@ -42,6 +42,21 @@ _SEXES = pa.array(["F", "M"])
 _STEP = 7  # ids are 0, 7, 14, ...
 _WRITTEN_ROWS = 2**20
 _CALLS = 30
+_LINES = (
+    ("batch_get_100_ms_p50", "100 ids, ms", 1, "< 50"),
+    ("page_1000_ms_p50", "page of 1,000 by id, ms", 1, "< 50"),
+    ("page_1000_by_weight_ms_p50", "page of 1,000 by weight, ms", 1, ""),
+    ("history_of_10_ms_p50", "10 samples over all rounds, ms", 1, ""),
+    ("filtered_page_ms_p50", "first page under a new filter, ms", 0, ""),
+    ("duckdb_page_ms_p50", "the same page by DuckDB, ms", 0, ""),
+    ("query_ratio_to_duckdb", "`query_ratio_to_duckdb`, its time over ours", 2, ""),
+    ("stream_s", "a whole round as Arrow, s", 1, ""),
+    ("pyarrow_s", "the same file by pyarrow, s", 1, ""),
+    ("stream_ratio_to_pyarrow", "`stream_ratio_to_pyarrow`, its time over ours", 2, ""),
+    ("first_touch_of_a_round_ms", "first look-up of a round, ms", 0, ""),
+    ("server_rss_mb", "server, resident, MB", 0, ""),
+    ("server_rss_growth_mb", "growth of that over all of it, MB", 0, "flat"),
+)
 _WARM_UP = 3
 
 
@@ -51,6 +66,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--dir", type=Path, help="where the files go; 600 MB a round for 10 million rows")
+    parser.add_argument("--page", type=Path, help="where to write the page")
     arguments = parser.parse_args()
     started_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="kdaif-weights-", dir=arguments.dir) as folder:
@@ -58,6 +74,32 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:32} {value:,.3f}")
     print(f"\nWritten: {write_results('weights', figures, [], started_at)}")
+    if arguments.page is not None:
+        arguments.page.write_text(page(figures))
+
+
+def page(figures: Mapping[str, float]) -> str:
+    """The figures as a page of Markdown."""
+    told = machine()
+    rows = [f"| {said} | {figures[name]:,.{digits}f} | {wanted} |" for name, said, digits, wanted in _LINES]
+    return "\n".join(
+        (
+            "# Weights: how fast they are looked up",
+            "",
+            f"Made by `make bench-weights` at commit `{commit()[:12]}` on {told['cores']} cores of {told['cpu']}:",
+            f"a job of {figures['rows']:,.0f} samples and {figures['rounds']:.0f} rounds, through gRPC and the SDK,",
+            "beside DuckDB and pyarrow on the same files. Ids, rounds, filters and pages are drawn anew for each call;",
+            "times are medians.",
+            "",
+            "| figure | value | wanted |",
+            "|---|---:|---|",
+            *rows,
+            "",
+            "DuckDB and pyarrow read the files in the client's own process. A filter not seen before scans its round;",
+            "later pages of the same listing are looked up.",
+            "",
+        )
+    )
 
 
 def measured(folder: Path, rows: int, rounds: int) -> dict[str, float]:
@@ -83,7 +125,7 @@ def _queries(job: Job, files: list[Path], rows: int, rounds: int, process: psuti
     def random_filter() -> str:
         return f'weight < {bound()} AND pseudo_label = "class {generator.integers(10)}" AND group_sex = "F"'
 
-    def page(order_by: str, where: str) -> None:
+    def list_page(order_by: str, where: str) -> None:
         found = list(
             job.weights(order_by=order_by, limit=1000, filter=where, round=int(generator.integers(rounds)) + 1)
         )
@@ -99,8 +141,8 @@ def _queries(job: Job, files: list[Path], rows: int, rounds: int, process: psuti
         "batch_get_100_ms_p50": _median(
             lambda: list(job.weights(ids=ids(100), round=int(generator.integers(rounds)) + 1))
         ),
-        "page_1000_ms_p50": _median(lambda: page("id", "")),
-        "page_1000_by_weight_ms_p50": _median(lambda: page("weight desc", ""), calls=3 * rounds),
+        "page_1000_ms_p50": _median(lambda: list_page("id", "")),
+        "page_1000_by_weight_ms_p50": _median(lambda: list_page("weight desc", ""), calls=3 * rounds),
         "history_of_10_ms_p50": _median(lambda: job.weight_history(ids(10)), calls=10),
     }
     file = files[-1]

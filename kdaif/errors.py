@@ -11,6 +11,7 @@
     ├── DataCorruptedError       stored bytes do not match their hash or size
     ├── UnavailableError         Redis or the blob store does not answer; try again
     ├── FencedError              this attempt no longer owns the job
+    ├── LostPeerError            another process of the same job ended; the job can be tried again
     └── TrainingError            an attempt cannot go on
         ├── NonFiniteError       NaN or infinity in a loss, gradient or target
         ├── InvalidDataError     the data cannot be trained on
@@ -132,6 +133,12 @@ class FencedError(KdaifError):
     """The attempt no longer owns its job: its lease ran out, or the job was cancelled. Nothing may be published."""
 
     reason = "FENCED"
+
+
+class LostPeerError(KdaifError):
+    """Another of the processes that share a job ended or does not answer. The next attempt starts all of them anew."""
+
+    reason = "LOST_PEER"
 
 
 class TrainingError(KdaifError):

@@ -26,6 +26,7 @@ SLAB_BYTES = 16 * 2**20
 # Rows up to this width are taken through the mapping: all of such an array may become resident, one by one they cost
 # a system call each.
 _NARROW_BYTES = 8
+_ROWS_READ_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,13 @@ class Scratch:
             some: NDArray[Any] = array[rows]
             return some
         start, descriptor, read = array.ctypes.data - file.address, file.descriptor, os.pread
-        data = bytearray().join([read(descriptor, width, start + row * width) for row in rows.tolist()])
-        found: NDArray[Any] = np.frombuffer(data, array.dtype).reshape(len(rows), *array.shape[1:])
+        found: NDArray[Any] = np.empty((len(rows), *array.shape[1:]), array.dtype)
+        data = found.reshape(-1).view(np.uint8).data
+        # Some at a time: a row that was read is an object of its own, until it is put in its place.
+        for first in range(0, len(rows), _ROWS_READ_AT_ONCE):
+            some = rows[first : first + _ROWS_READ_AT_ONCE].tolist()
+            read_rows = b"".join([read(descriptor, width, start + row * width) for row in some])
+            data[first * width : (first + len(some)) * width] = read_rows
         return found
 
     def put(self, array: NDArray[Any], rows: NDArray[np.integer[Any]], values: NDArray[Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdaif.collective import Collective
 from kdaif.scratch import Scratch
 
 
@@ -19,11 +20,15 @@ class Workspace:
     Args:
         device: of the tensors.
         scratch: where those on the CPU go; None keeps every one in memory.
+        collective: that shares the work on them; None is the group that this process is in.
     """
 
-    def __init__(self, device: torch.device, scratch: Scratch | None = None) -> None:
+    def __init__(
+        self, device: torch.device, scratch: Scratch | None = None, collective: Collective | None = None
+    ) -> None:
         self.device = device
         self.scratch = Scratch() if scratch is None else scratch
+        self.collective = Collective.of_this_process() if collective is None else collective
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """A tensor of any values. Raises UnavailableError where the disk has no room for it."""
@@ -44,7 +49,7 @@ class Workspace:
             return given
         found = self.empty(tuple(given.shape), given.dtype)
         for rows in self.slabs(len(given), given[:1].nbytes):
-            found[rows] = given[rows].to(self.device)
+            found[rows] = self._sent(given[rows])
         return found
 
     def on_cpu(self, tensor: Tensor) -> NDArray[Any]:
@@ -61,14 +66,20 @@ class Workspace:
         """A copy of some rows `[M, ...]` of `[N, ...]`, in any order, as `Scratch.take`."""
         if self.device.type == "cpu":
             return torch.from_numpy(self.scratch.take(tensor.numpy(), rows))
-        return tensor[torch.from_numpy(rows).to(self.device)]
+        return tensor[self._sent(torch.from_numpy(rows))]
 
     def put(self, tensor: Tensor, rows: NDArray[np.int64], values: Tensor) -> None:
         """`tensor[rows] = values`, as `Scratch.put`."""
         if self.device.type == "cpu":
             self.scratch.put(tensor.numpy(), rows, values.numpy())
         else:
-            tensor[torch.from_numpy(rows).to(self.device)] = values
+            tensor[self._sent(torch.from_numpy(rows))] = values
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """From the CPU to the device. To a GPU through pinned memory, so that nobody waits for the copy."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def slabs(self, n_rows: int, row_bytes: int) -> Iterator[slice]:
         """As `Scratch.slabs`."""

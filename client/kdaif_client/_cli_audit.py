@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -43,7 +44,7 @@ def audit(
             if as_json:
                 print_json(report)
             else:
-                typer.echo(f"{report.entries:,} entries; the last is {report.number}:{report.sha256}")
+                typer.echo(f"Entries: {report.entries:,}; the last is {report.number}:{report.sha256}")
             for fault in report.faults:
                 complain(fault)
             if report.faults:
@@ -64,9 +65,20 @@ def audit(
 
 def _row(entry: AuditEntry) -> tuple[str, ...]:
     what = f"withdrawn: {entry.action}" if entry.kind == "WITHDRAWN" else entry.action
-    details = ", ".join(f"{name} {_short(text)}" for name, text in sorted(entry.details.items()) if name != "state")
+    details = ", ".join(_short(_told(name, text)) for name, text in sorted(entry.details.items()) if name != "state")
     subject = "/".join(entry.subject.split("/")[-2:])
     return str(entry.number), when(entry.time), what, subject, entry.author or "(unknown)", entry.reason, details
+
+
+def _told(name: str, text: str) -> str:
+    """Decisions as the options of ``kdaif override`` have them."""
+    if name != "decisions":
+        return f"{name} {text}"
+    decisions = []
+    for each in json.loads(text):
+        value = each.get("class_name", each.get("weight"))
+        decisions.append(f"{each['decision']} {each['id']}" + ("" if value is None else f"={value}"))
+    return ", ".join(decisions)
 
 
 def _short(text: str) -> str:

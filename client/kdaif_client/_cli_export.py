@@ -20,7 +20,7 @@ def export_mlflow(
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Write a job that succeeded into MLflow: spec, curves, comparison, student. Needs kdaif-client[mlflow]."""
+    r"""Write a job that succeeded into MLflow: spec, curves, comparison, student. Needs kdaif-client\[mlflow]."""
     with connection(target, tenant) as client:
         run_id = _mlflow.export(client.get_job(job), tracking_uri, experiment)
     print_json({"run_id": run_id}) if as_json else typer.echo(f"run {run_id} in experiment {experiment}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -101,11 +102,13 @@ def print_json(value: Any) -> None:
 
 
 def to_jsonable(value: Any) -> Any:
-    """Dataclasses as objects, times as ISO 8601, and numbers that JSON lacks as null."""
+    """Dataclasses as objects, times as ISO 8601, bytes in base64, and numbers that JSON lacks as null."""
     if isinstance(value, Spec):
         return spec_to_json(value)  # the form that `kdaif submit --spec` reads
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()  # as the JSON form of protos has it
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

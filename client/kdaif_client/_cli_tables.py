@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 import typer
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +33,9 @@ _STATE_STYLES = {
     JobState.AWAITING_REVIEW: "yellow",
     JobState.CANCELLED: "yellow",
 }
+# Headers of columns that are never broken or cut.
+_WHOLE = frozenset({"ID", "STUDENT", "CHAMPION", "CANARY", "SUBJECT", "STATE", "CODE"})
+_LONGEST_WORD = 10
 _SEVERITY_STYLES = {"ERROR": "red", "WARNING": "yellow"}
 
 
@@ -77,7 +81,7 @@ def show_jobs(jobs: Iterable[JobInfo]) -> None:
             )
         )
     show_table(
-        ("ID", "NAME", "STATE", ">ATTEMPT", "PROGRESS OR OUTCOME", "CREATED"),
+        ("ID", "NAME", "STATE", ">ATTEMPT", "OUTCOME", "CREATED"),
         rows,
         empty="No jobs yet. `kdaif submit` makes one.",
     )
@@ -145,7 +149,7 @@ def show_check(found: Preflight, written: Path | None, rejected: int | None) -> 
 def show_estimate(estimate: Estimate | None) -> None:
     """What a job is expected to cost, where the server says so."""
     if estimate is not None:
-        typer.echo(f"Of the order of {_cost(estimate)}")
+        typer.echo(f"Of the order of {_cost(estimate)}.")
 
 
 def show_result(result: JobResult) -> None:
@@ -188,14 +192,26 @@ def show_table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]], *, 
     if not rows:
         typer.echo(empty)
         return
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for header in headers:
-        # Ids and numbers are copied; a shortened one is of no use.
-        whole = header.startswith(">") or header == "ID"
-        table.add_column(header.removeprefix(">"), justify="right" if header.startswith(">") else "left", no_wrap=whole)
+    console = Console()
+    columns = [[header.removeprefix(">"), *(str(row[i]) for row in rows)] for i, header in enumerate(headers)]
+    # Ids and numbers are copied; a shortened one is of no use.
+    whole = [header.startswith(">") or header in _WHOLE for header in headers]
+    least = [_least_width(cells, keep) for cells, keep in zip(columns, whole, strict=True)]
+    gap = 2 if sum(least) + 2 * len(least) <= console.width else 1
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))
+    for header, keep, width in zip(headers, whole, least, strict=True):
+        justify: JustifyMethod = "right" if header.startswith(">") else "left"
+        table.add_column(header.removeprefix(">"), justify=justify, no_wrap=keep, min_width=width)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    Console().print(table)
+    # A terminal that is too narrow even so breaks the lines; rich would cut the ids.
+    Console(width=max(console.width, sum(least) + gap * len(least))).print(table)
+
+
+def _least_width(cells: Sequence[str], keep: bool) -> int:
+    """Characters below which a column cannot be read: all of it, or its longest word."""
+    parts = cells if keep else [word[:_LONGEST_WORD] for cell in cells for word in cell.split()]
+    return max(map(cell_len, parts), default=0)
 
 
 def _id(name: str) -> str:
@@ -210,14 +226,15 @@ def _size(size: int) -> str:
 
 
 def _cost(estimate: Estimate) -> str:
-    return f"{_duration(estimate.seconds)} and {_size(estimate.memory_bytes)} of memory"
+    memory = float(f"{estimate.memory_bytes:.1e}")  # two digits are more than it knows
+    return f"{_duration(estimate.seconds)} and {_size(round(memory)).replace('.0 ', ' ')} of memory"
 
 
 def _duration(seconds: float) -> str:
-    for unit, divisor in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * divisor:
-            return f"{seconds / divisor:.0f} {unit}"
-    return f"{max(seconds, 1.0):.0f} seconds"
+    """A guess, in one digit."""
+    units = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0))
+    unit, divisor = next((each for each in units if seconds >= 2 * each[1]), ("seconds", 1.0))
+    return f"{float(f'{max(seconds / divisor, 1.0):.1g}'):.0f} {unit}"
 
 
 def when(time: datetime | None) -> str:

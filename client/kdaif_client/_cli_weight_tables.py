@@ -10,6 +10,8 @@ from rich.text import Text
 from kdaif_client._cli_tables import show_table, when
 from kdaif_client.weight_types import Difference, NameSummary, OverrideRevision, SampleWeight, WeightSummary
 
+_SPREAD = ("mean", "least", "1 %", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "most")
+
 
 def show_weights(weights: Iterable[SampleWeight]) -> None:
     """One line for each sample."""
@@ -55,12 +57,13 @@ def show_summary(found: WeightSummary) -> None:
         f"round {found.round}: {found.rows:,} samples, worth {found.effective_sample_size:,.0f} equally weighted ones"
         + ("" if found.reliability is None else f"; reliability of influence {found.reliability:.2f}")
     )
-    rows = [
-        (each.column, f"{each.mean:.4g}", *(f"{value:.4g}" for value in each.quantiles))
-        for each in found.columns.values()
+    columns = found.columns.values() if found.rows else ()
+    spread = [
+        (name, *(f"{value:.4g}" for value in values))
+        for name, *values in zip(_SPREAD, *((each.mean, *each.quantiles) for each in columns), strict=False)
     ]
-    headers = ("COLUMN", ">MEAN", ">MIN", ">1 %", ">5 %", ">25 %", ">50 %", ">75 %", ">95 %", ">99 %", ">MAX")
-    show_table(headers, rows, empty="No sample meets the filter.")
+    headers = ("OVER SAMPLES", *(f">{each.column.upper()}" for each in columns))
+    show_table(headers, spread if columns else [], empty="No sample meets the filter.")
     show_table(
         ("COLUMN", "NAME", ">SAMPLES", ">MEAN WEIGHT", ">MEAN LOSS IF UP", ">UNDER 0.2"),
         [_name(each) for each in (*found.classes, *found.groups)],
@@ -95,7 +98,7 @@ def show_difference(found: Difference, limit: int | None) -> None:
         (each.id, f"{each.first:.4f}", f"{each.second:.4f}", each.first_label, each.second_label)
         for each in found.changes[:limit]
     ]
-    headers = ("ID", ">WEIGHT", ">SECOND", "PSEUDO-LABEL", "SECOND")
+    headers = ("ID", ">FIRST WEIGHT", ">SECOND WEIGHT", "FIRST LABEL", "SECOND LABEL")
     show_table(headers, changes, empty="No sample weighs anything else.")
 
 

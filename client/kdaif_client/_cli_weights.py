@@ -191,7 +191,7 @@ def diff(
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Show what a second job has that a first one has not: accuracy by arm, and the samples that weigh other."""
+    """Show what a second job has that a first one has not: accuracy by arm, and samples whose weight moved."""
     with connection(target, tenant) as client:
         found = client.get_job(job).compare(client.get_job(other))
         if as_json:

@@ -121,8 +121,10 @@ def read_key(file: Path) -> str:
     """The key in a file. Raises InvalidArgument."""
     try:
         text = file.expanduser().read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument.of("api_key_file", f"{file} cannot be read ({error})") from None
+    except OSError as error:
+        raise InvalidArgument.of("api_key_file", f"{file} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument.of("api_key_file", f"{file} is no text; it must hold the key alone") from None
     if not text:
         raise InvalidArgument.of("api_key_file", f"{file} is empty; it must hold the key alone")
     return text

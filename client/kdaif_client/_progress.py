@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import (
@@ -26,25 +27,27 @@ def job_bar(title: str, *, shown: bool) -> Iterator[Callable[[JobEvent], None]]:
         yield lambda event: None
         return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[figures]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=1.0, figures="")
+        bar.console.print(title, style="dim", markup=False, highlight=False)
+        task = bar.add_task("queued", total=1.0, figures="")
 
         def show(event: JobEvent) -> None:
             if event.progress is not None:
-                told = str(event.progress) or str(event.state)
-                bar.update(task, completed=event.progress.fraction, description=f"{title}  {told}")
+                # Without the message: a line has to hold bar and figures too.
+                told = str(replace(event.progress, message="")) or str(event.state)
+                bar.update(task, completed=event.progress.fraction, description=told)
             else:
-                bar.update(task, description=f"{title}  {event.kind}")
+                bar.update(task, description=event.kind)
             if event.kind == "review":
-                bar.update(task, description=f"{title}  awaits a review: kdaif resume, or kdaif reject")
+                bar.update(task, description="awaits a review: kdaif resume, or kdaif reject")
             if event.state.is_terminal:
-                bar.update(task, description=f"{title}  {event.state}")
+                bar.update(task, description=str(event.state))
                 if event.state == "SUCCEEDED":
                     bar.update(task, completed=1.0)
             accuracy = event.metrics.get("validation_accuracy")

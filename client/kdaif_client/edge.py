@@ -96,11 +96,14 @@ def _predict(student: Student, options: argparse.Namespace, write: Callable[[Seq
 
 
 def _writer(stream: TextIO, as_json: bool) -> Callable[[Sequence[str], Decisions], None]:
-    if not as_json:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(_COLUMNS)
+    table = csv.writer(stream, lineterminator="\n")
+    head_due = not as_json
 
     def write(names: Sequence[str], decisions: Decisions) -> None:
+        nonlocal head_due
+        if head_due:  # with the first rows, not before what refuses them
+            table.writerow(_COLUMNS)
+            head_due = False
         told = zip(names, decisions.labels, decisions.confidences, decisions.abstained, strict=True)
         for name, label, confidence, abstained in told:
             values: tuple[Any, ...] = (name, str(label), round(float(confidence), 6), bool(abstained))

@@ -24,7 +24,8 @@ class Explanation:
     Attributes:
         weight: of the last scored round.
         helps: the factor of influence, 0 to 1: how sure it is that more weight lowers the loss on V; 1/2 is no say.
-        right: the factor of agreement, 0 to 1: that the pseudo-label is right, in the student's eyes.
+        right: the factor of agreement, 0 to 1: that the pseudo-label is right, in the student's eyes, and in the
+            teacher's as far as its own confidence proved to be worth something.
         history: every scored round, oldest first.
         decisions: those on this sample with their revisions, oldest first.
         evidence: whom it helps and harms, and what lies nearest to it, as far as the job computed it; ``None`` where

@@ -111,7 +111,8 @@ class Progress:
 
     def __str__(self) -> str:
         count = f"round {self.round}/{self.rounds}" if self.rounds else ""
-        return " · ".join(part for part in (self.stage, self.arm, count, self.message) if part)
+        arm = "" if self.arm == self.stage else self.arm  # the canary's run is a stage and an arm
+        return " · ".join(part for part in (self.stage, arm, count, self.message) if part)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from kdaif.datasets.part import Part
 from kdaif.datasets.teacher_columns import declared_classes
 from kdaif.records import DistillationSpec
 
+_RARE_UNDER_ROWS = 5
+
 
 def bind_class_names(spec: DistillationSpec, labeled: Names, findings: Findings) -> tuple[str, ...]:
     """The names of all classes, in the order of every logit.
@@ -138,11 +140,14 @@ def spare_label_codes(part: Part, class_names: tuple[str, ...], findings: Findin
 def report_coverage(
     labels: NDArray[np.int32], class_names: tuple[str, ...], field: str, part: str, findings: Findings
 ) -> None:
-    """Warns of classes without a row among ``labels`` (int32 [N]); the job goes on without them."""
+    """Warns of classes without a row among ``labels`` (int32 [N]), and tells the rare ones; the job goes on."""
     counts = np.bincount(labels, minlength=len(class_names))
     if missing := [name for name, count in zip(class_names, counts, strict=True) if not count]:
         code = "CLASS_WITHOUT_LABELED_ROWS" if part == "labeled" else "CLASS_WITHOUT_ROWS"
         findings.warn(code, field, f"0 {part} rows of class {listed(missing)}; figures for it mean little")
+    if rare := [name for name, count in zip(class_names, counts, strict=True) if 0 < count < _RARE_UNDER_ROWS]:
+        message = f"fewer than {_RARE_UNDER_ROWS} {part} rows of class {listed(rare)}; figures for it mean little"
+        findings.info("RARE_CLASS", field, message, int(sum(count for count in counts if 0 < count < _RARE_UNDER_ROWS)))
 
 
 def listed(names: list[str] | tuple[str, ...]) -> str:

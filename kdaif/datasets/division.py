@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kdaif.datasets.classes import report_coverage
+from kdaif.datasets.classes import listed, report_coverage
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.part import Part
 from kdaif.datasets.reading import FIELDS
@@ -85,3 +85,27 @@ def check_part(name: str, labels: NDArray[np.int32], class_names: tuple[str, ...
         findings.refuse(
             "EMPTY_PART", PART_FIELDS[name], f"no row is left for the {name} part; give more labelled rows per class"
         )
+
+
+def report_small_groups(name: str, part: Part, place: Places, fewest: int, findings: Findings) -> None:
+    """Tells which groups of the rows that measure are too small to be judged.
+
+    Args:
+        name: of the rows; V and the test rows are looked at.
+        part: of its data set.
+        place: of its rows there.
+        fewest: `Monitoring.fewest_group_rows`.
+        findings: receives it, for each column of groups.
+    """
+    if name not in ("validation", "test"):
+        return
+    for column, names in part.groups.items():
+        codes = names.codes[place.rows]
+        counts = np.bincount(codes[codes >= 0], minlength=len(names.distinct))
+        small = [f"{group} ({count})" for group, count in zip(names.distinct, counts, strict=True) if count < fewest]
+        if small:
+            findings.info(
+                "SMALL_GROUP",
+                PART_FIELDS[name],
+                f"fewer than {fewest} {name} rows of {column} = {listed(small)}; no alarm can tell how it fares",
+            )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kdaif.datasets.classes import bind_class_names, label_codes, single_labels, spare_label_codes, truth_codes
 from kdaif.datasets.columns import LABEL
-from kdaif.datasets.division import Places, check_part, divide
+from kdaif.datasets.division import Places, check_part, divide, report_small_groups
+from kdaif.datasets.drift import report_class_drift
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.overlaps import labels_of_twins, report_contradictions, report_repeats, separate
 from kdaif.datasets.overrides import weight_overrides
@@ -90,6 +91,14 @@ def examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Finding
             warn_if_no_better_than_chance(
                 outputs.best, len(class_names), known, unlabeled.ids, unlabeled.keep, findings, field=field
             )
+            report_class_drift(
+                outputs.best[unlabeled.keep],
+                labels["labeled"][sets["labeled"].keep],
+                class_names,
+                spec.monitoring.class_drift,
+                findings,
+                field=field,
+            )
         del twins, known
     del spare
     report_contradictions(sets["labeled"], labels["labeled"], findings)
@@ -104,6 +113,7 @@ def examine(spec: DistillationSpec, files: Mapping[str, Path], findings: Finding
     for name, place in places.items():
         if name != "unlabeled":
             check_part(name, labels[place.role][place.rows], class_names, findings)
+            report_small_groups(name, sets[place.role], place, spec.monitoring.fewest_group_rows, findings)
     findings.raise_if_refused()
     logits = {position: values for position, (values, _) in judged.items() if values is not None}
     return Examined(class_names, signature, sets, places, labels, truth, overrides, said, logits)

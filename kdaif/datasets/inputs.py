@@ -30,6 +30,8 @@ def read_part(
     inputs: Inputs,
     findings: Findings,
     scratch: Scratch | None,
+    *,
+    keep_groups: bool,
 ) -> Part | None:
     """Reads ids and inputs of one data set in the column order of ``signature``.
 
@@ -39,8 +41,8 @@ def read_part(
         signature: of the labelled set, which the layout matches.
         inputs: how texts are normalised, and whether pictures are scaled.
         findings: receives what is wrong.
-        scratch: keeps the inputs; None to check them alone, encoded pictures then by their headers, and groups by
-            the type of their columns.
+        scratch: keeps the inputs; None to check them alone, encoded pictures then by their headers.
+        keep_groups: reads the groups; otherwise the types of their columns are checked.
 
     Returns:
         None when ids or inputs cannot be read at all; ``findings`` says why.
@@ -72,7 +74,7 @@ def read_part(
     if refused:
         return None
     part = Part(file, ids, hashes, np.ones(len(ids), dtype=np.bool_), {}, features)
-    part.groups.update(_groups(part, layout, findings, kept=scratch is not None))
+    part.groups.update(_groups(part, layout, findings, kept=keep_groups))
     for reason, which in rejections:
         part.reject(which, reason.code, reason.text, findings)
     return part

@@ -72,7 +72,9 @@ def read_parts(
     _refuse_wrong_architecture(spec, signature, findings)
     parts = {}
     for role in matching:
-        part = read_part(tables[role], known[role], signature, spec.inputs, findings, scratch)
+        # A check needs no group of U, which has the most rows.
+        keep_groups = scratch is not None or role != "unlabeled"
+        part = read_part(tables[role], known[role], signature, spec.inputs, findings, scratch, keep_groups=keep_groups)
         if part is not None:
             parts[role] = part
             if role not in ("labeled", "unlabeled"):

@@ -10,7 +10,7 @@ from kdaif.distillation.losses import (
     objective,
     weighted_mean,
 )
-from kdaif.distillation.optimisation import LabeledRows, SoftRows, train_steps
+from kdaif.distillation.optimisation import LabeledRows, SoftRows, is_divisible, train_steps
 from kdaif.distillation.schedule import Schedule, Step, learning_rates, round_schedule
 from kdaif.distillation.soft_losses import (
     decoupled_loss,
@@ -30,6 +30,7 @@ __all__ = [
     "blended_log_targets",
     "decoupled_loss",
     "distillation_loss",
+    "is_divisible",
     "label_logits",
     "learning_rates",
     "log_probabilities",

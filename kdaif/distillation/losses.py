@@ -50,6 +50,7 @@ def objective(
     *,
     hard_label_weight: float,
     soft_label_weight: float,
+    of_all: tuple[int, Tensor | None] | None = None,
 ) -> Tensor:
     """J of one batch: mean(hard) * hard_label_weight + soft_label_weight * sum(w soft) / sum(w).
 
@@ -59,7 +60,15 @@ def objective(
         weights: `[N]`, not negative.
         hard_label_weight: share of the labelled rows.
         soft_label_weight: share of the unlabelled rows.
+        of_all: where these are a share of a batch, its number of labelled rows and its sum of weights: the objective of
+            the batch is then the sum over the shares.
     """
+    if of_all is not None:
+        n_labeled, weight_sum = of_all
+        found = hard_label_weight * hard_losses.sum() / n_labeled
+        if soft_losses is None or weights is None or weight_sum is None:
+            return found
+        return found + soft_label_weight * (weights * soft_losses).sum() / weight_sum.clamp_min(_SMALLEST_WEIGHT_SUM)
     hard = hard_label_weight * hard_losses.mean()
     if soft_losses is None or weights is None:
         return hard

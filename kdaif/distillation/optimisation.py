@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from kdaif.collective import SOLO
 from kdaif.datasets import Strings
 from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.beliefs import BeliefRecord
@@ -69,7 +70,8 @@ def train_steps(
         soft: U; None trains on L alone (the supervised arm), with as many steps.
         steps: from `round_schedule`.
         training: loss weights, temperature, and whether rows are varied on the way (`augmented`).
-        workspace: of the rows; None where they are all in memory.
+        workspace: of the rows, and of the processes that share each batch where `is_divisible`; else each of them does
+            all of it. None where the rows are all in memory.
         record: takes what the student says of the pseudo-labels in each step.
         rates: learning rate of each step, from `learning_rates`; None leaves the optimiser's.
         average: takes the weights after each step.
@@ -82,7 +84,10 @@ def train_steps(
     room = Workspace(device) if workspace is None else workspace
     parameters = list(student.parameters())
     total = torch.zeros((), device=device, dtype=torch.float64)
-    for number, step in enumerate(steps):
+    shared = room.collective if is_divisible(student, training) else SOLO
+    for number, whole in enumerate(steps):
+        own = shared.share(len(whole.unlabeled))
+        step = Step(whole.labeled[shared.share(len(whole.labeled))], whole.unlabeled[own])
         n_labeled = len(step.labeled)
         features = room.take(labeled.features, step.labeled)
         if soft is not None:
@@ -99,20 +104,32 @@ def train_steps(
         if soft is not None:
             losses_of_soft = soft_losses(logits[n_labeled:], room.take(soft.log_targets, step.unlabeled), training)
             weights = room.take(soft.weights, step.unlabeled)
-            if record is not None:
-                record.add(step.unlabeled, logits[n_labeled:])
+        weight_sum = weights
+        if soft is not None and shared.size > 1:
+            weight_sum = room.take(soft.weights, whole.unlabeled).sum()
         loss = objective(
             hard_losses,
             losses_of_soft,
             weights,
             hard_label_weight=training.hard_label_weight,
             soft_label_weight=training.soft_label_weight,
+            of_all=(len(whole.labeled), weight_sum) if shared.size > 1 else None,
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in parameters if p.grad is not None]
+        loss, said = loss.detach(), logits[n_labeled:].detach()
+        if shared.size > 1:
+            of_share, said = said, logits.new_zeros(0 if soft is None else len(whole.unlabeled), logits.shape[1])
+            if soft is not None:
+                said[own] = of_share
+            shared.total(loss, said, *gradients)
+        else:
+            room.collective.copied(*gradients)
+        if soft is not None and record is not None:
+            record.add(whole.unlabeled, said)
         size = nn.utils.get_total_norm(gradients)
-        if not bool(torch.isfinite(loss.detach() + size)):
+        if not bool(torch.isfinite(loss + size)):
             raise _non_finite(number, step, labeled, soft, hard_losses, losses_of_soft)
         if rates is not None:
             for group in optimizer.param_groups:
@@ -120,9 +137,26 @@ def train_steps(
         optimizer.step()
         if average is not None:
             average.update_parameters(student)
-        total += loss.detach()
+        total += loss
+    room.collective.copied(*student.buffers())
     room.release()
     return float(total) / max(len(steps), 1)
+
+
+def is_divisible(student: nn.Module, training: Training) -> bool:
+    """Whether the gradient of a batch is the sum over shares of it, each in a process of its own.
+
+    It is not with BatchNorm, whose mean is the batch's, nor with Dropout or varied rows, which are drawn for all
+    of the batch.
+    """
+    if training.augment:
+        return False
+    return not any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm)
+        or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
+        or (isinstance(module, nn.MultiheadAttention) and module.dropout > 0)
+        for module in student.modules()
+    )
 
 
 def _non_finite(

@@ -65,6 +65,7 @@ class Schedule:
             cuts = _cuts(self.n_unlabeled, self.batch_size)
             for start, end in zip(chain([0], cuts), chain(cuts, [self.n_unlabeled]), strict=True):
                 yield Step(labeled=next(labeled_batches), unlabeled=order[start:end].astype(np.int64))
+            del order  # or there would be two of them while the next is made
 
 
 def round_schedule(

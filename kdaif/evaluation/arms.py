@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import permutation_test
 
 from kdaif.errors import InvalidInputError, NonFiniteError
 from kdaif.evaluation.calibration import expected_calibration_error
@@ -74,6 +73,9 @@ def paired_p_value(differences: NDArray[Any], *, seed: int) -> float:
     moved = differences[differences != 0]
     if len(moved) < 2:
         return 1.0  # no difference, or one: both of its signs are as extreme, and scipy refuses a single observation
+    # Imported late: 50 MB, and an attempt comes here when its rows have left the memory.
+    from scipy.stats import permutation_test
+
     outcome = permutation_test(
         (moved,),
         lambda sample, axis: np.mean(sample, axis=axis),

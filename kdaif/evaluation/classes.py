@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from kdaif.errors import InvalidInputError
 
@@ -44,7 +44,7 @@ def wilson_interval(successes: float, trials: float, confidence: float = 0.95) -
     """
     if trials <= 0 or not 0 <= successes <= trials:
         raise InvalidInputError.of("successes", f"0 <= successes <= trials and trials > 0, not {successes} of {trials}")
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,35 @@ def _to_onnx(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     if program is None:
         raise TrainingError("torch.onnx.export returned no program; the student cannot be exported")
     proto: onnx.ModelProto = program.model_proto
+    _halve_last(proto)
     return proto
+
+
+def _halve_last(proto: onnx.ModelProto) -> None:
+    """Writes ``x * (0.5 * y)`` as ``(x * y) * 0.5``, ``y = 1 + erf(...)``, which is the same number.
+
+    Opset 18 has no Gelu, and this is the order in which onnxruntime knows one and runs it as a single operator.
+    """
+    made = {node.output[0]: node for node in proto.graph.node}
+    uses = Counter(name for node in proto.graph.node for name in node.input)
+    halves = {
+        tensor.name
+        for tensor in proto.graph.initializer
+        if not tensor.dims and onnx.numpy_helper.to_array(tensor) == 0.5
+    }
+
+    def maker(name: str, op_type: str) -> onnx.NodeProto | None:
+        found = made.get(name)
+        return found if found is not None and found.op_type == op_type else None
+
+    for node in proto.graph.node:
+        half = maker(node.input[1], "Mul") if node.op_type == "Mul" else None
+        if half is None or half.input[0] not in halves or uses[half.output[0]] > 1:
+            continue
+        total = maker(half.input[1], "Add")
+        if total is not None and maker(total.input[0], "Erf") is not None:
+            x, constant, y = node.input[0], half.input[0], half.input[1]
+            half.input[:], node.input[:] = [x, y], [half.output[0], constant]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from kdaif.influence.curvature import Curvature, curvature_at
 from kdaif.influence.neighbours import Nearest, NearestSearch
 from kdaif.influence.normalised import UnitOfWeight, per_unit_of_weight, unit_of_weight
 from kdaif.influence.pairs import PairInfluence, PairSystem, pair_system
-from kdaif.influence.reliability import MOST_RANKED_ROWS, rank_correlation
+from kdaif.influence.reliability import MOST_RANKED_ROWS, rank_correlation, ranked_rows
 from kdaif.influence.row_gradients import RowLoss, logit_gradients
 from kdaif.influence.scores import influence_scores
 
@@ -27,5 +27,6 @@ __all__ = [
     "per_unit_of_weight",
     "pooled_scores",
     "rank_correlation",
+    "ranked_rows",
     "unit_of_weight",
 ]

@@ -98,6 +98,17 @@ class ScoreSheet:
         self._per_row[rows] = influence.cpu().numpy()
         self._logits[rows] = logits.float().cpu().numpy()
 
+    def exchange(self, runs: list[slice], workspace: Workspace) -> None:
+        """Each process gives the others the run of rows that it wrote, `runs[rank]`."""
+        if workspace.collective.size == 1:
+            return
+        row_bytes = self._per_row[:1].nbytes + self._logits[:1].nbytes
+        for source, run in enumerate(runs):
+            for within in workspace.slabs(run.stop - run.start, row_bytes):
+                rows = slice(run.start + within.start, run.start + within.stop)
+                of_rows = (torch.from_numpy(self._per_row[rows]), torch.from_numpy(self._logits[rows]))
+                workspace.collective.copied(*of_rows, source=source)
+
     def scores(
         self,
         shares: NDArray[np.float64],

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kdaif.collective import SOLO, Collective
 from kdaif.linalg import gauss_newton, gauss_newton_once, logits_of, parameter_vector, rows_at_once, rows_to_keep
 from kdaif.records.spec import Training
 from kdaif.workspace import Workspace
@@ -26,6 +27,7 @@ class Curvature:
         features: the rows of H, raw, `[M, ...]`.
         row_weights: what each adds to H, `[M]`.
         temperatures: 1 for rows of L, T for rows of U, `[M]`.
+        collective: the processes that share the runs of rows of a product.
     """
 
     theta: Tensor
@@ -33,6 +35,7 @@ class Curvature:
     features: Tensor
     row_weights: Tensor
     temperatures: Tensor
+    collective: Collective = SOLO
 
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor]:
@@ -41,8 +44,10 @@ class Curvature:
         Linearises the student at the first call, for as many rows as memory allows.
         """
         at_once, kept = rows_at_once(self.student, self.features), rows_to_keep(self.student, self.features)
+        at_once = min(at_once, max(1, -(-len(self.features) // self.collective.size)))
         parts = (torch.split(tensor, at_once) for tensor in (self.features, self.row_weights, self.temperatures))
         runs = [(logits_of(self.student, rows), self.theta, c, t) for rows, c, t in zip(*parts, strict=True)]
+        runs = runs[self.collective.share(len(runs))]
         n_kept = kept // at_once
         linearised = [gauss_newton(*run) for run in runs[:n_kept]]
 
@@ -52,6 +57,7 @@ class Curvature:
                 total += of_run(vector)
             for run in runs[n_kept:]:
                 total += gauss_newton_once(*run, vector)
+            self.collective.total(total)
             return total
 
         return product
@@ -63,7 +69,7 @@ class Curvature:
         at = torch.linspace(0, len(self.features) - 1, rows, device=self.theta.device).long()
         weights = self.row_weights[at]
         scaled = weights * (self.row_weights.sum() / weights.sum().clamp_min(1e-30))
-        return Curvature(self.theta, self.student, self.features[at], scaled, self.temperatures[at])
+        return Curvature(self.theta, self.student, self.features[at], scaled, self.temperatures[at], self.collective)
 
     def scaled_damping(self, gradient: Tensor) -> float:
         """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""
@@ -112,7 +118,8 @@ def curvature_at(
     hard = torch.full((len(from_labeled),), training.hard_label_weight / len(from_labeled), device=device, dtype=dtype)
     temperatures = torch.cat([torch.ones_like(hard), torch.full_like(soft, training.temperature)])
     features = torch.cat([room.take(labeled_features, from_labeled), room.take(unlabeled_features, from_unlabeled)])
-    return Curvature(parameter_vector(student), student, features, torch.cat([hard, soft]), temperatures)
+    weights_of_rows = torch.cat([hard, soft])
+    return Curvature(parameter_vector(student), student, features, weights_of_rows, temperatures, room.collective)
 
 
 def _subsample(n: int, most: int, generator: np.random.Generator) -> NDArray[np.int64]:

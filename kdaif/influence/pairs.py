@@ -15,7 +15,8 @@ from kdaif.influence.curvature import Curvature
 from kdaif.influence.head_scores import scaled_damping
 from kdaif.linalg import HeadCurvature, HeadRows, head_curvature, head_rows
 
-_PAIRS_PER_PASS = 2**22
+# Numbers of float64, of which there are some four such arrays at a time: 30 MB.
+_PAIRS_PER_PASS = 2**20
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from kdaif.ranks import average_ranks
 
 MOST_RANKED_ROWS = 200_000
 """Of more rows a sample of so many is ranked. Its rank correlation r has a standard error of about (1 - r^2) / 450."""
@@ -12,7 +13,7 @@ MOST_RANKED_ROWS = 200_000
 
 def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
     """Spearman's rank correlation of two `[N]`, ties averaged; 0 where either is constant and so ranks nothing."""
-    a, b = rankdata(first), rankdata(second)
+    a, b = average_ranks(first), average_ranks(second)
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 0 else 0.0

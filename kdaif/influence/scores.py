@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdaif.collective import Collective
 from kdaif.influence.blocks import InfluenceScores, ScoreSheet, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.head_scores import head_influence_scores
@@ -100,7 +101,9 @@ def influence_scores(
         )
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
-    gradients = _block_gradients(student, curvature.theta, validation_features, validation_labels, cuts)
+    gradients = _block_gradients(
+        student, curvature.theta, validation_features, validation_labels, cuts, room.collective
+    )
     mean = torch.from_numpy(shares).to(gradients) @ gradients
     d = curvature.scaled_damping(mean) if damping is None else damping
     system = System(
@@ -116,10 +119,20 @@ def influence_scores(
     differentiate = directional_derivatives if derivative == "forward" else finite_differences
     sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], curvature.theta.dtype, room)
     at_once = min(_ROWS_PER_PASS, rows_at_once(student, features, len(cuts)))
-    for rows in room.passes(len(features), at_once):
+    cuts_of_rows = range(0, len(features), at_once)
+    shares_of_rows = [
+        slice(cuts_of_rows[own][0], min(cuts_of_rows[own][-1] + at_once, len(features)))
+        if cuts_of_rows[own]
+        else slice(0, 0)
+        for own in room.collective.shares(len(cuts_of_rows))
+    ]
+    mine = shares_of_rows[room.collective.rank]
+    for within in room.passes(mine.stop - mine.start, at_once):
+        rows = slice(mine.start + within.start, mine.start + within.stop)
         logits, changes = differentiate(logits_of(student, features[rows]), curvature.theta, solved.x)
         in_logits = logit_gradients(logits, log_targets[rows], temperature, row_loss)
         sheet.write(rows, -(changes * in_logits).sum(dim=2).T, logits)
+    sheet.exchange(shares_of_rows, room)
     return sheet.scores(
         shares,
         solution=solved.x,
@@ -132,7 +145,12 @@ def influence_scores(
 
 
 def _block_gradients(
-    student: nn.Module, theta: Tensor, features: Tensor, labels: Tensor, cuts: list[NDArray[np.int64]]
+    student: nn.Module,
+    theta: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    cuts: list[NDArray[np.int64]],
+    collective: Collective,
 ) -> Tensor:
     """Gradient of the mean cross-entropy of each block, `[K, P]`.
 
@@ -143,10 +161,12 @@ def _block_gradients(
         of_block[torch.from_numpy(cut)] = 1 / len(cut)
     weights = weights.to(features.device)
     gradients = torch.zeros(len(cuts), len(theta), dtype=theta.dtype, device=features.device)
-    for rows in torch.split(torch.arange(len(features), device=features.device), rows_at_once(student, features)):
+    runs = torch.split(torch.arange(len(features), device=features.device), rows_at_once(student, features))
+    for rows in runs[collective.share(len(runs))]:
         logits, transposed = linearise(logits_of(student, features[rows]), theta)
         errors = torch.softmax(logits, dim=1) - functional.one_hot(labels[rows], logits.shape[1]).to(logits.dtype)
         for gradient, of_block in zip(gradients, weights[:, rows], strict=True):
             if bool(of_block.any()):
                 gradient += transposed(of_block[:, None] * errors)
+    collective.total(gradients)
     return gradients

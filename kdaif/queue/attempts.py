@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.commands.core import AsyncScript
+from redis.exceptions import ClusterCrossSlotError
 
 from kdaif.errors import InvalidInputError
 from kdaif.queue import codec, connection, endings, keys, refusals
@@ -42,16 +43,37 @@ class Attempts:
             offer: who takes it, and what it brings.
         """
         with connection.translated(self._url, "claim a job"):
+            lone = self._tenants.lone
+            if lone is not None:
+                answer = await self._claim_alone(lone, offer)
+                if answer[0] != "OTHERS":
+                    return self._served(lone, answer)
             for tenant in self._turns.order(await self._tenants.running(offer.name)):
-                lease_ms, gpus = str(self._lease_ms), str(offer.gpus)
-                answer = await self._scripts.claim(
-                    keys.of_job(tenant, ""),
-                    ["", new_call(), offer.name, lease_ms, endings.OVERDUE, gpus, *sorted(offer.labels)],
-                )
-                if answer[0] == "OK":
-                    self._turns.served(tenant)
-                    return _claim(tenant, answer)
+                claim = self._served(tenant, await self._claim_of(tenant, offer))
+                if claim is not None:
+                    return claim
         return None
+
+    async def _claim_alone(self, tenant: str, offer: WorkerOffer) -> list[Any]:
+        try:
+            return await self._claim_of(tenant, offer, also=[keys.MODES, keys.BUSY])
+        except ClusterCrossSlotError:
+            # A node of a Cluster that is addressed as one server. It looks at the keys before it runs anything.
+            self._tenants.lie_apart()
+            return ["OTHERS"]
+
+    async def _claim_of(self, tenant: str, offer: WorkerOffer, also: Sequence[str] = ()) -> list[Any]:
+        needs = [str(self._lease_ms), endings.OVERDUE, str(offer.gpus), tenant, *sorted(offer.labels)]
+        answer: list[Any] = await self._scripts.claim(
+            [*keys.of_job(tenant, ""), *also], ["", new_call(), offer.name, *needs]
+        )
+        return answer
+
+    def _served(self, tenant: str, answer: list[Any]) -> Claim | None:
+        if answer[0] != "OK":
+            return None
+        self._turns.served(tenant)
+        return _claim(tenant, answer)
 
     async def renew(self, claim: Claim) -> bool:
         """Extends the lease by ``lease_ttl_s`` from now. False: the job is to be cancelled; stop, then call ``fail``.

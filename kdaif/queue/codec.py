@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
@@ -51,18 +52,40 @@ def body_digest(spec: DistillationSpec, display_name: str) -> str:
 
     What is as it is by default does not count: a setting that a release adds leaves the digests of before as they were.
     """
-    return hashlib.sha256(encode([display_name, _given(spec)]).encode()).hexdigest()
+    return digest_of_encoded(encode_spec(spec), display_name)
+
+
+def digest_of_encoded(spec: str, display_name: str) -> str:
+    """As `body_digest`, of a spec that `encode_spec` has encoded."""
+    return hashlib.sha256(f"[{encode(display_name)},{spec}]".encode()).hexdigest()
+
+
+def encode_spec(spec: DistillationSpec) -> str:
+    """JSON of what was asked for alone: what a release adds is not there for the workers of the one before."""
+    return encode(_given(spec))
 
 
 def _given(model: BaseModel) -> dict[str, object]:
     """The fields that are not as they are by default, and the names of kinds, by which alternatives differ."""
     given: dict[str, object] = {}
-    for name, field in type(model).model_fields.items():
+    for name, names_kind, default in _defaults(type(model)):
         value = getattr(model, name)
-        names_kind = get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
-        if names_kind or value != field.get_default(call_default_factory=True):
+        if names_kind or value != default:
             given[name] = _given_value(value)
     return given
+
+
+@functools.cache
+def _defaults(model: type[BaseModel]) -> tuple[tuple[str, bool, object], ...]:
+    """Of each field its name, whether it names a kind, and its default, which pydantic would copy for every look."""
+    return tuple(
+        (
+            name,
+            get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1,
+            field.get_default(call_default_factory=True),
+        )
+        for name, field in model.model_fields.items()
+    )
 
 
 def _given_value(value: object) -> object:
@@ -157,7 +180,7 @@ def submitted_fields(
     """The fields of a job's hash that stay as they were submitted."""
     scheduling = spec.scheduling
     fields = {
-        "spec": encode(_given(spec)),  # what a release adds is not there for the workers of the one before
+        "spec": encode_spec(spec),
         "preflight": encode(preflight),
         "display_name": display_name,
         "request_id": request_id,

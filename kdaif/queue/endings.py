@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from kdaif.errors import FailureReason
 from kdaif.queue import codec
 from kdaif.records import Failure
@@ -25,6 +27,7 @@ LOST = codec.encode(
 """A lease ran out."""
 
 
+@functools.cache
 def cancelled(when: str) -> str:
     """Somebody asked for it. ``when`` ends the sentence: "while it ran"."""
     return codec.encode(Failure(FailureReason.CANCELLED, f"Cancelled on request {when}.", retryable=False))

@@ -179,7 +179,7 @@ class JobQueue:
         request_id = request_id or uuid.uuid4().hex
         check_request_id(request_id)
         fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate, origin)
-        digest = codec.body_digest(spec, display_name)
+        digest = codec.digest_of_encoded(fields["spec"], display_name)
         arguments = ["", new_call(), digest, str(_MOST_NEEDS), ids.DIGITS, ids.random_end(), *codec.flat(fields)]
         job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
         with connection.translated(self._url, "submit a job"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TypeAlias
 
 from redis.asyncio import Redis
 
@@ -12,6 +14,7 @@ from kdaif.queue import codec, keys
 from kdaif.records import Job
 
 _MOST_REMEMBERED = 1024
+_Answer: TypeAlias = asyncio.Future[Mapping[str, str]]
 
 
 class JobReads:
@@ -23,22 +26,19 @@ class JobReads:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._waiting: dict[str, asyncio.Future[Mapping[str, str]]] = {}
+        self._waiting: dict[str, list[_Answer]] = {}
         self._running: asyncio.Task[None] | None = None
         self._remembered: OrderedDict[str, tuple[Mapping[str, str], Job]] = OrderedDict()
 
     async def read(self, tenant: str, job_id: str) -> Job | None:
         """The job as it is now; None when there is none. Raises what redis raises."""
         key = keys.job(tenant, job_id)
-        answer = self._waiting.get(key)
-        if answer is None:
-            answer = self._waiting[key] = asyncio.get_running_loop().create_future()
-            # Nobody may be there for a failure any more.
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # One for each caller: where one is cancelled, the others still get theirs.
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(answer)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        # One caller that is cancelled must not take the answer from the others.
-        fields = await asyncio.shield(answer)
+        fields = await answer
         return self._decoded(key, tenant, job_id, fields) if fields else None
 
     async def _run(self) -> None:
@@ -49,20 +49,21 @@ class JobReads:
         finally:
             self._running = None
 
-    async def _answer(self, batch: Mapping[str, asyncio.Future[Mapping[str, str]]]) -> None:
+    async def _answer(self, batch: Mapping[str, list[_Answer]]) -> None:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key in batch:
                     pipeline.hgetall(key)
                 found = await pipeline.execute()
         except BaseException as error:
-            for answer in batch.values():
+            for answer in _open(chain.from_iterable(batch.values())):
                 answer.set_exception(error) if isinstance(error, Exception) else answer.cancel()
             if not isinstance(error, Exception):
                 raise
         else:
-            for answer, fields in zip(batch.values(), found, strict=True):
-                answer.set_result(fields)
+            for answers, fields in zip(batch.values(), found, strict=True):
+                for answer in _open(answers):
+                    answer.set_result(fields)
 
     def _decoded(self, key: str, tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
         known = self._remembered.get(key)
@@ -75,3 +76,8 @@ class JobReads:
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)
         return job
+
+
+def _open(answers: Iterable[_Answer]) -> Iterator[_Answer]:
+    """Those that somebody still waits for."""
+    return (answer for answer in answers if not answer.done())

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 
 from kdaif.queue import keys
 from kdaif.queue.scripts import Call, Scripts
@@ -28,6 +29,7 @@ class Tenants:
         self._scripts = scripts
         self._looked_at: float | None = None
         self._last_busy: list[str] = []
+        self._share_a_server = not isinstance(redis, RedisCluster)
 
     async def touch(self, tenant: str, *, may_be_new: bool = False) -> None:
         """The tenant is about to get work. A tenant without any does no harm; one that is not touched is not served."""
@@ -48,6 +50,15 @@ class Tenants:
         """Those that may have jobs that are not over, or something for the archive."""
         members: Any = await self._redis.zrange(keys.BUSY, 0, -1)
         return sorted(members)
+
+    @property
+    def lone(self) -> str | None:
+        """The one tenant that was busy at the last look. None on a Cluster, where no script can look again."""
+        return self._last_busy[0] if len(self._last_busy) == 1 and self._share_a_server else None
+
+    def lie_apart(self) -> None:
+        """The keys here and those of a tenant are not for one script, as it turned out; no tenant is `lone` now."""
+        self._share_a_server = False
 
     async def running(self, worker: str) -> dict[str, int]:
         """Jobs under way of each tenant that has somebody in line, for a worker; none where it is not ACTIVE.

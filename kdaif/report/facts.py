@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from kdaif.ranks import average_ranks
 
 INFLUENCE = "val_loss_change_if_upweighted"
 MOST_DRAWN_ROWS = 200_000
@@ -170,6 +171,6 @@ def wrong_and_right(weights: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 def _auroc(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
     """Probability that a value of ``higher`` exceeds one of ``lower``, by rank sums."""
-    ranks = rankdata(np.concatenate([higher, lower]))[: len(higher)]
+    ranks = average_ranks(np.concatenate([higher, lower]))[: len(higher)]
     pairs = len(higher) * len(lower)
     return float((ranks.sum() - len(higher) * (len(higher) + 1) / 2) / pairs)

@@ -36,6 +36,7 @@ class ArmRows:
         validation: V, the score set.
         features: raw rows of U, `[N, ...]`.
         teacher_log_targets: log q^T, float32 `[N, C]`.
+        temperature: T.
         pseudo_labels: argmax of the teacher, int64 `[N]`.
         pseudo_label_codes: the same on the device.
         wrong: bool `[N]`, the pseudo-label is not the truth; None where no truth is known.
@@ -49,6 +50,7 @@ class ArmRows:
     validation: HeldOut
     features: Tensor
     teacher_log_targets: Tensor
+    temperature: float
     pseudo_labels: NDArray[np.int64]
     pseudo_label_codes: Tensor
     wrong: NDArray[np.bool_] | None
@@ -76,8 +78,7 @@ def arm_rows(
             raise InvalidDataError(f"There is no {name} row left to train with. Add rows, or change spec.splits.")
     workspace = Workspace(device, scratch)
     pseudo_labels = targets.pseudo_labels(workspace.scratch)
-    truth = data.unlabeled.truth
-    known = np.zeros(len(pseudo_labels), dtype=np.bool_) if truth is None else truth >= 0
+    wrong, known = _known_wrong(pseudo_labels, data.unlabeled.truth, workspace.scratch)
     return ArmRows(
         labeled=LabeledRows(
             workspace.moved(data.labeled.features), workspace.moved(data.labeled.labels), data.labeled.ids
@@ -85,14 +86,27 @@ def arm_rows(
         validation=held_out_rows(data.validation, workspace),
         features=workspace.moved(data.unlabeled.features),
         teacher_log_targets=_log_targets(targets, training, workspace),
+        temperature=training.temperature,
         pseudo_labels=pseudo_labels,
         pseudo_label_codes=workspace.moved(pseudo_labels),
-        wrong=None if truth is None or not known.any() else known & (pseudo_labels != truth),
+        wrong=wrong,
         truth_known=known,
         ids=data.unlabeled.ids,
         weight_override=data.unlabeled.weight_override,
         workspace=workspace,
     )
+
+
+def _known_wrong(
+    pseudo_labels: NDArray[np.int64], truth: NDArray[np.int64] | None, scratch: Scratch
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
+    """`ArmRows.wrong` and `ArmRows.truth_known`."""
+    known, wrong = (np.zeros(len(pseudo_labels), dtype=np.bool_) for _ in range(2))
+    if truth is not None:
+        for rows in scratch.slabs(len(truth), 2 * truth.itemsize + 2):
+            known[rows] = truth[rows] >= 0
+            wrong[rows] = known[rows] & (pseudo_labels[rows] != truth[rows])
+    return (wrong if known.any() else None), known
 
 
 def _log_targets(targets: SoftTargets, training: Training, workspace: Workspace) -> Tensor:

@@ -172,19 +172,29 @@ def _soft_targets(
     wanted: NDArray[np.int64], targets: SoftTargets, generator: np.random.Generator, scratch: Scratch
 ) -> NDArray[np.float32]:
     """Logits `[K, C]` whose largest is that of the class wanted, as the teacher gave them elsewhere."""
-    logits, pseudo_labels = targets.logits, targets.pseudo_labels(scratch)
-    donors: Mapping[int, NDArray[np.int32]] = {
-        label: np.flatnonzero(pseudo_labels == label).astype(np.int32) for label in np.unique(wanted).tolist()
-    }
-    scratch.release()
-    planted = np.empty((len(wanted), logits.shape[1]), dtype=np.float32)
-    for place, label in enumerate(wanted.tolist()):
-        alike = donors[label]
-        donor = int(generator.choice(alike)) if len(alike) else int(generator.integers(len(logits)))
-        planted[place] = logits[donor]
-        said = int(pseudo_labels[donor])
-        planted[place, [label, said]] = planted[place, [said, label]]
+    alike = _rows_by_label(np.unique(wanted).tolist(), targets, scratch)
+    donors = np.array(
+        [
+            generator.choice(alike[label]) if len(alike[label]) else generator.integers(len(targets.logits))
+            for label in wanted.tolist()
+        ],
+        dtype=np.int64,
+    )
+    planted: NDArray[np.float32] = scratch.take(targets.logits, donors)
+    places, said = np.arange(len(wanted)), planted.argmax(axis=1)
+    planted[places, wanted], planted[places, said] = planted[places, said], planted[places, wanted]
     return planted
+
+
+def _rows_by_label(labels: list[int], targets: SoftTargets, scratch: Scratch) -> Mapping[int, NDArray[np.int32]]:
+    """The rows that the teacher gives each of these labels, ascending."""
+    pseudo_labels = targets.pseudo_labels(scratch)
+    found: dict[int, list[NDArray[np.int32]]] = {label: [np.empty(0, np.int32)] for label in labels}
+    for some in scratch.slabs(len(pseudo_labels), 3 * pseudo_labels.itemsize):
+        of_some = pseudo_labels[some]
+        for label, runs in found.items():
+            runs.append((some.start + np.flatnonzero(of_some == label)).astype(np.int32))
+    return {label: np.concatenate(runs) for label, runs in found.items()}
 
 
 def _without(rows: Rows, positions: NDArray[np.int64]) -> Rows:

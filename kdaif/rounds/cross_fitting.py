@@ -115,4 +115,10 @@ def _pooled(beliefs: Sequence[Beliefs], workspace: Workspace) -> Beliefs:
         mean(lambda one: one.pseudo_labels),
         torch.cat([one.known_labels for one in beliefs]),
         mean(lambda one: one.probabilities),
+        mean(_trust_of),
     )
+
+
+def _trust_of(beliefs: Beliefs) -> Tensor:
+    """Of a scout, which always has it."""
+    return torch.zeros_like(beliefs.pseudo_labels) if beliefs.trust is None else beliefs.trust

@@ -97,7 +97,7 @@ def evidence_of(
     system = rows.system(weights, int(state.numbers["seed"]))
     asked, asked_gradients = rows.of_unlabeled(places)
     search, centre = _searched(rows, asked, places, system, weights, until=started + _SEARCH_SHARE * budget_s)
-    total = float(weights.sum())
+    total = sum(float(weights[some].sum()) for some in room.slabs(len(weights), weights.itemsize))
     scale = spec.training.soft_label_weight / total if total > 0 else 0.0
     pairs = []
     for some in system.extremes(asked, asked_gradients, centre, scale, MOST_PAIRS):

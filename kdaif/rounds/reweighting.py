@@ -134,6 +134,8 @@ def reweigh(
         influence[some], stderr[some] = scores.shares @ per_block, block_stderr(per_block)
         z_influence[some] = influence_z(influence[some], stderr[some], reliability)
         z_agreement[some] = agreement_z(_as_array(beliefs.pseudo_labels[some]), known_labels, known_classes)
+        if beliefs.trust is not None:
+            z_agreement[some] += _as_array(beliefs.trust[some])
         parts = _used(parts_of(z_influence[some], z_agreement[some], options.sharpness), options.signals)
         shares[some] = shares_of_weight(parts, floor=options.floor, blended=blended)
         log_odds[some] = log_odds_of(parts.kept)

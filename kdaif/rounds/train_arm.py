@@ -141,7 +141,7 @@ def train_arm(
                 beliefs = present_beliefs(judge, rows)
             former, reweighted = weighting, reweigh(judge, judged, weighting, beliefs, spec, seed, scores)
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
-            metrics |= stability(former.weights, reweighted.weighting.weights, seed)
+            metrics |= stability(former.weights, reweighted.weighting.weights, seed, rows.workspace.scratch)
             metrics |= _wrong_row_auroc(rows, reweighted)
             if freezing.keeps_former(metrics, spec.weighting) and not decided:
                 metrics["weights_frozen"] = 1.0
@@ -228,7 +228,8 @@ def _optimizer(student: Student, spec: DistillationSpec) -> torch.optim.Optimize
 
 def _initial_weighting(arm: str, rows: ArmRows) -> Weighting:
     weights = rows.workspace.scratch.empty((len(rows.ids),), np.float64)
-    weights.fill(1.0)
+    for some in rows.workspace.slabs(len(weights), weights.itemsize):
+        weights[some] = 1.0
     if arm == "oracle":
         if rows.wrong is None:
             raise InvalidInputError.of("spec.control_arms", "'oracle' needs the column 'truth' in the unlabelled rows")
@@ -328,7 +329,10 @@ def _wrong_row_auroc(rows: ArmRows, reweighted: Reweighted) -> dict[str, float]:
     """How well low log-odds find rows whose pseudo-label is wrong, among those of known truth."""
     if rows.wrong is None:
         return {}
-    wrong, right = rows.wrong & rows.truth_known, rows.truth_known & ~rows.wrong
-    area = chance_of_more(reweighted.log_odds[right], reweighted.log_odds[wrong])
-    rows.workspace.release()
+    of_wrong, of_right = [], []
+    for some in rows.workspace.slabs(len(rows.wrong), reweighted.log_odds.itemsize + 2):
+        log_odds, known, wrong = reweighted.log_odds[some], rows.truth_known[some], rows.wrong[some]
+        of_wrong.append(log_odds[known & wrong])
+        of_right.append(log_odds[known & ~wrong])
+    area = chance_of_more(np.concatenate(of_right), np.concatenate(of_wrong))
     return {} if area is None else {"wrong_row_auroc": area}

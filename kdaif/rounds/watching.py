@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from kdaif.influence import rank_correlation
 from kdaif.records.monitoring import Alarm, GroupWeight, Monitoring
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.reweighting import Weighting
+from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import with_floors
 
@@ -30,15 +30,26 @@ class Watched:
     alarms: tuple[Alarm, ...]
 
 
-def stability(former: NDArray[np.float64], weights: NDArray[np.float64], seed: int) -> dict[str, float]:
+def stability(
+    former: NDArray[np.float64], weights: NDArray[np.float64], seed: int, scratch: Scratch | None = None
+) -> dict[str, float]:
     """Rank correlation of the weights of two scorings, on at most 200,000 rows; nothing where the former had none."""
-    chosen: Any = slice(None)
+    before, now = former, weights
     if len(weights) > _MOST_RANKED:
         chosen = np.sort(np.random.default_rng((seed, 11)).choice(len(weights), _MOST_RANKED, replace=False))
-    before, now = former[chosen], weights[chosen]
+        before, now = (_taken_in_order(each, chosen, scratch or Scratch()) for each in (former, weights))
     if len(now) < 2 or before.max() == before.min():
         return {}
     return {"stability": rank_correlation(before, now)}
+
+
+def _taken_in_order(values: NDArray[np.float64], rows: NDArray[np.int64], scratch: Scratch) -> NDArray[np.float64]:
+    """``values[rows]`` of ascending rows, slab by slab: all at once would make all of the array resident."""
+    taken = []
+    for some in scratch.slabs(len(values), values.itemsize):
+        first, end = np.searchsorted(rows, (some.start, some.stop))
+        taken.append(values[rows[first:end]])
+    return np.concatenate(taken)
 
 
 def watch(

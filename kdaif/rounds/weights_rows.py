@@ -143,9 +143,10 @@ def _order(ids: NDArray[Any] | Strings, scratch: Scratch) -> NDArray[np.int64] |
     slabs = _overlapping(len(ids), scratch)
     if all(_is_ascending(ids[rows] if texts is None else texts[rows]) for rows in slabs):
         return None
+    found = np.argsort(ids) if texts is None else pc.sort_indices(texts).to_numpy()
     order: NDArray[np.int64] = scratch.empty((len(ids),), np.int64)
-    order[:] = np.argsort(ids) if texts is None else pc.sort_indices(texts).to_numpy()
-    scratch.release()
+    for rows in scratch.slabs(len(ids), 16):
+        order[rows] = found[rows]
     return order
 
 

@@ -23,6 +23,7 @@ from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
 from kdaif_server.signing import SigningKey
 
+_DESCRIPTION = "Serve kdaif: with serve in production, with up on one machine."
 _EPILOG = "Every option can also be set by an environment variable, for example KDAIF_REDIS_URL or KDAIF_STORE_URL."
 
 
@@ -91,7 +92,7 @@ def _announce(settings: ServerSettings, server: RunningServer) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kdaif-server", description=__doc__, epilog=_EPILOG)
+    parser = argparse.ArgumentParser(prog="kdaif-server", description=_DESCRIPTION, epilog=_EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     serve_command = commands.add_parser("serve", help="run the gRPC server against a Redis or Valkey by URL")
     rebuild_command = commands.add_parser(

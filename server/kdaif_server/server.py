@@ -33,15 +33,15 @@ from kdaif.store import BlobStore, DatasetStore, LineStore
 from kdaif.telemetry import metrics_endpoint
 from kdaif_server.access.authentication import Authentication
 from kdaif_server.access.exposure import check_exposure, credentials
-from kdaif_server.access.interceptor import AccessInterceptor
+from kdaif_server.access.guard import Access
 from kdaif_server.access.keys import KeyFile
 from kdaif_server.access.limits import Limiter
 from kdaif_server.access.tokens import TokenVerifier
 from kdaif_server.artifacts import Artifacts
 from kdaif_server.backend import Backend
 from kdaif_server.dashboard import running_dashboard
-from kdaif_server.interceptors import ErrorInterceptor
-from kdaif_server.observability import Monitor, ObservingInterceptor, ServerMetrics
+from kdaif_server.handlers import Layers
+from kdaif_server.observability import Monitor, Observing, ServerMetrics
 from kdaif_server.rebuild import is_index_lost
 from kdaif_server.services.audit import AuditService
 from kdaif_server.services.datasets import DatasetService
@@ -50,6 +50,7 @@ from kdaif_server.services.students import StudentService
 from kdaif_server.services.weights import WeightService
 from kdaif_server.settings import ServerSettings
 from kdaif_server.signing import SigningKey
+from kdaif_server.statuses import errors_as_statuses
 from kdaif_server.upkeep import Upkeep
 from kdaif_server.weights.engine import Engine
 
@@ -242,10 +243,10 @@ def _build(
 ) -> grpc.aio.Server:
     queue, artifacts = backend.queue, backend.artifacts
     key = SigningKey.at(settings.signing_key)
-    access = AccessInterceptor(authentication, Limiter(settings.call_limits))
+    access = Access(authentication, Limiter(settings.call_limits))
     # Observing stands outermost, to see what is refused; access comes last, so that its errors become statuses too.
-    interceptors = [ObservingInterceptor(metrics), ErrorInterceptor(), access]
-    server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
+    layers = Layers(Observing(metrics), errors_as_statuses, access)
+    server = grpc.aio.server(interceptors=[layers], options=_options(settings))
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(

@@ -12,7 +12,8 @@ from kdaif_client import AsyncClient, AsyncJob, JobState
 from kdaif_client.errors import InvalidArgument
 from kdaif_proto.v1 import jobs_pb2 as jb
 
-from tests.client.small_server import PARENT, SmallServer
+from tests.client.small_server import SmallServer
+from tests.client.small_state import PARENT
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]

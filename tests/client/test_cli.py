@@ -4,76 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import signal
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from kdaif_client import (
-    Auto,
-    Bag,
-    Cnn,
-    ColumnTeacher,
-    Mlp,
-    Mobilenet,
-    OnnxTeacher,
-    PlantedNoise,
-    Resnet,
-    TextEncoder,
-    TrainedTeacher,
-    TransformerTeacher,
-    cli,
-)
-from kdaif_client._cli_forms import architecture, noise, teacher_of
-from kdaif_client.errors import InvalidArgument
+from kdaif_client import _cli_up, cli
 from kdaif_proto.v1 import datasets_pb2 as ds
 from kdaif_proto.v1 import jobs_pb2 as jb
 from kdaif_proto.v1 import weights_pb2 as wt
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
-from tests.client.conftest import CLASSES, Bundle
-from tests.client.small_server import PARENT, SmallServer
+from tests.client.command import kdaif, lines, succeeded
+from tests.client.conftest import Bundle
+from tests.client.small_server import SmallServer
+from tests.client.small_state import PARENT
 from tests.waiting import wait_for
 
 COMMANDS = ["upload", "datasets", "submit", "check", "watch", "weights", "pull", "jobs", "cancel", "retry", "up"]
-COMMANDS += ["resume", "reject", "delete"]
-
-
-def kdaif(server: SmallServer, *arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, [*arguments], env={"KDAIF_TARGET": server.target, "COLUMNS": "120"})
-
-
-def lines(result: Result) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
+COMMANDS += ["resume", "reject", "delete", "history", "explain", "summary", "override", "overrides", "rerun", "diff"]
+COMMANDS += ["export-mlflow", "audit"]
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     pq.write_table(pa.table({"id": ["a", "b"], "x": [1.0, 2.0]}), tmp_path / "pool.parquet")
     return tmp_path / "pool.parquet"
-
-
-def succeeded(server: SmallServer, bundle: Bundle | None = None) -> str:
-    job = server.state.add_job("j1", jb.JOB_STATE_RUNNING)
-    job.spec.labeled, job.spec.unlabeled = f"{PARENT}/datasets/l", f"{PARENT}/datasets/u"
-    job.display_name = "nightly"
-    job.result.verdict = "Weighting helped by 2.0 points (p = 0.01)."
-    job.result.arms.append(jb.ArmResult(arm="uniform", accuracy=0.9, macro_f1=0.89, size_kb=12.5, ms_per_row=0.02))
-    job.result.arms.append(jb.ArmResult(arm="influence", accuracy=0.92, accuracy_minus_uniform=0.02, p_value=0.01))
-    job.result.shipped_arm, job.result.canary = "influence", "The canary check passed."
-    if bundle is not None:
-        job.result.student = server.state.add_student("j1", bundle.files, CLASSES)
-    server.state.tell(job.name, "claimed", jb.JOB_STATE_RUNNING, metrics={"train_loss": float("nan")})
-    server.state.tell(job.name, "finished", jb.JOB_STATE_SUCCEEDED)
-    return "j1"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -84,6 +42,10 @@ def test_every_command_explains_itself_with_an_example(server: SmallServer, comm
     if command != "up":
         assert "--json" in result.stdout
         assert "KDAIF_TARGET" in result.stdout
+
+
+def test_the_help_keeps_what_stands_in_brackets(server: SmallServer) -> None:
+    assert "kdaif-client[mlflow]" in kdaif(server, "export-mlflow", "--help").stdout
 
 
 def test_upload_and_list(server: SmallServer, file: Path) -> None:
@@ -340,6 +302,7 @@ def test_pull(server: SmallServer, image_bundle: Bundle, tmp_path: Path) -> None
     (document,) = lines(kdaif(server, "pull", f"{PARENT}/students/j1", str(tmp_path / "s"), "--json"))
     assert document["folder"] == str(tmp_path / "s")
     assert {entry["path"] for entry in document["student"]["files"]} == set(image_bundle.files)
+    assert document["student"]["signature"]["signature"] == "AP9zaWduZWQ="
 
 
 def test_a_folder_that_is_called_as_the_data_set_is_not_taken_for_it(
@@ -381,77 +344,7 @@ def test_up_becomes_the_server(server: SmallServer, monkeypatch: pytest.MonkeyPa
     places = ["--allowed-root", "/srv", "--allowed-bucket", "s3://b/p", "--s3-endpoint", "http://127.0.0.1:9000"]
     assert kdaif(server, "up", *places).exit_code == 0
     assert started[1][5:] == ["--allowed-root=/srv", "--allowed-bucket=s3://b/p", "--s3-endpoint=http://127.0.0.1:9000"]
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(_cli_up, "find_spec", lambda name: None)
     result = kdaif(server, "up")
     assert result.exit_code == 1
     assert "pip install kdaif-server kdaif-worker" in result.stderr
-
-
-def test_short_forms() -> None:
-    assert architecture("mlp", "x") == Mlp()
-    assert architecture("cnn:16,32", "x") == Cnn((16, 32))
-    assert teacher_of("train") == TrainedTeacher()
-    assert teacher_of("train:cnn:8") == TrainedTeacher(Cnn((8,)))
-    assert teacher_of("column:logits:cat,dog") == ColumnTeacher("logits", ("cat", "dog"))
-    assert noise("symmetric:0.5") == PlantedNoise("symmetric", 0.5)
-    assert architecture("auto", "x") == Auto()
-    assert architecture("auto:max_kb=200,max_ms=0.5", "x") == Auto(max_kb=200.0, max_ms=0.5)
-    assert architecture("bag", "x") == Bag()
-    assert architecture("bag:64", "x") == Bag(embedding_size=64)
-    assert architecture("text_encoder", "x") == TextEncoder()
-    assert architecture("resnet:16,32", "x") == Resnet(channels=(16, 32))
-    assert architecture("mobilenet", "x") == Mobilenet()
-    assert teacher_of("column:label") == ColumnTeacher("label")
-    assert teacher_of("transformer:my model") == TransformerTeacher("my model")
-    assert teacher_of("onnx:a/b.onnx:logits:cat,dog") == OnnxTeacher("a/b.onnx", "logits", ("cat", "dog"))
-    for wrong in ("mlp:a", "mlp:64,", "", "rnn:3", "auto:200", "auto:max_mb=2", "bag:a", "text_encoder:3"):
-        with pytest.raises(InvalidArgument):
-            architecture(wrong, "--student")
-    for wrong in (
-        "column:guess:a,b",
-        "train:rnn",
-        "human",
-        "onnx:m.onnx",
-        "onnx:m:logits:",
-        "transformer:",
-        "column:logits",
-    ):
-        with pytest.raises(InvalidArgument):
-            teacher_of(wrong)
-    with pytest.raises(InvalidArgument):
-        noise("class_swap")
-
-
-def test_in_a_terminal_there_are_tables_and_ctrl_c_leaves_the_job_alone(server: SmallServer) -> None:
-    succeeded(server)
-    server.state.add_job("j2", jb.JOB_STATE_RUNNING)
-    server.state.tell(f"{PARENT}/distillationJobs/j2", "claimed", jb.JOB_STATE_RUNNING)
-    program = [str(Path(sys.executable).with_name("kdaif"))]
-    env = os.environ | {"KDAIF_TARGET": server.target, "TERM": "xterm", "COLUMNS": "100"}
-    main, terminal = pty.openpty()
-    subprocess.run([*program, "jobs"], stdout=terminal, stderr=terminal, env=env, check=True)
-    table = os.read(main, 65536).decode()
-    assert "PROGRESS OR OUTCOME" in table
-    assert "\t" not in table
-    assert "\x1b[" in table
-    watching = subprocess.Popen([*program, "watch", "j2"], stdout=terminal, stderr=subprocess.PIPE, env=env)
-    assert "claimed" in os.read(main, 65536).decode()
-    time.sleep(0.1)
-    watching.send_signal(signal.SIGINT)
-    _, told = watching.communicate(timeout=20)
-    assert watching.returncode == 130
-    assert b"kdaif cancel j2" in told
-    assert b"Traceback" not in told
-    os.close(main)
-    os.close(terminal)
-
-
-def test_the_reader_may_stop_early(server: SmallServer) -> None:
-    for i in range(3000):
-        server.state.add_job(f"j{i:05d}x{'0' * 40}")
-    command = f"{Path(sys.executable).with_name('kdaif')} jobs --limit 3000 --json | head -n 1"
-    env = os.environ | {"KDAIF_TARGET": server.target}
-    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == 1
-    assert done.stderr == ""
-    assert np.size(done.stdout) == 1

@@ -12,7 +12,8 @@ from kdaif_client.errors import CorruptDownload, NotFound
 from kdaif_proto.v1 import jobs_pb2 as jb
 
 from tests.client.conftest import CLASSES, Bundle, make_bundle
-from tests.client.small_server import PARENT, SmallServer
+from tests.client.small_server import SmallServer
+from tests.client.small_state import PARENT
 
 CHUNK = 512 * 1024
 
@@ -30,7 +31,7 @@ def test_a_student_is_fetched_verified_and_run(
     student = job.download_student(tmp_path / "new" / "student")
     assert student.class_names == ("cat", "dog", "owl")
     assert set(student.predict(np.zeros((5, 8, 8), np.uint8))) == {"cat"}
-    assert sorted(path.name for path in student.folder.iterdir()) == sorted(image_bundle.files)
+    assert sorted(path.name for path in student.folder.iterdir()) == sorted([*image_bundle.files, "signature.json"])
     reads = server.state.calls["ReadBundle"]
     job.download_student(tmp_path / "new" / "student")
     assert server.state.calls["ReadBundle"] == reads

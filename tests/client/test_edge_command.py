@@ -104,6 +104,7 @@ def test_what_is_at_fault_is_the_exit_code(numbers: Path, table: Path, capsys: p
     assert main([str(numbers), str(table), "--variant", "int8"]) == 2
     assert main([str(numbers), str(numbers)]) == 2
     assert main([str(numbers), str(table) + "x"]) == 1
+    assert capsys.readouterr().out == "", "the head of a table that does not come"
     (numbers / "model.onnx").write_bytes(b"x")
     assert main([str(numbers), str(table)]) == 1
     assert "model.onnx is not what was published" in capsys.readouterr().err

@@ -30,7 +30,8 @@ from kdaif_client.errors import (
 from kdaif_proto.v1 import jobs_pb2 as jb
 from kdaif_proto.v1 import weights_pb2 as wt
 
-from tests.client.small_server import PARENT, SmallServer, State
+from tests.client.small_server import SmallServer
+from tests.client.small_state import PARENT, State
 
 L, U = "1" * 32, "2" * 32
 JOB = f"{PARENT}/distillationJobs/j1"

@@ -33,7 +33,8 @@ from kdaif_client import (
 from kdaif_client._convert_spec import spec_from_json, spec_to_json
 from kdaif_client.errors import InvalidArgument
 
-from tests.client.small_server import PARENT, SmallServer
+from tests.client.small_server import SmallServer
+from tests.client.small_state import PARENT
 
 L, U = "1" * 32, "2" * 32
 

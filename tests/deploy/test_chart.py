@@ -20,7 +20,13 @@ VALUES: dict[str, dict[str, Any]] = {
     "outside": {"valkey": {"enabled": False}, "redis": {"url": "redis://redis:6379/0"}, **WITH_S3},
     "secret": {"valkey": {"enabled": False}, "redis": {"existingSecret": "redis"}},
     "gpus": {
-        "worker": {"gpus": 2, "labels": "a100,big", "nodeSelector": {"gpu": "a100"}, "env": {"KDAIF_LEASE_TTL_S": 120}}
+        "worker": {
+            "gpus": 2,
+            "processesPerJob": 2,
+            "labels": "a100,big",
+            "nodeSelector": {"gpu": "a100"},
+            "env": {"KDAIF_LEASE_TTL_S": 120},
+        }
     },
     "scaled": {
         "autoscaling": {"enabled": True},
@@ -101,6 +107,7 @@ def test_gpus_are_asked_of_the_cluster_and_offered_to_jobs() -> None:
     container = pods(rendered(VALUES["gpus"]))["r-worker"]["containers"][0]
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert environment["KDAIF_PROCESSES_PER_JOB"] == "2"
     assert (environment["KDAIF_GPUS"], environment["KDAIF_LABELS"]) == ("2", "a100,big")
 
 

@@ -42,6 +42,8 @@ def test_rows_are_taken_and_put_as_indexing_does(
     np.testing.assert_array_equal(scratch.take(array[100:2000], rows[:5] % 1900), plain[100:2000][rows[:5] % 1900])
     np.testing.assert_array_equal(scratch.take(plain, rows), plain[rows])
     assert len(scratch.take(array, rows[:0])) == 0
+    many = generator.integers(0, 3000, 10_000)  # more than are read at once, some of them again
+    np.testing.assert_array_equal(scratch.take(array, many), plain[many])
 
 
 def test_rows_that_lie_side_by_side_in_scratch_in_no_order_are_taken_all_the_same(tmp_path: Path) -> None:

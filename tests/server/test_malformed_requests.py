@@ -10,8 +10,8 @@ import pytest
 from google.protobuf import message_factory
 from kdaif_client import Client
 from kdaif_proto.v1 import jobs_pb2, jobs_pb2_grpc
-from kdaif_server.interceptors import status_of
 from kdaif_server.settings import ServerSettings
+from kdaif_server.statuses import status_of
 
 from kdaif.errors import FieldViolation, InvalidInputError
 from tests.server.access.calling import METHODS, call, code_of_bytes, details_of

@@ -13,6 +13,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kdaif.collective import Collective
 from kdaif.errors import AlreadyExistsError, UnavailableError
 from kdaif.processes import give_memory_back
 from kdaif.records import AttemptManifest, Progress, WeightsShard
@@ -30,6 +31,8 @@ _READ_BYTES = 1 << 20
 
 class AttemptFiles:
     """Writes to the blob store, and keeps in scratch what that refuses, to try again with the next write.
+
+    Where several processes share the attempt, the first of them writes.
 
     Args:
         assignment: of the attempt.
@@ -50,6 +53,7 @@ class AttemptFiles:
         self._emit = emit
         self._scratch = Scratch() if scratch is None else scratch
         self._waiting: dict[str, _Waiting] = {}
+        self._collective = Collective.of_this_process()
 
     def close(self) -> None:
         """Drops what still waits."""
@@ -59,7 +63,9 @@ class AttemptFiles:
     def read_latest(self) -> Checkpoint:
         """The furthest checkpoint of this and earlier attempts."""
         given = self._assignment
-        return checkpoints.read_latest(self._blobs, given.tenant, given.job_id, given.attempt, self._scratch)
+        found = checkpoints.read_latest(self._blobs, given.tenant, given.job_id, given.attempt, self._scratch)
+        self._collective.meet()  # before any of them writes another
+        return found
 
     def add_weights(self, round_number: int, rows: WeightsRows, made_by: Provenance) -> WeightsShard:
         """A shard that is durable once the next `save` or `finish` returns without a warning.
@@ -131,6 +137,8 @@ class AttemptFiles:
         give_memory_back()
         try:
             self.finish()
+            if not self._collective.leads:
+                return
             checkpoints.write(self._blobs, given.tenant, given.job_id, given.attempt, point, self._scratch)
         except (UnavailableError, OSError) as error:
             if sum(waiting.size for waiting in self._waiting.values()) > _MOST_WAITING_BYTES:
@@ -146,6 +154,8 @@ class AttemptFiles:
         """
         given = self._assignment
         self.finish()
+        if not self._collective.leads:
+            return
         manifest = AttemptManifest(
             job=given.job_id,
             attempt=given.attempt,
@@ -164,11 +174,15 @@ class AttemptFiles:
         Raises:
             UnavailableError: the store is full or does not answer.
         """
+        newest = next(reversed(self._waiting), None)
         for path, waiting in list(self._waiting.items()):
             waiting.file.seek(0)
             # Create only: the attempt is the fencing token, so whatever is there came from a try that seemed to fail.
-            with contextlib.suppress(AlreadyExistsError):
-                self._blobs.put_stream(path, waiting.file, waiting.size)
+            if self._collective.leads:
+                with contextlib.suppress(AlreadyExistsError):
+                    self._blobs.put_stream(path, waiting.file, waiting.size)
+            elif path == newest:
+                continue  # for `opened`: the first process may not have written it yet
             waiting.file.close()
             del self._waiting[path]
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
+from pathlib import Path
+from typing import IO
 
 from kdaif.errors import (
     DataCorruptedError,
     FailureReason,
     InvalidInputError,
     KdaifError,
+    LostPeerError,
     NotFoundError,
     TrainingError,
     UnavailableError,
@@ -27,28 +31,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--assignment", type=Path, help="a file; default standard input")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     give_up_rights()
-    assignment = Assignment.from_json(sys.stdin.buffer.read())
-    with os.fdopen(arguments.messages_fd, "wb", buffering=0) as pipe:
+    in_group = arguments.assignment is not None
+    given = arguments.assignment.read_bytes() if in_group else sys.stdin.buffer.read()
+    assignment = Assignment.from_json(given)
+    with _pipe(arguments.messages_fd, arguments.parent if in_group else None) as pipe:
 
         def emit(message: Message) -> None:
             pipe.write(encode(message))
 
         try:
             # Imported late: torch takes seconds, and dying with the parent must be arranged before.
+            from kdaif.collective import joined
             from kdaif_worker.pipeline import run
 
             configure_tracing("kdaif-child", assignment.otlp_endpoint)
-            with span("train", assignment.trace, **{"kdaif.job": assignment.job_id}):
+            trained = span("train", assignment.trace, **{"kdaif.job": assignment.job_id})
+            with joined() if in_group else contextlib.nullcontext(), trained:
                 last_word = run(assignment, emit)
             flush_tracing()
-            emit(last_word)
+            if last_word is not None:
+                emit(last_word)
         except Exception as error:
             traceback.print_exc()
             flush_tracing()
             emit(FailedMessage(failure_of(error)))
+            if in_group:
+                sys.exit(1)  # so that torchrun ends the others
+
+
+def _pipe(number: int, torchrun: int | None) -> IO[bytes]:
+    """To the supervisor. Of a group the first process alone has it, through torchrun, which hands no file down."""
+    if torchrun is None:
+        return os.fdopen(number, "wb", buffering=0)
+    path = f"/proc/{torchrun}/fd/{number}" if os.environ["RANK"] == "0" else os.devnull
+    return Path(path).open("wb", buffering=0)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -56,6 +76,8 @@ def failure_of(error: Exception) -> Failure:
     message = str(error) or type(error).__name__
     if isinstance(error, TrainingError):
         return Failure(error.failure_reason, message, retryable=False)
+    if isinstance(error, LostPeerError):
+        return Failure(FailureReason.CRASHED, message, retryable=True)
     if isinstance(error, InvalidInputError | NotFoundError):
         return Failure(FailureReason.INVALID_DATA, message, retryable=False)
     if isinstance(error, DataCorruptedError):

@@ -56,18 +56,18 @@ class Child:
         with tempfile.TemporaryDirectory(prefix="kdaif-child-", ignore_cleanup_errors=True) as scratch:
             environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
             show = _logged(assignment) if settings.log_format is LogFormat.JSON else _printed
-            async with cls._spawned(settings.child_module, environment | {"TMPDIR": scratch}, show) as child:
+            async with cls._spawned(_program(settings), environment | {"TMPDIR": scratch}, show) as child:
                 await child._hand_over(assignment)
                 yield child
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def _spawned(cls, module: str, environment: dict[str, str], show: Show) -> AsyncIterator[Child]:
+    async def _spawned(cls, program: tuple[str, ...], environment: dict[str, str], show: Show) -> AsyncIterator[Child]:
         read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", module, "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
+                *(*program, "--messages-fd", str(write_fd), "--parent", str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -175,6 +175,13 @@ class Child:
             raise AssertionError("started with a pipe")
         while chunk := await stderr.read(_CHUNK_BYTES):
             self._tail.add(chunk)
+
+
+def _program(settings: WorkerSettings) -> tuple[str, ...]:
+    if settings.processes_per_job == 1:
+        return ("-m", settings.child_module)
+    group = ("-m", "kdaif_worker.group", "--processes", str(settings.processes_per_job))
+    return (*group, "--child-module", settings.child_module)
 
 
 def _printed(pid: int, line: str) -> None:

@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--lease-ttl-s", type=float, help="the same as the server's, default 60")
     parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
     parser.add_argument("--gpus", type=int, help="GPUs that jobs may ask for; default those that nvidia-smi lists")
+    parser.add_argument("--processes-per-job", type=int, help="that share each job, one for each GPU; default 1")
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")

@@ -60,7 +60,7 @@ def explained(
     left_s = max(0.0, monitoring.explain_seconds - (time.monotonic() - started))
     places = np.array(list(chosen), dtype=np.int64)
     found = evidence_of(state, data, targets, places, spec, device=device, budget_s=left_s, scratch=scratch)
-    table, search = _table(found, chosen, data, targets, monitoring.explain_seconds)
+    table, search = _table(found, chosen, data, targets, monitoring.explain_seconds, scratch)
     seconds = time.monotonic() - started
     return table.replace_schema_metadata(replace(search, seconds=seconds).metadata())
 
@@ -140,7 +140,12 @@ def _signed(harm: NDArray[np.float64]) -> tuple[tuple[Chosen, NDArray[np.float64
 
 
 def _table(
-    found: Evidence, chosen: dict[int, Chosen], data: DistillationData, targets: SoftTargets, budget_s: float
+    found: Evidence,
+    chosen: dict[int, Chosen],
+    data: DistillationData,
+    targets: SoftTargets,
+    budget_s: float,
+    scratch: Scratch,
 ) -> tuple[pa.Table, EvidenceSearch]:
     places = list(chosen)
     ids = [_id(data.unlabeled, place) for place in places]
@@ -155,7 +160,7 @@ def _table(
         "helped": [[each for each in row if each["loss_change"] < 0] for row in helped] + [[]] * missing,
         "harmed": [[each for each in row if each["loss_change"] > 0] for row in harmed] + [[]] * missing,
         "neighbours": [
-            list(_neighbours(row, distances, data, targets))
+            list(_neighbours(row, distances, data, targets, scratch))
             for row, distances in zip(found.nearest.places, found.nearest.distances, strict=True)
         ],
     }
@@ -191,15 +196,21 @@ def _pairs(rows: NDArray[np.int64], by: NDArray[np.float64], data: DistillationD
 
 
 def _neighbours(
-    places: NDArray[np.int64], distances: NDArray[np.float64], data: DistillationData, targets: SoftTargets
+    places: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    data: DistillationData,
+    targets: SoftTargets,
+    scratch: Scratch,
 ) -> Iterator[dict[str, Any]]:
+    of_pool = places[places >= len(data.labeled)] - len(data.labeled)
+    heard = iter(scratch.take(targets.logits, of_pool).argmax(axis=1).tolist())
     known: Iterable[tuple[int, float]] = zip(places.tolist(), distances.tolist(), strict=True)
     for place, distance in known:
         if place < 0:
             continue
         own = place - len(data.labeled)
         is_labeled = own < 0
-        label = data.labeled.labels[place] if is_labeled else targets.logits[own].argmax()
+        label = data.labeled.labels[place] if is_labeled else next(heard)
         yield {
             "dataset": "labeled" if is_labeled else "unlabeled",
             "id": str(_id(data.labeled, place) if is_labeled else _id(data.unlabeled, own)),

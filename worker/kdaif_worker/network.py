@@ -38,7 +38,7 @@ def _chosen(assignment: Assignment, wanted: Auto, data: DistillationData, blobs:
     if wanted.max_kb is None and wanted.max_ms is None:
         return network_of(wanted, data.signature)
     job = (assignment.tenant, assignment.job_id)
-    for attempt in attempts_with_blobs(blobs, *job, assignment.attempt - 1):
+    for attempt in attempts_with_blobs(blobs, *job, assignment.attempt):
         path = layout.network(*job, attempt)
         if blobs.exists(path):
             return _NETWORK.validate_json(blobs.get_bytes(path))

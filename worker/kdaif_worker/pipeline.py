@@ -13,6 +13,7 @@ from opentelemetry.trace import Span
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdaif import datasets
+from kdaif.collective import Collective
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.processes import give_memory_back
@@ -34,8 +35,11 @@ from kdaif_worker.targets import soft_targets
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
 
 
-def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage | ReviewMessage:
+def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage | ReviewMessage | None:
     """Trains, evaluates, exports and uploads. Everything that the result names is durable on return.
+
+    Of several processes that share the attempt (`Collective`), the first tells, writes and ends it; the others
+    come back with None once every arm is trained.
 
     An alarm may end it early, for a person to look; the job then goes on from its checkpoint.
 
@@ -44,7 +48,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         InvalidInputError: the data do not fit the spec.
         UnavailableError: the blob store does not answer.
     """
-    spec = assignment.spec
+    spec, group = assignment.spec, Collective.of_this_process()
     device = _device(spec.device)
     meter, clock = Meter.started(device), _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
@@ -56,15 +60,19 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
     scratch = Scratch(assignment.cache_dir / "scratch")
-    revisions = revisions_of(assignment, blobs)
+    with group.first_alone():
+        revisions = revisions_of(assignment, blobs)
+    revisions = revisions[: group.agreed(len(revisions))]  # a person may have added one in between
     decisions = in_force(revisions)
     data = with_weights(datasets.prepare(spec, files, scratch), decisions)
-    assignment = with_network(assignment, data, blobs)
+    with group.first_alone():
+        assignment = with_network(assignment, data, blobs)
     spec = assignment.spec
     initial_weights = _initial_weights(spec, data, files)
-    torch.set_num_threads(assignment.threads or _threads(spec, data))
+    torch.set_num_threads(max(1, (assignment.threads or _threads(spec, data)) // group.size))
     clock.stage("teacher", 0.02)
-    said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
+    with group.first_alone():
+        said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
     targets = with_labels(said, data, decisions, scratch)
     clock.stage("distil", 0.05)
     try:
@@ -82,6 +90,8 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     except ReviewNeededError as error:
         clock.end()
         return ReviewMessage(str(error))
+    if not group.leads:
+        return None
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
     trained = Trained(
         assignment=assignment,
@@ -153,7 +163,14 @@ def _threads(spec: DistillationSpec, data: DistillationData) -> int:
 
 def _device(wanted: str) -> torch.device:
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # Of several processes each has been given its own.
+        return (
+            torch.device("cuda", torch.cuda.current_device())
+            if Collective.of_this_process().size > 1
+            else torch.device("cuda")
+        )
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InvalidDataError(

@@ -17,10 +17,11 @@ from kdaif.telemetry import LogFormat, LogLevel
 class WorkerSettings(BaseSettings):
     """Everything the worker can be told.
 
-    ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``max_memory_mib`` bounds
-    a job's processes together. ``child_env`` names further variables of the environment that a job's process may see.
-    ``ready_file`` is there for as long as the queue answers. ``metrics`` is HOST:PORT of the page for Prometheus, empty
-    for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
+    ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``processes_per_job`` are
+    those that share each job, each on a GPU of its own where there are GPUs (docs/scaling.md). ``max_memory_mib``
+    bounds a job's processes together. ``child_env`` names further variables of the environment that a job's process
+    may see. ``ready_file`` is there for as long as the queue answers. ``metrics`` is HOST:PORT of the page for
+    Prometheus, empty for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class WorkerSettings(BaseSettings):
     s3_endpoint: str = ""
     gpus: int | None = Field(default=None, ge=0)
     labels: Annotated[Listed, NoDecode] = ()
+    processes_per_job: int = Field(default=1, ge=1)
     max_memory_mib: int | None = Field(default=None, ge=1)
     child_env: Annotated[Listed, NoDecode] = ()
     ready_file: Path | None = None

@@ -63,7 +63,8 @@ def soft_targets(
     """
     room = Scratch() if scratch is None else scratch
     job = (assignment.tenant, assignment.job_id)
-    for attempt in attempts_with_blobs(blobs, *job, assignment.attempt - 1):
+    # Its own attempt too: another process of it may have been here.
+    for attempt in attempts_with_blobs(blobs, *job, assignment.attempt):
         path = layout.soft_targets(*job, attempt)
         if blobs.exists(path):
             return _targets(_read(blobs, path, room))

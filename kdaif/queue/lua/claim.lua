@@ -1,7 +1,10 @@
 -- The next QUEUED job that the worker may start -> RUNNING; on the way there, overdue jobs -> FAILED.
 -- KEYS[1] and KEYS[2] lack the job's id, which is found here: one tenant's keys lie in one slot, so this stays in it.
--- ARGV: '', call, worker, lease_ms, failure of an overdue job, GPUs of the worker,
+-- ARGV: '', call, worker, lease_ms, failure of an overdue job, GPUs of the worker, tenant,
 -- its labels, ... Answers NONE when no job in line suits the worker. Costs one look per different needs, never one per job.
+-- KEYS[13]: modes, KEYS[14]: busy, where one server has them and the tenant was the only busy one when last seen: then
+-- the worker has not looked whether that, and its being ACTIVE, still holds. Answers OTHERS when it does not.
+local MODES, BUSY = KEYS[13], KEYS[14]
 local worker, lease_ms, gpus = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 -- Bounded numbers at a time; the next claim goes on with the rest.
 local most_promoted, most_overdue = 256, 256
@@ -16,8 +19,15 @@ if before then
   return claimed()
 end
 
+if MODES then
+  local busy = redis.call('ZRANGE', BUSY, 0, 1)
+  if #busy ~= 1 or busy[1] ~= ARGV[7] or redis.call('HEXISTS', MODES, worker) == 1 then
+    return {'OTHERS'}
+  end
+end
+
 local offered = {}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
   offered[ARGV[i]] = true
 end
 

@@ -186,6 +186,7 @@ def test_pandas_categoricals_index_and_missing_labels(job: MakeJob) -> None:
         ({"id": [None, *range(89)]}, "NULL_ID"),
         ({"id": np.linspace(0, 1, 90)}, "ID_TYPE"),
         ({"id": ["x" * 513, *map(str, range(89))]}, "LONG_ID"),
+        ({"id": ["x" * 10_000 + str(row) for row in range(90)]}, "LONG_ID"),
         ({"note": [[1, 2]] * 90}, "UNSUPPORTED_COLUMN"),
         ({"features": [[1.0, 2.0]] * 90}, "MIXED_FEATURES"),
         ({"x": [None] * 90}, "UNSUPPORTED_COLUMN"),

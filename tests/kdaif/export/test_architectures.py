@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -82,3 +83,17 @@ def test_the_input_is_told_with_categories_and_nulls() -> None:
         "tokenizer": "tokenizer.json",
         "padding": 0,
     }
+
+
+def test_a_gelu_runs_as_one_operator_though_opset_18_has_none(tmp_path: Path) -> None:
+    student = build_student(*ARCHITECTURES["text-encoder"], 3, rows_of(ARCHITECTURES["text-encoder"][1], 30), seed=1)
+    export_onnx(student, tmp_path / "student.onnx", CLASSES)
+    made = {node.op_type for node in onnx.load(tmp_path / "student.onnx").graph.node}
+    assert "Erf" in made
+    assert "Gelu" not in made
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(tmp_path / "student.onnx", options, providers=["CPUExecutionProvider"])
+    run = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    assert "Erf" not in run
+    assert run & {"Gelu", "BiasGelu"}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kdaif.datasets import InputSignature
 from kdaif.errors import InvalidInputError, TrainingError
 from kdaif.export import IR_VERSION, OPSET, export_onnx
-from kdaif.export.onnx_file import refuse_training_operators
+from kdaif.export.onnx_file import _halve_last, refuse_training_operators
 from kdaif.records import Cnn, Mlp
 from kdaif.students import Student, build_student
 
@@ -245,3 +245,48 @@ def test_export_warns_and_logs_nothing(tmp_path: Path, caplog: pytest.LogCapture
         export_onnx(mlp_student(), tmp_path / "student.onnx", CLASSES)
 
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def _gelu_like(extra: list[onnx.NodeProto], outputs: list[str]) -> onnx.ModelProto:
+    """``x * (0.5 * (1 + erf(x)))``, and what is asked for beside it."""
+    nodes = [
+        helper.make_node("Erf", ["x"], ["e"]),
+        helper.make_node("Add", ["e", "one"], ["y"]),
+        helper.make_node("Mul", ["half", "y"], ["h"]),
+        helper.make_node("Mul", ["x", "h"], ["z"]),
+        *extra,
+    ]
+    constants = [
+        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("one", 1.0), ("half", 0.5))
+    ]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("x", *outputs)]
+    graph = helper.make_graph(nodes, "g", made[:1], made[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+@pytest.mark.parametrize(
+    ("extra", "outputs", "changed"),
+    [
+        ([], ["z"], True),
+        ([helper.make_node("Neg", ["h"], ["n"])], ["z", "n"], False),  # the half is needed as it is
+        (
+            [helper.make_node("Add", ["x", "one"], ["a"]), helper.make_node("Mul", ["half", "a"], ["b"])],
+            ["z", "b"],
+            True,
+        ),
+        ([helper.make_node("Mul", ["x", "x"], ["s"]), helper.make_node("Mul", ["s", "x"], ["t"])], ["z", "t"], True),
+    ],
+)
+def test_the_order_of_a_gelu_changes_and_no_number_does(
+    extra: list[onnx.NodeProto], outputs: list[str], changed: bool
+) -> None:
+    model = _gelu_like(extra, outputs)
+    before = model.SerializeToString()
+    _halve_last(model)
+    assert (model.SerializeToString() != before) is changed
+    rows = {"x": np.array([-1.5, 0.25, 3.0], dtype=np.float32)}
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    sessions = [onnxruntime.InferenceSession(data, options) for data in (before, model.SerializeToString())]
+    for was, now in zip(*(session.run(None, rows) for session in sessions), strict=True):
+        np.testing.assert_array_equal(now, was)

@@ -125,6 +125,40 @@ def test_a_tenant_whose_jobs_do_not_fit_loses_its_turn_not_the_worker_s(play: Pl
     play(scenario)
 
 
+def test_a_lone_tenant_s_claim_asks_once_until_there_is_another(play: Play, submit: Submit, raw: Redis) -> None:
+    async def claimed_from(queue: JobQueue) -> tuple[str, int]:
+        """Whose job it is, and how often the server was asked, this counting included."""
+        before = raw.info("stats")["total_reads_processed"]
+        claim = await queue.claim(PLAIN)
+        assert claim is not None
+        return claim.job.tenant, raw.info("stats")["total_reads_processed"] - before
+
+    async def scenario(queue: JobQueue) -> None:
+        for _ in range(4):
+            await submit(queue, "acme")
+        assert await claimed_from(queue) == ("acme", 3)
+        assert await claimed_from(queue) == ("acme", 2)
+        await submit(queue, "rival")
+        tenant, _ = await claimed_from(queue)
+        assert tenant == "rival"  # it has fewer jobs under way
+
+    play(scenario)
+
+
+def test_a_pause_holds_for_a_worker_that_knows_its_tenant(play: Play, submit: Submit) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        for _ in range(2):
+            await submit(queue, "acme")
+        assert await queue.claim(PLAIN) is not None
+        await queue.announce(PLAIN)
+        await queue.pause_worker("plain")
+        assert await queue.claim(PLAIN) is None
+        await queue.unpause_worker("plain")
+        assert await queue.claim(PLAIN) is not None
+
+    play(scenario)
+
+
 def test_delays_are_drawn_between_half_and_all(play: Play, submit: Submit, raw: Redis) -> None:
     drawn = [0.0, 0.5, 1.0]
     chances = iter(drawn)

@@ -69,7 +69,7 @@ def test_every_method_has_a_scope_and_none_has_gone() -> None:
 
 
 def test_every_request_says_whose_data_it_is_about() -> None:
-    """In exactly one field, which the interceptor reads; a request without one would pass for any tenant."""
+    """In exactly one field, which the guard reads; a request without one would pass for any tenant."""
     without = {
         path: method.input_type.name
         for path, method in METHODS.items()

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,9 +21,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from kdaif.telemetry import start_span
+from kdaif_server.handlers import Handler, Streaming, Unary, around, metadata
 from kdaif_server.observability.metrics import ServerMetrics
-
-Handler = Any  # grpc.RpcMethodHandler, whose stubs hide its attributes
 
 _REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -41,8 +40,8 @@ def request_id() -> str:
     return _REQUEST_ID.get()
 
 
-class ObservingInterceptor(grpc.aio.ServerInterceptor):
-    """Sees each call of kdaif's own services.
+class Observing:
+    """Sees each call of kdaif's own services. A `Layer`, to stand outermost.
 
     Args:
         metrics: to keep.
@@ -51,89 +50,73 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, metrics: ServerMetrics) -> None:
         self._metrics = metrics
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wraps the handler of one call. Health checks and reflection go by unseen."""
-        handler = await continuation(handler_call_details)
-        method: str = handler_call_details.method
-        if handler is None or not method.startswith(_OURS):
+    def __call__(self, method: str, handler: Handler) -> Handler:
+        """Health checks and reflection go by unseen."""
+        if not method.startswith(_OURS):
             return handler
-        metadata = {
-            key: value for key, value in handler_call_details.invocation_metadata or () if isinstance(value, str)
-        }
-        call = _Call(method, metadata, self._metrics)
-        if handler.response_streaming:
-            streaming = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            make: Any = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            return make(call.streaming(streaming), handler.request_deserializer, handler.response_serializer)
-        unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        make = (
-            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        name, is_stream = method.lstrip("/"), handler.request_streaming
+        return around(
+            handler,
+            lambda unary: self._unary(name, unary, is_stream=is_stream),
+            lambda streaming: self._streaming(name, streaming, is_stream=is_stream),
         )
-        return make(call.unary(unary), handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, method: str, behaviour: Unary, *, is_stream: bool) -> Unary:
+        async def observed(request: Any, context: Any) -> Any:
+            call = _Call(method, self._metrics)
+            request = call.begin(request, is_stream=is_stream)
+            try:
+                response = await behaviour(request, context)
+            except BaseException as error:
+                call.end(_code(context, error))
+                raise
+            call.answered(response)
+            call.end(_code(context))
+            return response
+
+        return observed
+
+    def _streaming(self, method: str, behaviour: Streaming, *, is_stream: bool) -> Streaming:
+        async def observed(request: Any, context: Any) -> AsyncIterator[Any]:
+            call = _Call(method, self._metrics)
+            request = call.begin(request, is_stream=is_stream)
+            try:
+                async for response in behaviour(request, context):
+                    yield response
+            except BaseException as error:
+                call.end(_code(context, error))
+                raise
+            call.end(_code(context))
+
+        return observed
 
 
 class _Call:
     """One call from its first message to its status."""
 
-    def __init__(self, method: str, metadata: dict[str, str], metrics: ServerMetrics) -> None:
-        self._method = method.lstrip("/")
+    def __init__(self, method: str, metrics: ServerMetrics) -> None:
+        self._method = method
         self._name = method.rpartition("/")[2]
-        self._metadata = metadata
         self._metrics = metrics
         self._fields: dict[str, str] = {}
 
-    def unary(self, behaviour: Any) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def observed(request: Any, context: Any) -> Any:
-            self._begin()
-            try:
-                response = await behaviour(self._seen(request), context)
-            except BaseException as error:
-                self._end(_code(context, error))
-                raise
-            self._name_resources(getattr(response, "job", None))
-            self._end(_code(context))
-            return response
-
-        return observed
-
-    def streaming(self, behaviour: Any) -> Callable[[Any, Any], AsyncIterator[Any]]:
-        async def observed(request: Any, context: Any) -> AsyncIterator[Any]:
-            self._begin()
-            try:
-                async for response in behaviour(self._seen(request), context):
-                    yield response
-            except BaseException as error:
-                self._end(_code(context, error))
-                raise
-            self._end(_code(context))
-
-        return observed
-
-    def _begin(self) -> None:
+    def begin(self, request: Any, *, is_stream: bool) -> Any:
+        """The request, or the stream of them, to go on with."""
         self._started = time.perf_counter()
-        sent = self._metadata.get("x-request-id", "")
-        found = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
+        sent = metadata()
+        wished = sent.get("x-request-id", "")
+        found = wished if _SANE_ID.fullmatch(wished) else uuid.uuid4().hex
         _REQUEST_ID.set(found)
+        if not is_stream:
+            self._fields = _resources(request)
+        # What was bound outside of the calls is not the calls'.
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=found)
-        self._span = start_span(self._method, self._metadata, kind=SpanKind.SERVER)
+        structlog.contextvars.bind_contextvars(request_id=found, **self._fields)
+        self._span = start_span(self._method, sent, kind=SpanKind.SERVER)
         if self._span.is_recording():
             self._span.set_attributes({"rpc.system": "grpc", "rpc.method": self._name, "kdaif.request_id": found})
         otel_context.attach(trace.set_span_in_context(self._span))
-
-    def _seen(self, request: Any) -> Any:
-        if hasattr(request, "__aiter__"):
-            return self._counted(request)
-        self._name_resources(request)
-        return request
+        return self._counted(request) if is_stream else request
 
     async def _counted(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """The messages of an upload."""
@@ -144,16 +127,18 @@ class _Call:
                 self._metrics.upload_bytes.inc(len(data))
             yield request
 
-    def _name_resources(self, message: Any) -> None:
-        """The tenant and the job that a message names, for every line that is logged from here on."""
-        name = getattr(message, "name", "") or getattr(message, "parent", "")
-        if isinstance(name, str) and (match := _RESOURCE.match(name)):
-            found = {"tenant": match[1]} | ({"job": match[2]} if match[2] else {})
-            if found != self._fields:
-                self._fields = found
-                structlog.contextvars.bind_contextvars(**found)
+    def answered(self, response: Any) -> None:
+        """A job that was just made has its name from the answer."""
+        if "job" not in self._fields:
+            self._name_resources(getattr(response, "job", None))
 
-    def _end(self, code: str) -> None:
+    def _name_resources(self, message: Any) -> None:
+        if found := _resources(message):
+            self._fields = found
+            structlog.contextvars.bind_contextvars(**found)
+
+    def end(self, code: str) -> None:
+        """The call has this status."""
         seconds = time.perf_counter() - self._started
         self._metrics.rpc_seconds.labels(self._name, code).observe(seconds)
         if self._span.is_recording():
@@ -170,6 +155,14 @@ class _Call:
         else:
             write = _log.debug
         write("call", method=self._name, code=code, seconds=round(seconds, 4))
+
+
+def _resources(message: Any) -> dict[str, str]:
+    """The tenant and the job that a message names, for every line that is logged from there on."""
+    name = getattr(message, "name", "") or getattr(message, "parent", "")
+    if not isinstance(name, str) or (match := _RESOURCE.match(name)) is None:
+        return {}
+    return {"tenant": match[1]} | ({"job": match[2]} if match[2] else {})
 
 
 def _code(context: Any, error: BaseException | None = None) -> str:

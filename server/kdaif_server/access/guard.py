@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
-
-import grpc
 
 from kdaif_server.access import requests
 from kdaif_server.access.authentication import Authentication, require_scope, require_tenant
 from kdaif_server.access.caller import Caller, become
 from kdaif_server.access.limits import Limiter
 from kdaif_server.access.scopes import OPEN, Scope, scope_of
-from kdaif_server.handlers import Handler, Streaming, Unary, around
+from kdaif_server.handlers import Handler, Streaming, Unary, around, metadata
 
 _CHECK_AGAIN_S = 1.0
+_OURS = "/kdaif."
 _EVERYTHING = frozenset({Scope.ADMIN})
 
 
-class AccessInterceptor(grpc.aio.ServerInterceptor):
-    """Stands inside of the one that turns errors into statuses.
+class Access:
+    """A `Layer` that stands inside of the one that turns errors into statuses.
 
     Args:
         authentication: None where nobody is asked who they are; the limits then hold for the tenant that they name.
@@ -32,34 +31,25 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         self._authentication = authentication
         self._limiter = limiter
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wraps the handler of one call."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method.startswith(OPEN):
+    def __call__(self, method: str, handler: Handler) -> Handler:
+        """Open methods stay as they are."""
+        if method.startswith(OPEN):
             return handler
-        call = _Call(self._authentication, self._limiter, method, _authorization(handler_call_details))
+        guard = _Guard(self._authentication, self._limiter, method)
         return around(
             handler,
-            lambda unary: call.guarded_unary(unary, streams=handler.request_streaming),
-            lambda streaming: call.guarded_stream(streaming, streams=handler.request_streaming),
+            lambda unary: guard.guarded_unary(unary, streams=handler.request_streaming),
+            lambda streaming: guard.guarded_stream(streaming, streams=handler.request_streaming),
         )
 
 
-class _Call:
-    """One call of one method."""
+class _Guard:
+    """The calls of one method."""
 
-    def __init__(
-        self, authentication: Authentication | None, limiter: Limiter, method: str, authorization: str
-    ) -> None:
+    def __init__(self, authentication: Authentication | None, limiter: Limiter, method: str) -> None:
         self._authentication = authentication
         self._limiter = limiter
-        self._method = method
-        self._authorization = authorization
+        self._scope = scope_of(method) if method.startswith(_OURS) else None
 
     def guarded_unary(self, behaviour: Unary, *, streams: bool) -> Unary:
         async def guarded(request: Any, context: Any) -> Any:
@@ -95,10 +85,10 @@ class _Call:
         """Who calls, with the scope for it; None where nobody is asked."""
         if self._authentication is None:
             return None
-        caller = await self._authentication.caller(self._authorization)
+        caller = await self._authentication.caller(metadata().get("authorization", ""))
         become(caller)
-        if self._method.startswith("/kdaif."):
-            require_scope(caller, scope_of(self._method))
+        if self._scope is not None:
+            require_scope(caller, self._scope)
         return caller
 
     def _checked(self, caller: Caller | None, request: Any) -> Caller:
@@ -128,10 +118,3 @@ class _Call:
                 self._begin(known)
                 held.enter_context(self._limiter.stream(known.tenant))
             yield message
-
-
-def _authorization(details: grpc.HandlerCallDetails) -> str:
-    for name, value in details.invocation_metadata or ():
-        if name == "authorization":
-            return value if isinstance(value, str) else value.decode(errors="replace")
-    return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -67,48 +67,39 @@ def _of_quota(error: errors.QuotaExceededError) -> list[Any]:
     return details
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns what a service raises into a status; logs what nobody meant to raise."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wraps the handler of one call."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        method = handler_call_details.method
-        return around(
-            handler, lambda unary: _guard_unary(method, unary), lambda streaming: _guard_stream(method, streaming)
-        )
+def errors_as_statuses(method: str, handler: Handler) -> Handler:
+    """A `Layer` that turns what a service raises into a status, and logs what nobody meant to raise."""
+    is_stream = handler.request_streaming
+    return around(
+        handler,
+        lambda unary: _guard_unary(method, unary, is_stream=is_stream),
+        lambda streaming: _guard_stream(method, streaming, is_stream=is_stream),
+    )
 
 
-def _guard_unary(method: str, behaviour: Unary) -> Unary:
+def _guard_unary(method: str, behaviour: Unary, *, is_stream: bool) -> Unary:
+    whole = _whole_stream if is_stream else _checked
+
     async def guarded(request: Any, context: Any) -> Any:
         try:
-            return await behaviour(_whole(request), context)
+            return await behaviour(whole(request), context)
         except Exception as error:
             await _abort(method, error, context)
 
     return guarded
 
 
-def _guard_stream(method: str, behaviour: Streaming) -> Streaming:
+def _guard_stream(method: str, behaviour: Streaming, *, is_stream: bool) -> Streaming:
+    whole = _whole_stream if is_stream else _checked
+
     async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(_whole(request), context):
+            async for response in behaviour(whole(request), context):
                 yield response
         except Exception as error:
             await _abort(method, error, context)
 
     return guarded
-
-
-def _whole(request: Any) -> Any:
-    """The request, or the stream of them. Raises InvalidInputError for bytes that are no message."""
-    return _whole_stream(request) if isinstance(request, AsyncIterator) else _checked(request)
 
 
 async def _whole_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -117,6 +108,7 @@ async def _whole_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def _checked(request: Any) -> Any:
+    """The request. Raises InvalidInputError for bytes that are no message."""
     if isinstance(request, Malformed):
         raise errors.InvalidInputError("The request is no message of this call. Was it made from another kdaif.v1?")
     return request

@@ -1,0 +1,99 @@
+"""A job that two processes share, started by torchrun, in a real stack: the same student, and nobody left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from kdaif_client import Client, Job, Mlp, PlantedNoise, Student, TrainedTeacher, Training
+from onnx import numpy_helper
+
+from tests.e2e.conftest import Stack, running_stack
+from tests.e2e.digits import upload_digits
+from tests.waiting import wait_for
+
+_TEACHER = TrainedTeacher(Mlp((32,)), epochs=5, planted_noise=PlantedNoise("symmetric", 0.2))
+
+
+def _job(client: Client, rounds: int) -> Job:
+    return client.submit(
+        **upload_digits(client).roles(),
+        teacher=_TEACHER,
+        student=Mlp(hidden_sizes=(32,)),
+        training=Training(rounds=rounds, epochs_per_round=1, seeds=1),
+    )
+
+
+def _ranks(stack: Stack) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(stack.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command = process.cmdline()
+            if "--assignment" in command and "torch.distributed.run" not in command:
+                found.append(process)
+    return found
+
+
+def _trained(folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Student, float]:
+    monkeypatch.setenv("KDAIF_PROCESSES_PER_JOB", str(processes))
+    folder.mkdir()
+    with running_stack(folder) as stack, Client(stack.target) as client:
+        job, started = _job(client, rounds=3), time.monotonic()
+        if processes > 1:
+            wait_for(lambda: len(_ranks(stack)) == processes, timeout_s=60)
+        job.wait(timeout_s=200)
+        assert job.info.attempt == 1
+        return job.download_student(folder / "student"), time.monotonic() - started
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_two_processes_make_the_student_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart, seconds = 0.0, {}
+    for processes in (1, 2):
+        _, seconds[processes] = _trained(tmp_path / str(processes), processes, monkeypatch)
+    one, two = (
+        {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
+        for path in (tmp_path / name / "student" / "model.onnx" for name in ("1", "2"))
+    )
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        apart = max(apart, float(np.abs(values.astype(np.float64) - two[name]).max(initial=0.0)))
+    sys.stdout.write(f"torchrun_max_abs {apart:.3g}, seconds by processes {seconds}\n")
+    assert apart < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_process_ends_the_attempt_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDAIF_PROCESSES_PER_JOB", "2")
+    with running_stack(tmp_path) as stack, Client(stack.target) as client:
+        job = _job(client, rounds=6)
+        next(event for event in job.watch() if event.kind == "round")
+        ranks = wait_for(lambda: found if len(found := _ranks(stack)) == 2 else None)
+        ranks[1].kill()
+        wait_for(lambda: not any(rank.is_running() for rank in ranks), timeout_s=20)
+        job.wait(timeout_s=200)
+        assert job.info.attempt == 2
+        wait_for(lambda: not _ranks(stack), timeout_s=10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_worker_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDAIF_PROCESSES_PER_JOB", "2")
+    with running_stack(tmp_path) as stack, Client(stack.target) as client:
+        job = _job(client, rounds=50)
+        next(event for event in job.watch() if event.kind == "round")
+        ranks = wait_for(lambda: found if len(found := _ranks(stack)) == 2 else None)
+        stack.worker().kill()
+        wait_for(lambda: not any(rank.is_running() for rank in ranks), timeout_s=5)
+        job.cancel()

@@ -1,0 +1,70 @@
+"""Two real processes that talk by gloo on the loopback, and one that does the same work alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kdaif.collective import Collective
+from kdaif.distillation import is_divisible
+from kdaif.records import Training
+
+_PROGRAM = "tests.kdaif.two_processes"
+_TORCHRUN = (
+    *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "0", "--monitor-interval", "0.1"),
+    *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"),
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("n", [0, 1, 5, 64])
+def test_shares_are_all_of_it_once_and_even(size: int, n: int) -> None:
+    shares = Collective(0, size).shares(n)
+    assert [row for share in shares for row in range(n)[share]] == list(range(n))
+    lengths = [len(range(n)[share]) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_alone_nothing_changes_hands() -> None:
+    alone, one = Collective(), torch.ones(2)
+    alone.total(one)
+    alone.copied(one)
+    alone.meet()
+    assert one.tolist() == [1, 1]
+    assert (alone.agreed(3), alone.leads) == (3, True)
+
+
+def test_what_depends_on_the_whole_batch_is_not_divided() -> None:
+    assert is_divisible(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0), nn.LayerNorm(2)), Training())
+    assert not is_divisible(nn.Linear(2, 2), Training(augment=True))
+    assert not is_divisible(nn.BatchNorm1d(2), Training())
+    assert not is_divisible(nn.Dropout(0.1), Training())
+    assert not is_divisible(nn.MultiheadAttention(4, 2, dropout=0.1), Training())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_two_processes_equal_one(tmp_path: Path, dropout: float) -> None:
+    """Training that is shared, or with dropout done by each; scoring is shared in both."""
+    _run(("-m", _PROGRAM), tmp_path / "one", dropout)
+    _run((*_TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout)
+    one, two = (torch.load(tmp_path / name) for name in ("one", "two"))
+    assert one["size"] == 1
+    assert two["size"] == 2
+    assert two["peers_differ"] == 0.0
+    for name in ("student", "weights", "solution", "beliefs"):
+        assert one[name].norm() > 0
+        worst = float((one[name].double() - two[name].double()).abs().max())
+        assert worst < 1e-5 * max(1.0, float(one[name].abs().max())), (name, worst)
+
+
+def _run(program: tuple[str, ...], out: Path, dropout: float) -> None:
+    ran = subprocess.run(
+        [sys.executable, *program, json.dumps([str(out), dropout])], capture_output=True, text=True, timeout=100
+    )
+    assert ran.returncode == 0, ran.stderr
