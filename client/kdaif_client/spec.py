@@ -141,10 +141,10 @@ class Weighting:
             first scoring's. Default: any is used.
         settled_stability: rank correlation of two scorings' weights from which on there are no more scorings. Default:
             weights are renewed to the end.
-        preconditioner_rows: for ``"cg"``: so many of the curvature rows make an EK-FAC that conjugate gradient is
-            preconditioned with, which takes fewer steps to the exact answer. Default 0, none.
+        preconditioner_rows: so many of the curvature rows make an EK-FAC that ``"cg"`` is preconditioned with, which
+            takes fewer steps to the exact answer; 0 is none. Default 0.
         preconditioner_steps: so many steps of conjugate gradient on those rows alone are the preconditioner, with an
-            EK-FAC of half of them: the fewest products with all curvature rows. Default 0, the EK-FAC alone.
+            EK-FAC of half of them, for the fewest products with all; 0 is the EK-FAC alone. Default 0.
     """
 
     method: Literal["influence", "uniform"] | None = None
