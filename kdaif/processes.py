@@ -62,12 +62,9 @@ def give_memory_back() -> None:
 
 
 class _Mallinfo(ctypes.Structure):
-    """glibc's ``struct mallinfo2``."""
+    """glibc's ``struct mallinfo2``: what was freed and is kept is the ninth of its ten numbers."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
+    _fields_ = [("before", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
 
 
 def _freed_bytes(libc: ctypes.CDLL) -> float:
