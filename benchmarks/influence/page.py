@@ -33,8 +33,8 @@ _NOTES = (
     "derivatives (slower). How many rows and steps of ours was chosen on these networks, by these exact answers.",
     "",
     "Much of `speedup_vs_kronfluence` is that ours makes do with few rows. `kronfluence/ekfac_on_few` is given as few,",
-    "which its user could do too: a few hundredths less true, and a third to a fifth of the time. Ours takes a fifth of",
-    "that on the CNN, and a thirtieth on the MLP.",
+    "which its user could do too: a few hundredths less true, and a third to a fifth of the time. Ours takes a fifth",
+    "of that on the CNN, and a thirtieth on the MLP.",
 )
 _HEAD = ("net", "method", "products", "Spearman", "AUROC", "LDS", "CPU s, first", "CPU s, second", "peak MiB", "runs")
 _NAMES: dict[Net, str] = {"mlp": "MLP", "cnn": "CNN"}
