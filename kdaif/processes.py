@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -11,6 +12,8 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _MOST_OPEN_FILES = 65_536
+# Of glibc's. Less is a hundredth of what a large job may take, and a twentieth of the time of a small one.
+_LEAST_GIVEN_BACK_BYTES = 24 << 20
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -45,12 +48,29 @@ def give_up_rights() -> None:
 def give_memory_back() -> None:
     """Gives the kernel what was freed and is kept for the next time: by glibc, and by Arrow's pool where it is loaded.
 
-    Between two stages of long work that need memory of different sizes; it takes some milliseconds.
+    Between two stages of long work that need memory of different sizes; it takes some milliseconds, and what is asked
+    for again as many as its pages take to be mapped anew. So glibc keeps a little.
     """
     arrow = sys.modules.get("pyarrow")
     if arrow is not None:
         arrow.default_memory_pool().release_unused()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-        if trim is not None:
+        libc = ctypes.CDLL(None)
+        trim = getattr(libc, "malloc_trim", None)  # other C libraries have none
+        if trim is not None and _freed_bytes(libc) >= _LEAST_GIVEN_BACK_BYTES:
             trim(0)
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's ``struct mallinfo2``: what was freed and is kept is the ninth of its ten numbers."""
+
+    _fields_ = [("before", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
+
+
+def _freed_bytes(libc: ctypes.CDLL) -> float:
+    """Freed and kept by glibc; infinite where it is too old to say."""
+    mallinfo = getattr(libc, "mallinfo2", None)
+    if mallinfo is None:
+        return math.inf
+    mallinfo.restype = _Mallinfo
+    return float(mallinfo().fordblks)

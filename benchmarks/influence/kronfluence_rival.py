@@ -1,4 +1,7 @@
-"""kronfluence's EK-FAC with its defaults, the damping given, and the gradients of V summed before the solve."""
+"""kronfluence's EK-FAC with its defaults, the damping given, and the gradients of V summed before the solve.
+
+Also with its factors fitted to as few rows as ours, which says how much of a ratio is the number of rows.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,21 @@ class _Classification(Task):  # type: ignore[misc]
         return functional.cross_entropy(model(features), labels, reduction="sum")
 
 
+_FEW_ROWS = 250  # those of `kdaif/ekfac`
+
+
 def _ekfac(work: Work, _: int) -> Scores:
+    return _scores(work, len(work.features))
+
+
+def _ekfac_on_few(work: Work, _: int) -> Scores:
+    return _scores(work, _FEW_ROWS)
+
+
+def _scores(work: Work, fitted_rows: int) -> Scores:
     task = _Classification()
     rows = TensorDataset(work.features, work.labels)
+    fitted = TensorDataset(work.features[:fitted_rows], work.labels[:fitted_rows])
     held_out = TensorDataset(work.validation_features, work.validation_labels)
     with tempfile.TemporaryDirectory() as folder:
         analyzer = Analyzer(
@@ -50,7 +65,7 @@ def _ekfac(work: Work, _: int) -> Scores:
             output_dir=folder,
         )
         analyzer.fit_all_factors(
-            "factors", rows, per_device_batch_size=ROWS_PER_BATCH, factor_args=FactorArguments(strategy="ekfac")
+            "factors", fitted, per_device_batch_size=ROWS_PER_BATCH, factor_args=FactorArguments(strategy="ekfac")
         )
         analyzer.compute_pairwise_scores(
             "scores",
@@ -66,4 +81,4 @@ def _ekfac(work: Work, _: int) -> Scores:
     return found
 
 
-METHODS: dict[str, Method] = {"ekfac": _ekfac}
+METHODS: dict[str, Method] = {"ekfac": _ekfac, "ekfac_on_few": _ekfac_on_few}

@@ -12,6 +12,8 @@ from kdaif.linalg import parameter_vector
 from kdaif.records.spec import Solver
 
 _EKFAC_ROWS, _PRECONDITIONER_ROWS = 250, 200
+_FEW_ROWS, _STEPS_ON_THEM = 300, 5
+_FEWEST_ROWS = 150
 
 
 def _cg(work: Work, steps: int) -> Scores:
@@ -20,6 +22,14 @@ def _cg(work: Work, steps: int) -> Scores:
 
 def _preconditioned_cg(work: Work, steps: int) -> Scores:
     return _scores(work, "cg", steps, preconditioner_rows=_PRECONDITIONER_ROWS)
+
+
+def _two_level_cg(work: Work, steps: int) -> Scores:
+    return _scores(work, "cg", steps, preconditioner_rows=_FEW_ROWS, preconditioner_steps=_STEPS_ON_THEM)
+
+
+def _cg_on_few(work: Work, steps: int) -> Scores:
+    return _scores(work, "cg", steps, rows=_FEWEST_ROWS)
 
 
 def _ekfac(work: Work, _: int) -> Scores:
@@ -38,7 +48,15 @@ def curvature(work: Work, rows: int | None = None) -> Curvature:
     return Curvature(theta, work.model, features, weights, torch.ones_like(weights))
 
 
-def _scores(work: Work, solver: Solver, steps: int, *, rows: int | None = None, preconditioner_rows: int = 0) -> Scores:
+def _scores(
+    work: Work,
+    solver: Solver,
+    steps: int,
+    *,
+    rows: int | None = None,
+    preconditioner_rows: int = 0,
+    preconditioner_steps: int = 0,
+) -> Scores:
     found = influence_scores(
         work.model,
         curvature(work, rows),
@@ -54,8 +72,16 @@ def _scores(work: Work, solver: Solver, steps: int, *, rows: int | None = None, 
         damping=work.damping,
         tolerance=1e-6,
         preconditioner_rows=preconditioner_rows,
+        preconditioner_steps=preconditioner_steps,
     )
     return found.influence.astype("float32")
 
 
-METHODS: dict[str, Method] = {"cg": _cg, "preconditioned_cg": _preconditioned_cg, "ekfac": _ekfac, "head": _head}
+METHODS: dict[str, Method] = {
+    "cg": _cg,
+    "cg_on_few": _cg_on_few,
+    "preconditioned_cg": _preconditioned_cg,
+    "two_level_cg": _two_level_cg,
+    "ekfac": _ekfac,
+    "head": _head,
+}

@@ -144,6 +144,10 @@ class Weighting:
             first scoring's. Default: any is used.
         settled_stability: rank correlation of two scorings' weights from which on there are no more scorings. Default:
             weights are renewed to the end.
+        preconditioner_rows: so many of the curvature rows make an EK-FAC that ``"cg"`` is preconditioned with, which
+            takes fewer steps to the exact answer; 0 is none. Default 0.
+        preconditioner_steps: so many steps of conjugate gradient on those rows alone are the preconditioner, with an
+            EK-FAC of half of them, for the fewest products with all; 0 is the EK-FAC alone. Default 0.
     """
 
     method: Literal["influence", "uniform"] | None = None
@@ -164,6 +168,8 @@ class Weighting:
     freeze_reliability: float | None = None
     freeze_gradient_share: float | None = None
     settled_stability: float | None = None
+    preconditioner_rows: int | None = None
+    preconditioner_steps: int | None = None
 
 
 @dataclass(frozen=True)

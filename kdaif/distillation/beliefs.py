@@ -13,6 +13,9 @@ from kdaif.workspace import Workspace
 MOST_SURE = 8.0
 """Logits of a label's probability are clipped to it, on either side."""
 
+# Logits that wait to be added together, in entries: a step's few rows cost as many operations as a hundred steps'.
+_MOST_WAITING = 1 << 16
+
 
 def label_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """Logit of the probability of a label, log p - log(1 - p), `[N]`, clipped to -8..8.
@@ -59,22 +62,43 @@ class BeliefRecord:
         self._rows = self._workspace.zeros((len(pseudo_labels), n_sums + 3))
         for rows in self._workspace.slabs(len(pseudo_labels), self._rows[:1].nbytes):
             self._rows[rows, -1] = pseudo_labels[rows].float()
+        self._waiting: list[tuple[NDArray[np.int64], Tensor]] = []
+        self._entries = 0
 
     def add(self, rows: NDArray[np.int64], logits: Tensor) -> None:
-        """Takes the logits `[B, C]` of the rows `[B]` of U, none of them twice, in one step."""
-        said = logits.detach()
+        """Takes the logits `[B, C]` of the rows `[B]` of U, none of them twice, in one step; they must not change."""
+        if self._sums is not None:
+            self._add_top(self._sums, rows, logits.detach())
+            return
+        self._waiting.append((rows, logits.detach()))
+        self._entries += logits.numel()
+        if self._entries >= _MOST_WAITING:
+            self._add_waiting()
+
+    def _add_top(self, sums: TopRows, rows: NDArray[np.int64], said: Tensor) -> None:
         known = self._workspace.take(self._rows, rows)
-        if self._sums is None:
-            known[:, :-3] += torch.softmax(said, dim=1)
-        else:
-            sums = self._sums.take(rows, self._workspace)
-            self._sums.put(rows, sums + torch.softmax(said, dim=1), self._workspace)
+        sums.put(rows, sums.take(rows, self._workspace) + torch.softmax(said, dim=1), self._workspace)
         known[:, -3] += label_logits(said, known[:, -1].long())
         known[:, -2] += 1
         self._workspace.put(self._rows, rows, known)
 
+    def _add_waiting(self) -> None:
+        """In the order in which they came, so that it is as if each had been added at once."""
+        if not self._waiting:
+            return
+        said = torch.cat([logits for _, logits in self._waiting])
+        once, inverse = np.unique(np.concatenate([rows for rows, _ in self._waiting]), return_inverse=True)
+        self._waiting, self._entries = [], 0
+        places = torch.from_numpy(inverse).to(said.device)
+        known = self._workspace.take(self._rows, once)
+        of_label = label_logits(said, known[:, -1].long()[places])
+        said = torch.cat([torch.softmax(said, dim=1), of_label[:, None], torch.ones_like(of_label)[:, None]], dim=1)
+        known[:, :-1].index_add_(0, places, said)
+        self._workspace.put(self._rows, once, known)
+
     def label_logits(self) -> Tensor:
         """Mean logit of each pseudo-label, `[N]`; 0 for a row that was not seen."""
+        self._add_waiting()
         found = self._workspace.empty((len(self._rows),))
         for rows in self._workspace.slabs(len(self._rows), self._rows[:1].nbytes):
             found[rows] = self._rows[rows, -3] / self._rows[rows, -2].clamp_min(1)
@@ -82,6 +106,7 @@ class BeliefRecord:
 
     def probabilities(self) -> RowNumbers:
         """Mean probabilities at temperature 1, `[N, C]`; 0 for a row that was not seen."""
+        self._add_waiting()
         sums = self._rows[:, :-3] if self._sums is None else self._sums
         found = empty_rows(len(self._rows), sums, "probabilities", self._workspace)
         for rows in self._workspace.slabs(len(self._rows), 2 * 4 * (3 + sums.shape[1])):

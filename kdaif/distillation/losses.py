@@ -8,6 +8,7 @@ from torch.nn import functional
 
 # A batch whose weights are all zero then contributes nothing instead of NaN.
 _SMALLEST_WEIGHT_SUM = 1e-8
+_LOG_OF_ZERO = -1e4
 
 
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -32,9 +33,9 @@ def distillation_loss(student_logits: Tensor, log_targets: Tensor, temperature: 
         temperature: T > 0.
     """
     log_student = log_probabilities(student_logits, temperature)
-    targets = log_targets.exp()
-    # 0 * log 0 is 0.
-    divergence = torch.where(targets > 0, targets * (log_targets - log_student), 0.0).sum(dim=-1)
+    # 0 * log 0 is 0, as it is of a finite logarithm whose exponential is 0.
+    finite = log_targets.clamp_min(_LOG_OF_ZERO)
+    divergence = functional.kl_div(log_student, finite, reduction="none", log_target=True).sum(dim=-1)
     return divergence * temperature**2
 
 

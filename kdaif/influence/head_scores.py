@@ -20,6 +20,8 @@ _DAMPING_SHARE = 0.03
 _SMALLEST_DAMPING = 1e-6
 _ROWS_PER_FORWARD_PASS = 4096
 _ROWS_PER_PASS = 1024
+# In the changes of so many rows' logits, for all blocks: 32 MB in float32.
+_NUMBERS_PER_PASS = 1 << 23
 
 
 def head_influence_scores(
@@ -111,7 +113,8 @@ def _influence_along(
 ) -> Tensor:
     """Influence of each row on each block, `[N, K]`."""
     n_blocks, n_classes, _ = solved.shape
-    parts = zip(*(torch.split(t, _ROWS_PER_PASS) for t in (rows.inputs, rows.logits, log_targets)), strict=True)
+    at_once = max(1, min(_ROWS_PER_PASS, _NUMBERS_PER_PASS // (n_blocks * n_classes)))
+    parts = zip(*(torch.split(t, at_once) for t in (rows.inputs, rows.logits, log_targets)), strict=True)
     influence = []
     for inputs, logits, log_target in parts:
         in_logits = logit_gradients(logits, log_target, temperature, row_loss)

@@ -59,8 +59,7 @@ class PairSystem:
 
     def along(self, gradient: Tensor) -> Tensor:
         """-g_j^T (H + d I)^-1 G for every row of V, float64 `[M]`, of one gradient `[C, I]`."""
-        turned = self.matrix.outputs.T @ gradient.double() @ self.matrix.inputs
-        solved = turned / (self.matrix.eigenvalues + self.damping)
+        solved = self.matrix.turned(gradient) / (self.matrix.eigenvalues + self.damping)
         return -((self.inputs @ solved.T) * self.errors).sum(dim=1)
 
     def extremes(
@@ -75,7 +74,7 @@ class PairSystem:
             scale: of the unit of weight.
             most: k, cut to M.
         """
-        r = logit_gradients.double() @ self.matrix.outputs
+        r = self.matrix.of_outputs(logit_gradients)
         b = rows.inputs.double() @ self.matrix.inputs
         shrunk = 1 / (self.matrix.eigenvalues + self.damping)
         n_classes, k = r.shape[1], min(most, len(self.errors))
@@ -122,4 +121,4 @@ def pair_system(
     errors, inputs = errors.double(), held_out.inputs.double()
     mean = (errors.T @ inputs / len(inputs))[None]
     d = scaled_damping(matrix, mean, np.ones(1)) if damping is None else damping
-    return PairSystem(matrix, d, errors @ matrix.outputs, inputs @ matrix.inputs)
+    return PairSystem(matrix, d, matrix.of_outputs(errors), inputs @ matrix.inputs)

@@ -43,8 +43,9 @@ def conjugate_gradient(
         steps: the most steps per right-hand side.
         start: `[K, P]`, guesses; one that is worse than zero is dropped, and so are all when the shape differs.
         tolerance: relative residual at which a solve is done.
-        preconditioner: `[P]` to `[P]`, times something symmetric, positive definite and close to A^-1; the closer, the
-            fewer steps to the same solution.
+        preconditioner: `[P]` to `[P]`, times something positive definite and close to A^-1; the closer, the fewer steps
+            to the same solution. It need not be linear, as a solve that is stopped early is not: each direction is
+            made conjugate to the one before it (Notay 2000).
     """
     starts = start if start is not None and start.shape == right_sides.shape else torch.zeros_like(right_sides)
     solved = [_solve(product, b, x, steps, tolerance, preconditioner) for b, x in zip(right_sides, starts, strict=True)]
@@ -85,9 +86,15 @@ def _solve(
         if not bool(sound):
             return x, float(squared.sqrt()) / size, taken, True
         x, residual, squared = next_x, next_residual, next_squared
-        turned = residual if preconditioner is None else preconditioner(residual)
-        next_along = residual @ turned
-        direction, along = turned + (next_along / along) * direction, next_along
+        if taken + 1 == steps:
+            break  # a preconditioner may cost as much as a product
+        if preconditioner is None:
+            next_along = residual @ residual
+            direction, along = residual + (next_along / along) * direction, next_along
+        else:
+            turned = preconditioner(residual)
+            along = residual @ turned
+            direction = turned - (turned @ image / curvature) * direction
     return x, float(squared.sqrt()) / size, steps, False
 
 

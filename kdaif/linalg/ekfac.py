@@ -64,7 +64,9 @@ class Ekfac:
         return solved
 
 
-def ekfac(module: nn.Module, features: Tensor, row_weights: Tensor, temperatures: Tensor) -> Ekfac:
+def ekfac(
+    module: nn.Module, features: Tensor, row_weights: Tensor, temperatures: Tensor, *, left_out: float = 0.0
+) -> Ekfac:
     """EK-FAC of sum_m c_m J_m^T (diag p_m - p_m p_m^T) J_m (George et al. 2018; for Conv2d, Grosse and Martens 2016).
 
     A first pass over the rows finds each layer's eigenbasis, a second one measures the gradients' second moment in it;
@@ -76,11 +78,12 @@ def ekfac(module: nn.Module, features: Tensor, row_weights: Tensor, temperatures
         features: raw rows `[M, ...]`.
         row_weights: c_m >= 0, `[M]`, or `[M, H]` of H heads side by side, whose rows all count in each other's basis.
         temperatures: T_m of p_m = softmax(z_m / T_m), `[M]`, or `[M, H]`.
+        left_out: share of the middle factors' trace that may be missing, to save backward passes (`fisher_roots`).
     """
     layers = layers_of(module, features[:1])
     chunk = _rows_per_chunk(layers)
-    outputs, inputs = _eigenbases(module, layers, features, row_weights, temperatures, chunk)
-    eigenvalues = _second_moments(module, layers, outputs, inputs, features, row_weights, temperatures, chunk)
+    outputs, inputs = _eigenbases(module, layers, features, row_weights, temperatures, chunk, left_out)
+    eigenvalues = _second_moments(module, layers, outputs, inputs, features, row_weights, temperatures, chunk, left_out)
     rest = torch.ones(sum(p.numel() for p in module.parameters()), dtype=torch.bool, device=features.device)
     for layer in layers:
         for place in (layer.weight, layer.bias):
@@ -106,6 +109,7 @@ def _passes(
     row_weights: Tensor,
     temperatures: Tensor,
     chunk: int,
+    left_out: float,
 ) -> Iterator[tuple[Tensor, list[Tensor], Iterator[tuple[Tensor, ...]]]]:
     """Per chunk: row weights `[m]`, each layer's inputs `[m, S, I]`, and per class its output gradients `[m, S, O]`."""
     parts = (torch.split(tensor, chunk) for tensor in (features, row_weights, temperatures))
@@ -115,7 +119,7 @@ def _passes(
         def gradients(
             logits: Tensor = logits, outputs: list[Tensor] = outputs, weights: Tensor = weights, t: Tensor = t
         ) -> Iterator[tuple[Tensor, ...]]:
-            for root in fisher_roots(logits, weights, t):
+            for root in fisher_roots(logits, weights, t, left_out):
                 found = pulled_back(logits, outputs, root)
                 yield tuple(layer.output_gradients(g) for layer, g in zip(layers, found, strict=True))
 
@@ -130,13 +134,14 @@ def _eigenbases(
     row_weights: Tensor,
     temperatures: Tensor,
     chunk: int,
+    left_out: float,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Eigenvectors of the second moments of output gradients `[O, O]` and of inputs `[I, R]`, per layer."""
     moments = [row_weights.new_zeros(layer.shape[0], layer.shape[0]) for layer in layers]
     # Few inputs of a wide layer take less room than their second moment, and a basis of their span costs less.
     narrow = [len(features) * layer.positions < layer.shape[1] for layer in layers]
     met: list[list[Tensor]] = [[] for _ in layers]
-    for weights, inputs, gradients in _passes(module, layers, features, row_weights, temperatures, chunk):
+    for weights, inputs, gradients in _passes(module, layers, features, row_weights, temperatures, chunk, left_out):
         for kept, few, given in zip(met, narrow, inputs, strict=True):
             scaled = (weights.sqrt()[:, None, None] * given).flatten(0, 1)
             if few:
@@ -170,10 +175,11 @@ def _second_moments(
     row_weights: Tensor,
     temperatures: Tensor,
     chunk: int,
+    left_out: float,
 ) -> list[Tensor]:
     """sum_m c_m E_class (Q_out^T dW Q_in)^2, `[O, R]` per layer, where dW is row m's gradient."""
     totals = [row_weights.new_zeros(out.shape[1], given.shape[1]) for out, given in zip(outputs, inputs, strict=True)]
-    for _, met, gradients in _passes(module, layers, features, row_weights, temperatures, chunk):
+    for _, met, gradients in _passes(module, layers, features, row_weights, temperatures, chunk, left_out):
         turned = [given @ basis for given, basis in zip(met, inputs, strict=True)]
         squared_sums = [
             row_weights.new_zeros(len(given), out.shape[1]) for given, out in zip(met, outputs, strict=True)

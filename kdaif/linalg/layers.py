@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdaif.linalg.heads import head_probabilities
+from kdaif.linalg.parameters import laid_out
+
+# The decomposition of a row's middle factor costs the cube of its classes.
+_MOST_DECOMPOSED_CLASSES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +116,7 @@ def tapped(module: nn.Module, layers: Sequence[Layer], rows: Tensor) -> tuple[Te
     ]
     try:
         with torch.enable_grad():
-            logits: Tensor = module(rows)
+            logits: Tensor = torch.func.functional_call(module, laid_out(module), (rows,))
     finally:
         for handle in handles:
             handle.remove()
@@ -120,18 +124,26 @@ def tapped(module: nn.Module, layers: Sequence[Layer], rows: Tensor) -> tuple[Te
     return logits, [given for given, _ in pairs], [output for _, output in pairs]
 
 
-def fisher_roots(logits: Tensor, row_weights: Tensor, temperatures: Tensor) -> Iterator[Tensor]:
+def fisher_roots(logits: Tensor, row_weights: Tensor, temperatures: Tensor, left_out: float = 0.0) -> Iterator[Tensor]:
     """Vectors u_c `[M, C]`, one per class, with sum_c u_c u_c^T = w (diag p - p p^T) for every row.
 
     u_c = sqrt(w p_c) (e_c - p): the score of class c times the root of its probability, so that the sum over c is the
     exact expectation over classes. One sampled class in its place is heavy-tailed where the network is confident.
 
+    Only the sum of u u^T matters, and eigenvectors get nearly all of it with fewer vectors than there are classes, each
+    of which costs a backward pass.
+
     Args:
         logits: `[M, C]`, or `[M, H C]` of H heads side by side, each with its own classes and roots.
         row_weights: w, `[M]`, or `[M, H]`.
         temperatures: T of p = softmax(z / T), `[M]`, or `[M, H]`.
+        left_out: the largest share of the trace over all rows that may be missing from the sum. Above 0 the vectors are
+            the leading eigenvectors of each row, where there are at most 64 classes and one head.
     """
     p = head_probabilities(logits.detach(), temperatures)
+    if left_out > 0 and row_weights.ndim == 1 and p.shape[1] <= _MOST_DECOMPOSED_CLASSES:
+        yield from _leading_roots(p, row_weights, left_out)
+        return
     width = p.shape[1] if row_weights.ndim == 1 else p.shape[1] // row_weights.shape[1]
     for c in range(p.shape[1]):
         head = c // width
@@ -141,6 +153,15 @@ def fisher_roots(logits: Tensor, row_weights: Tensor, temperatures: Tensor) -> I
         score[:, c] += 1.0
         weights = row_weights if row_weights.ndim == 1 else row_weights[:, head]
         yield (weights * p[:, c]).sqrt()[:, None] * score
+
+
+def _leading_roots(p: Tensor, row_weights: Tensor, left_out: float) -> Iterator[Tensor]:
+    middle = row_weights[:, None, None] * (torch.diag_embed(p) - p[:, :, None] * p[:, None, :])
+    eigenvalues, eigenvectors = torch.linalg.eigh(middle)
+    roots = eigenvectors * eigenvalues.clamp_min(0.0).sqrt()[:, None, :]
+    of_each = eigenvalues.clamp_min(0.0).sum(dim=0)  # ascending
+    left = int((of_each.cumsum(dim=0) <= left_out * of_each.sum()).sum())
+    yield from roots[:, :, left:].unbind(dim=2)
 
 
 def _places(module: nn.Module) -> dict[str, slice]:

@@ -33,11 +33,19 @@ def logits_of(module: nn.Module, rows: Tensor) -> Callable[[Tensor], Tensor]:
     return logits
 
 
+def laid_out(module: nn.Module) -> dict[str, Tensor]:
+    """Its parameters by name, as `logits_of` gives them to it."""
+    return {name: _laid_out(parameter) for name, parameter in module.named_parameters()}
+
+
 def _laid_out(parameter: Tensor) -> Tensor:
     """A convolution's weight with channels last: its output then is too, and pooling it is faster on a CPU."""
     if parameter.ndim == 4 and parameter.device.type == "cpu":
-        # Not by memory_format, which vmap refuses.
-        return parameter.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        # Not by memory_format, which vmap refuses. The order of a single channel is in the strides alone: `contiguous`
+        # would leave them as they are, and the output with channels first.
+        outputs, channels, height, width = parameter.shape
+        last = parameter.reshape(outputs, height, width, 1) if channels == 1 else parameter.permute(0, 2, 3, 1)
+        return last.contiguous().permute(0, 3, 1, 2)
     return parameter
 
 

@@ -218,6 +218,8 @@ def score_rows(
         solver=options.solver,
         damping=options.damping,
         start=current.solution,
+        preconditioner_rows=options.preconditioner_rows,
+        preconditioner_steps=options.preconditioner_steps,
         seed=seed,
         row_loss=row_loss_of(spec.training),
         workspace=rows.workspace,

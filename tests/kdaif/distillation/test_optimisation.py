@@ -203,6 +203,21 @@ def test_the_record_holds_what_the_student_said_before_each_step() -> None:
     torch.testing.assert_close(record.probabilities().sum(1), torch.ones(6))
 
 
+def test_steps_that_wait_are_added_as_if_each_had_been_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    passes = [generator.permutation(9)[:5] for _ in range(7)]  # some rows come in several of them
+    said = torch.randn(7, 5, 3, generator=torch.Generator().manual_seed(0))
+    found = []
+    for most_waiting in (1, 40, 10_000):
+        monkeypatch.setattr("kdaif.distillation.beliefs._MOST_WAITING", most_waiting)
+        record = BeliefRecord(torch.arange(9) % 3, 3)
+        for rows_of_step, logits in zip(passes, said, strict=True):
+            record.add(rows_of_step, logits)
+        found.append(torch.cat([record.probabilities(), record.label_logits()[:, None]], dim=1))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_label_logits_are_log_odds_and_clipped() -> None:
     logits = torch.tensor([[0.0, 1.0, -2.0], [50.0, 0.0, 0.0], [50.0, 0.0, 0.0]])
     p = logits.softmax(1)[0, 1]

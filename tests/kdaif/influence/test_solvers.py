@@ -86,8 +86,12 @@ def test_an_ekfac_of_some_rows_takes_conjugate_gradient_to_the_exact_answer_in_f
     few = scores(module, given, "cg", damping=0.01, steps=4, preconditioner_rows=40)
     assert few.residual < 0.7 * plain.residual
     assert spearmanr(few.influence, exact).statistic > spearmanr(plain.influence, exact).statistic
-    solved = scores(module, given, "cg", damping=0.01, steps=200, tolerance=1e-10, preconditioner_rows=40)
-    np.testing.assert_allclose(solved.influence, exact, rtol=1e-6, atol=1e-9)
+    fewest = scores(module, given, "cg", damping=0.01, steps=4, preconditioner_rows=40, preconditioner_steps=6)
+    assert fewest.residual < few.residual
+    for more in (0, 6):
+        options = {"tolerance": 1e-10, "preconditioner_rows": 40, "preconditioner_steps": more}
+        solved = scores(module, given, "cg", damping=0.01, steps=200, **options)
+        np.testing.assert_allclose(solved.influence, exact, rtol=1e-6, atol=1e-9)
 
 
 def test_a_preconditioner_of_rows_that_are_not_finite_is_done_without() -> None:

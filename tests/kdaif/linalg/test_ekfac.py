@@ -74,6 +74,21 @@ def test_roots_of_two_heads_add_up_to_the_middle_factor_of_each() -> None:
     torch.testing.assert_close(found, torch.einsum("mcd,md->mc", expected, change))
 
 
+@pytest.mark.parametrize("left_out", [1e-12, 0.05, 0.4])
+def test_leading_roots_are_the_fewest_that_leave_out_no_more_than_asked(left_out: float) -> None:
+    logits = 3 * torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights, temperatures = torch.linspace(0.1, 2, 20).double(), torch.full((20,), 2.0).double()
+    p = (logits / temperatures[:, None]).softmax(1)
+    whole = weights[:, None, None] * (torch.diag_embed(p) - p[:, :, None] * p[:, None, :])
+    roots = list(fisher_roots(logits, weights, temperatures, left_out))
+    missing = whole - sum(root[:, :, None] * root[:, None, :] for root in roots)
+    share = float(missing.diagonal(dim1=1, dim2=2).sum() / whole.diagonal(dim1=1, dim2=2).sum())
+    weakest = float(roots[0].square().sum() / whole.diagonal(dim1=1, dim2=2).sum())
+    assert -1e-12 <= share <= left_out < share + weakest
+    assert len(roots) < 6  # the middle factor has one dimension less than there are classes
+    assert float(torch.linalg.eigvalsh(missing).min()) > -1e-12
+
+
 @pytest.mark.parametrize("given", [mlp(), cnn()], ids=["mlp", "cnn"])
 def test_chunks_do_not_change_the_factors(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ekfac(given.network, given.rows, given.row_weights, given.temperatures)
