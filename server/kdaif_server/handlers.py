@@ -6,7 +6,7 @@ and three of them cost a server more than a short call itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -26,8 +26,11 @@ def metadata() -> dict[str, str]:
     return {key: value for key, value in reversed(_METADATA.get()) if isinstance(value, str)}
 
 
-class Layers(grpc.aio.ServerInterceptor):
-    """The one interceptor of the server.
+class Layers(grpc.GenericRpcHandler):
+    """All methods of a server, each with its layers. Takes the place of a server in ``add_..._to_server``.
+
+    gRPC's generated code also registers each method by its name; `grpc.aio` then waits for calls of each apart, and
+    looks at all these waits again at every call, which costs more than the call. So it is asked for any method here.
 
     Args:
         layers: the outermost first.
@@ -37,25 +40,21 @@ class Layers(grpc.aio.ServerInterceptor):
         self._layers = layers
         self._handlers: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """The handler of the method with all layers. Runs in the task, and so in the context, of its call."""
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Takes the methods of one service."""
+        for name, bare in method_handlers.items():
+            method, handler = f"/{service_name}/{name}", _reading(bare)
+            for layer in reversed(self._layers):
+                handler = layer(method, handler)
+            self._handlers[method] = handler
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: these are the same methods, in a form that does not say which."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """The handler of a method; None where there is none. Runs in the task, and so in the context, of its call."""
         _METADATA.set(handler_call_details.invocation_metadata or ())
-        method: str = handler_call_details.method
-        known = self._handlers.get(method)
-        if known is not None:
-            return known
-        handler = await continuation(handler_call_details)
-        if handler is None:  # not remembered: anybody may ask for methods that nobody has
-            return None
-        handler = _reading(handler)
-        for layer in reversed(self._layers):
-            handler = layer(method, handler)
-        self._handlers[method] = handler
-        return handler
+        return self._handlers.get(handler_call_details.method)
 
 
 class Malformed:
