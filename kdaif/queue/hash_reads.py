@@ -6,6 +6,7 @@ the hash of one job itself; here they come in where the kept connection fails.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kdaif.queue import codec
+from kdaif.queue.connection import SOCKET_TIMEOUT_S
 
 
 class HashReads:
@@ -43,13 +45,23 @@ class HashReads:
     async def _by_kept_connection(self, pool: BlockingConnectionPool, keys: Sequence[str]) -> list[Mapping[str, str]]:
         if self._kept is None:
             self._kept = await pool.get_connection()
+            # One for the whole exchange instead, which costs less than one for each of its steps.
+            self._kept.socket_timeout = None
         kept = self._kept
         try:
-            await kept.send_packed_command(kept.pack_commands([("HGETALL", key) for key in keys]))
-            return [codec.pairs(await kept.read_response()) for _ in keys]
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                await kept.send_packed_command(kept.pack_commands([("HGETALL", key) for key in keys]))
+                return [codec.pairs(await kept.read_response()) for _ in keys]
+        except TimeoutError as error:
+            await self._give_back(pool, kept)
+            raise RedisTimeoutError("Timeout reading jobs") from error
         except BaseException:
-            # Answers may be on their way that nobody would read.
-            self._kept = None
-            await kept.disconnect(nowait=True)
-            await pool.release(kept)
+            await self._give_back(pool, kept)
             raise
+
+    async def _give_back(self, pool: BlockingConnectionPool, kept: AbstractConnection) -> None:
+        """Closed: answers may be on their way that nobody would read."""
+        self._kept = None
+        kept.socket_timeout = SOCKET_TIMEOUT_S
+        await kept.disconnect(nowait=True)
+        await pool.release(kept)

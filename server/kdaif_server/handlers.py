@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -18,12 +19,13 @@ Streaming = Callable[[Any, Any], AsyncIterator[Any]]
 Layer = Callable[[str, Handler], Handler]
 """Gives the handler of a method something more to do, before or after what it does."""
 
-_METADATA: ContextVar[Sequence[tuple[str, str | bytes]]] = ContextVar("kdaif_metadata", default=())
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_METADATA: ContextVar[Mapping[str, str]] = ContextVar("kdaif_metadata", default=_NOTHING)
 
 
-def metadata() -> dict[str, str]:
+def metadata() -> Mapping[str, str]:
     """What the client sent beside the request of the call at hand, the binary part left out; of a key the first."""
-    return {key: value for key, value in reversed(_METADATA.get()) if isinstance(value, str)}
+    return _METADATA.get()
 
 
 class Layers(grpc.GenericRpcHandler):
@@ -53,7 +55,8 @@ class Layers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The handler of a method; None where there is none. Runs in the task, and so in the context, of its call."""
-        _METADATA.set(handler_call_details.invocation_metadata or ())
+        sent = handler_call_details.invocation_metadata or ()
+        _METADATA.set({key: value for key, value in reversed(sent) if isinstance(value, str)})
         return self._handlers.get(handler_call_details.method)
 
 
