@@ -51,6 +51,7 @@ _BARE_S = 10.0
 _SETTLE_S = 10.0
 _AFTER_S = 5.0
 _UPLOAD_BYTES = 4 << 20
+_MEMORY_LOOKS = 10
 _UPLOADS_IN_THE_DRAIN = 5
 _WANTED_UNARY_PER_S = 2000.0
 _WANTED_SHARE_OF_BARE = 0.75
@@ -73,6 +74,7 @@ class Load:
     drain_failed_calls: int
     drain_s: float
     rss_growth_mb: float
+    rss_growth_second_half_mb: float
     rss_mb: float
     watchers: int
     uploads: int
@@ -95,7 +97,8 @@ class Load:
             f"CPU time of the server for a call, and all that it did beside: {self.server_cpu_us_per_call:,.0f} us; "
             f"of the bare one {self.raw_server_cpu_us_per_call:,.0f} us\n"
             f"failed calls: {self.failed_calls}, in the drain of {self.drain_s:.1f} s {self.drain_failed_calls}\n"
-            f"memory: {self.rss_mb:,.0f} MB, growth {self.rss_growth_mb:+.1f} MB"
+            f"memory: {self.rss_mb:,.0f} MB, growth {self.rss_growth_mb:+.1f} MB, "
+            f"of which {self.rss_growth_second_half_mb:+.1f} MB in the second half"
         )
 
 
@@ -140,10 +143,13 @@ def measure(folder: Path, seconds: float) -> Load:
             beside = bare_rate(answer)
             calls = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS))
             time.sleep(min(_SETTLE_S, seconds / 4))
-            first_mb, first_cpu_s = server.rss_mb(), server.cpu_s()
+            first_cpu_s = server.cpu_s()
             calls.send("measure")
-            time.sleep(seconds)
-            last_mb, cpu_s = server.rss_mb(), server.cpu_s() - first_cpu_s
+            memory_mb = [server.rss_mb()]
+            for _ in range(_MEMORY_LOOKS):
+                time.sleep(seconds / _MEMORY_LOOKS)
+                memory_mb.append(server.rss_mb())
+            cpu_s = server.cpu_s() - first_cpu_s
             calls.send("drain")
             steady = calls.recv()
             uploads.send("drain")
@@ -167,8 +173,9 @@ def measure(folder: Path, seconds: float) -> Load:
         failed_calls=steady.failed + uploaded.failed_before_drain,
         drain_failed_calls=in_drain.failed + uploaded.failed_in_drain + watched.failed,
         drain_s=drain_s,
-        rss_growth_mb=last_mb - first_mb,
-        rss_mb=last_mb,
+        rss_growth_mb=memory_mb[-1] - memory_mb[0],
+        rss_growth_second_half_mb=memory_mb[-1] - memory_mb[_MEMORY_LOOKS // 2],
+        rss_mb=memory_mb[-1],
         watchers=watched.watchers,
         uploads=uploaded.done,
         events_watched=watched.events,

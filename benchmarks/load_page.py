@@ -21,6 +21,7 @@ _ROWS = (
     ("events that the watches saw", "events_watched", ",.0f"),
     ("memory of the server, MB", "rss_mb", ",.0f"),
     ("its growth in that time, MB", "rss_growth_mb", "+.1f"),
+    ("of which in the second half of it, MB", "rss_growth_second_half_mb", "+.1f"),
 )
 _PAGE = """# Load: one server, many clients
 

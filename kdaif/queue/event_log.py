@@ -16,7 +16,7 @@ MAX_WAITERS = 256
 """Connections for waiting, each held for at most ``_BLOCK_S`` at a time; further waiters take turns."""
 
 # Below the socket timeout, or every quiet wait would look like a dead connection.
-_BLOCK_S = 2.0
+_BLOCK_S = 3.0
 _PAGE = 1000
 
 
@@ -44,10 +44,15 @@ class EventLog:
             raise NotFoundError(f"tenant {tenant!r} has no job {job_id!r}; list the jobs to see which there are")
         return _decoded(entries)
 
-    async def wait(self, tenant: str, job_id: str, after_sequence: int, timeout_s: float) -> list[JobEvent]:
-        """Events that are there, else the first that come within ``timeout_s``. Raises NotFoundError."""
+    async def wait(
+        self, tenant: str, job_id: str, after_sequence: int, timeout_s: float, *, is_there: bool = False
+    ) -> list[JobEvent]:
+        """Events that are there, else the first that come within ``timeout_s``. Raises NotFoundError.
+
+        A blocking read answers with what is there, too, but not whether there is such a job: ``is_there`` says that.
+        """
         deadline = time.monotonic() + timeout_s
-        found = await self.read(tenant, job_id, after_sequence, _PAGE)
+        found = [] if is_there else await self.read(tenant, job_id, after_sequence, _PAGE)
         while not found and (remaining_s := deadline - time.monotonic()) > 0:
             found = await self._block(tenant, job_id, after_sequence, min(remaining_s, _BLOCK_S))
         return found

@@ -382,10 +382,15 @@ class JobQueue:
         check_job_name(tenant, job_id)
         return await self._events.read(tenant, job_id, after_sequence, limit)
 
-    async def wait_events(self, tenant: str, job_id: str, *, after_sequence: int, timeout_s: float) -> _Events:
-        """As ``events``, but waits up to ``timeout_s`` for the first; an empty list then. Raises NotFoundError."""
+    async def wait_events(
+        self, tenant: str, job_id: str, *, after_sequence: int, timeout_s: float, is_there: bool = False
+    ) -> _Events:
+        """As ``events``, but waits up to ``timeout_s`` for the first; an empty list then. Raises NotFoundError.
+
+        With ``is_there`` it does not look first whether there is such a job: for a caller that has just seen it.
+        """
         check_job_name(tenant, job_id)
-        return await self._events.wait(tenant, job_id, after_sequence, timeout_s)
+        return await self._events.wait(tenant, job_id, after_sequence, timeout_s, is_there=is_there)
 
     async def _ask(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
         """What a person asks: the job may come to life after a long time."""

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from redis.asyncio import Redis
 
 from kdaif.queue import codec, keys
+from kdaif.queue.hash_reads import HashReads
 from kdaif.records import Job
 
 _MOST_REMEMBERED = 1024
@@ -25,7 +26,7 @@ class JobReads:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._asked = HashReads(redis)
         self._waiting: dict[str, list[_Answer]] = {}
         self._running: asyncio.Task[None] | None = None
         self._remembered: OrderedDict[str, tuple[Mapping[str, str], Job]] = OrderedDict()
@@ -51,10 +52,7 @@ class JobReads:
 
     async def _answer(self, batch: Mapping[str, list[_Answer]]) -> None:
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for key in batch:
-                    pipeline.hgetall(key)
-                found = await pipeline.execute()
+            found = await self._asked.hashes(list(batch))
         except BaseException as error:
             for answer in _open(chain.from_iterable(batch.values())):
                 answer.set_exception(error) if isinstance(error, Exception) else answer.cancel()

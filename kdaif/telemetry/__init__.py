@@ -3,7 +3,16 @@
 from kdaif.telemetry.disk import disk_free_bytes
 from kdaif.telemetry.endpoint import metrics_endpoint
 from kdaif.telemetry.logs import LogFormat, LogLevel, configure_logs
-from kdaif.telemetry.tracing import Carrier, carried, configure_tracing, flush_tracing, span, start_span, under
+from kdaif.telemetry.tracing import (
+    Carrier,
+    carried,
+    configure_tracing,
+    flush_tracing,
+    is_traced,
+    span,
+    start_span,
+    under,
+)
 
 __all__ = [
     "Carrier",
@@ -14,6 +23,7 @@ __all__ = [
     "configure_tracing",
     "disk_free_bytes",
     "flush_tracing",
+    "is_traced",
     "metrics_endpoint",
     "span",
     "start_span",

@@ -78,6 +78,11 @@ def under(carrier: Carrier) -> otel_context.Context:
     return _PROPAGATOR.extract(dict(carrier))
 
 
+def is_traced(carrier: Carrier) -> bool:
+    """Whether a span would be of use: there is somewhere to send it, or one from elsewhere to go on with."""
+    return "traceparent" in carrier or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def start_span(
     name: str, carrier: Carrier | None = None, *, kind: SpanKind = SpanKind.INTERNAL, start_ns: int | None = None
 ) -> Span:

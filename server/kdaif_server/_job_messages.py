@@ -16,17 +16,19 @@ class JobMessages:
     """Remembers the message of a ``Job`` that the queue gave; one that has changed is another ``Job``."""
 
     def __init__(self) -> None:
-        # The job is kept, so that its id stays its own.
-        self._remembered: OrderedDict[int, tuple[Job, jobs_pb2.DistillationJob]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, str], tuple[Job, jobs_pb2.DistillationJob]] = OrderedDict()
 
     def of(self, job: Job) -> jobs_pb2.DistillationJob:
         """Read it, or copy it; do not change it."""
-        known = self._remembered.get(id(job))
-        if known is not None:
-            self._remembered.move_to_end(id(job))
+        name = (job.tenant, job.id)
+        known = self._remembered.get(name)
+        if known is not None and known[0] is job:
+            self._remembered.move_to_end(name)
             return known[1]
         message = job_to_proto(job)
-        self._remembered[id(job)] = (job, message)
+        # In the place of what the job was before: else a few jobs that move would fill all places.
+        self._remembered[name] = (job, message)
+        self._remembered.move_to_end(name)
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)
         return message

@@ -6,8 +6,9 @@ and three of them cost a server more than a short call itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -18,16 +19,20 @@ Streaming = Callable[[Any, Any], AsyncIterator[Any]]
 Layer = Callable[[str, Handler], Handler]
 """Gives the handler of a method something more to do, before or after what it does."""
 
-_METADATA: ContextVar[Sequence[tuple[str, str | bytes]]] = ContextVar("kdaif_metadata", default=())
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_METADATA: ContextVar[Mapping[str, str]] = ContextVar("kdaif_metadata", default=_NOTHING)
 
 
-def metadata() -> dict[str, str]:
+def metadata() -> Mapping[str, str]:
     """What the client sent beside the request of the call at hand, the binary part left out; of a key the first."""
-    return {key: value for key, value in reversed(_METADATA.get()) if isinstance(value, str)}
+    return _METADATA.get()
 
 
-class Layers(grpc.aio.ServerInterceptor):
-    """The one interceptor of the server.
+class Layers(grpc.GenericRpcHandler):
+    """All methods of a server, each with its layers. Takes the place of a server in ``add_..._to_server``.
+
+    gRPC's generated code also registers each method by its name; `grpc.aio` then waits for calls of each apart, and
+    looks at all these waits again at every call, which costs more than the call. So it is asked for any method here.
 
     Args:
         layers: the outermost first.
@@ -37,25 +42,22 @@ class Layers(grpc.aio.ServerInterceptor):
         self._layers = layers
         self._handlers: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """The handler of the method with all layers. Runs in the task, and so in the context, of its call."""
-        _METADATA.set(handler_call_details.invocation_metadata or ())
-        method: str = handler_call_details.method
-        known = self._handlers.get(method)
-        if known is not None:
-            return known
-        handler = await continuation(handler_call_details)
-        if handler is None:  # not remembered: anybody may ask for methods that nobody has
-            return None
-        handler = _reading(handler)
-        for layer in reversed(self._layers):
-            handler = layer(method, handler)
-        self._handlers[method] = handler
-        return handler
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Takes the methods of one service."""
+        for name, bare in method_handlers.items():
+            method, handler = f"/{service_name}/{name}", _reading(bare)
+            for layer in reversed(self._layers):
+                handler = layer(method, handler)
+            self._handlers[method] = handler
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: these are the same methods, in a form that does not say which."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """The handler of a method; None where there is none. Runs in the task, and so in the context, of its call."""
+        sent = handler_call_details.invocation_metadata or ()
+        _METADATA.set({key: value for key, value in reversed(sent) if isinstance(value, str)})
+        return self._handlers.get(handler_call_details.method)
 
 
 class Malformed:

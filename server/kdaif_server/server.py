@@ -7,12 +7,13 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from kdaif_proto.v1 import (
     audit_pb2,
     audit_pb2_grpc,
@@ -246,18 +247,21 @@ def _build(
     access = Access(authentication, Limiter(settings.call_limits))
     # Observing stands outermost, to see what is refused; access comes last, so that its errors become statuses too.
     layers = Layers(Observing(metrics), errors_as_statuses, access)
-    server = grpc.aio.server(interceptors=[layers], options=_options(settings))
-    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), server)
+    to: Any = layers  # stands where the generated code expects a server
+    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(backend.datasets), to)
     jobs_pb2_grpc.add_DistillationJobServiceServicer_to_server(
         DistillationJobService(
             queue, backend.datasets, artifacts, LineStore(artifacts.blobs), backend.cache_dir, backend.stopping
         ),
-        server,
+        to,
     )
-    weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts, backend.engine), server)
-    students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts, key), server)
-    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(artifacts.audit), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    weights_pb2_grpc.add_WeightServiceServicer_to_server(WeightService(artifacts, backend.engine), to)
+    students_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(queue, artifacts, key), to)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(artifacts.audit), to)
+    health_pb2_grpc.add_HealthServicer_to_server(health, to)
     if settings.reflection:
-        reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
+        shown = reflection.aio.ReflectionServicer((*_SERVICES, reflection.SERVICE_NAME))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(shown, to)
+    server = grpc.aio.server(options=_options(settings))
+    server.add_generic_rpc_handlers((layers,))
     return server

@@ -38,12 +38,10 @@ def test_a_method_gets_its_layers_once_and_each_call_its_own_metadata() -> None:
         return put
 
     layers = Layers(layer("outer"), layer("inner"))
-
-    async def looked_up(details: Any) -> Handler:
-        return grpc.unary_unary_rpc_method_handler(_answer) if details.method == "/s/Known" else None
+    layers.add_registered_method_handlers("s", {"Known": grpc.unary_unary_rpc_method_handler(_answer)})
 
     async def call(method: str, caller: str) -> str | None:
-        found = await layers.intercept_service(looked_up, _Details(method, (("caller", caller), ("x-bin", b"\0"))))
+        found = layers.service(_Details(method, (("caller", caller), ("caller", "not the first"), ("x-bin", b"\0"))))
         return None if found is None else await found.unary_unary("asked", None)
 
     async def calls() -> list[str | None]:

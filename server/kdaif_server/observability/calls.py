@@ -7,9 +7,9 @@ what is bound to the context ends with the call.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
@@ -18,9 +18,9 @@ import grpc
 import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from kdaif.telemetry import start_span
+from kdaif.telemetry import is_traced, start_span
 from kdaif_server.handlers import Handler, Streaming, Unary, around, metadata
 from kdaif_server.observability.metrics import ServerMetrics
 
@@ -99,23 +99,25 @@ class _Call:
         self._name = method.rpartition("/")[2]
         self._metrics = metrics
         self._fields: dict[str, str] = {}
+        self._span: Span = trace.INVALID_SPAN
 
     def begin(self, request: Any, *, is_stream: bool) -> Any:
         """The request, or the stream of them, to go on with."""
         self._started = time.perf_counter()
         sent = metadata()
         wished = sent.get("x-request-id", "")
-        found = wished if _SANE_ID.fullmatch(wished) else uuid.uuid4().hex
+        found = wished if _SANE_ID.fullmatch(wished) else os.urandom(16).hex()
         _REQUEST_ID.set(found)
         if not is_stream:
             self._fields = _resources(request)
         # What was bound outside of the calls is not the calls'.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=found, **self._fields)
-        self._span = start_span(self._method, sent, kind=SpanKind.SERVER)
-        if self._span.is_recording():
-            self._span.set_attributes({"rpc.system": "grpc", "rpc.method": self._name, "kdaif.request_id": found})
-        otel_context.attach(trace.set_span_in_context(self._span))
+        if is_traced(sent):
+            self._span = start_span(self._method, sent, kind=SpanKind.SERVER)
+            if self._span.is_recording():
+                self._span.set_attributes({"rpc.system": "grpc", "rpc.method": self._name, "kdaif.request_id": found})
+            otel_context.attach(trace.set_span_in_context(self._span))
         return self._counted(request) if is_stream else request
 
     async def _counted(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -140,7 +142,7 @@ class _Call:
     def end(self, code: str) -> None:
         """The call has this status."""
         seconds = time.perf_counter() - self._started
-        self._metrics.rpc_seconds.labels(self._name, code).observe(seconds)
+        self._metrics.seconds_of(self._name, code).observe(seconds)
         if self._span.is_recording():
             self._span.set_attributes(
                 {"rpc.grpc.status_code": code} | {f"kdaif.{k}": v for k, v in self._fields.items()}

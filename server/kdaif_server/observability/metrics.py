@@ -31,6 +31,7 @@ class ServerMetrics:
         PlatformCollector(registry=registry)
         self._most_tenants = most_tenants
         self._named: set[str] = set()
+        self._seconds_of: dict[tuple[str, str], Histogram] = {}
         self.rpc_seconds = Histogram(
             "kdaif_rpc_seconds", "Seconds from a call to its end.", ["method", "code"], registry=registry,
             buckets=_RPC_BUCKETS_S,
@@ -71,6 +72,13 @@ class ServerMetrics:
         self.disk_free_bytes = Gauge(
             "kdaif_disk_free_bytes", "Room on the disk of a place.", ["place"], registry=registry
         )
+
+    def seconds_of(self, method: str, code: str) -> Histogram:
+        """The series of ``rpc_seconds`` for a method and a status, which prometheus_client looks up under a lock."""
+        found = self._seconds_of.get((method, code))
+        if found is None:
+            found = self._seconds_of[method, code] = self.rpc_seconds.labels(method, code)
+        return found
 
     def tenant_label(self, tenant: str) -> str:
         """The tenant's name while there are few, then OTHER."""
