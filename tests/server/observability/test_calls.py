@@ -128,7 +128,7 @@ def test_one_request_id_is_in_the_error_and_in_the_line(
             assert sum(detail.Unpack(info) for detail in status.details) == 1
             told.append(info.request_id)
 
-    calling(valkey_url, tmp_path, use)
+    calling(valkey_url, tmp_path, use, calls=3)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     calls = [line for line in lines if line["event"] == "call"]
     assert [line["request_id"] for line in calls] == told
@@ -152,7 +152,7 @@ def test_quiet_calls_and_devices_write_no_line_at_info(
         with contextlib.suppress(grpc.RpcError):
             jobs.CancelDistillationJob(jobs_pb2.CancelDistillationJobRequest(name="nonsense"), timeout=5)
 
-    calling(valkey_url, tmp_path, use)
+    calling(valkey_url, tmp_path, use, calls=2)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["method"] for line in lines if line["event"] == "call"] == ["CancelDistillationJob"]
 
