@@ -44,7 +44,7 @@ class HashReads:
 
     async def _by_kept_connection(self, pool: BlockingConnectionPool, keys: Sequence[str]) -> list[Mapping[str, str]]:
         if self._kept is None:
-            self._kept = await pool.get_connection()
+            self._kept = await pool.get_connection()  # type: ignore[no-untyped-call]
             # One for the whole exchange instead, which costs less than one for each of its steps.
             self._kept.socket_timeout = None
         kept = self._kept

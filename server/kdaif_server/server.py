@@ -261,7 +261,8 @@ def _build(
     health_pb2_grpc.add_HealthServicer_to_server(health, to)
     if settings.reflection:
         shown = reflection.aio.ReflectionServicer((*_SERVICES, reflection.SERVICE_NAME))
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(shown, to)
+        add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
+        add(shown, to)
     server = grpc.aio.server(options=_options(settings))
     server.add_generic_rpc_handlers((layers,))
     return server

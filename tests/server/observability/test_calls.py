@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kdaif.queue import Measured, TenantQueue
 from kdaif.queue.measurements import Redis
 from kdaif.telemetry import LogFormat, LogLevel, configure_logs
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -33,8 +34,11 @@ def json_lines() -> Iterator[None]:
     configure_logs(LogFormat.CONSOLE)  # as before
 
 
-def calling(url: str, folder: Path, use: Any) -> dict[str, float]:
-    """Runs ``use(channel)`` against a server; answers what its page showed afterwards."""
+def calling(url: str, folder: Path, use: Any, calls: int) -> dict[str, float]:
+    """Runs ``use(channel)`` against a server; answers what its page showed once so many calls had ended.
+
+    A client has the status of a call a moment before the server has counted it.
+    """
     settings = ServerSettings(port=0, redis_url=url, data_dir=folder, metrics="127.0.0.1:0", drain_s=1.0)
 
     async def run() -> dict[str, float]:
@@ -43,7 +47,13 @@ def calling(url: str, folder: Path, use: Any) -> dict[str, float]:
             def call() -> dict[str, float]:
                 with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
                     use(channel)
-                return samples(str(server.metrics_url))
+
+                def shown() -> dict[str, float] | None:
+                    found = samples(str(server.metrics_url))
+                    ended = sum(v for name, v in found.items() if name.startswith("kdaif_rpc_seconds_count"))
+                    return found if ended >= calls else None
+
+                return wait_for(shown)
 
             return await asyncio.to_thread(call)
 
@@ -70,7 +80,7 @@ def test_calls_are_counted_by_method_and_code(valkey_url: str, tmp_path: Path) -
             with pytest.raises(grpc.RpcError):
                 list(jobs.WatchDistillationJob(jobs_pb2.WatchDistillationJobRequest(name=name), timeout=5))
 
-    shown = calling(valkey_url, tmp_path, use)
+    shown = calling(valkey_url, tmp_path, use, calls=5)
     counts = {name: value for name, value in shown.items() if name.startswith("kdaif_rpc_seconds_count")}
     assert counts == {
         "kdaif_rpc_seconds_count['ListDistillationJobs', 'OK']": 1,
@@ -95,7 +105,7 @@ def test_uploaded_bytes_are_counted_though_the_upload_is_refused(valkey_url: str
         with pytest.raises(grpc.RpcError):
             datasets.WriteDataset(iter(messages), timeout=5)
 
-    shown = calling(valkey_url, tmp_path, use)
+    shown = calling(valkey_url, tmp_path, use, calls=2)
     assert shown["kdaif_upload_bytes_total[]"] == 3000
     assert shown["kdaif_rpc_seconds_count['DATA_LOSS', 'WriteDataset']"] == 1
 
@@ -118,7 +128,7 @@ def test_one_request_id_is_in_the_error_and_in_the_line(
             assert sum(detail.Unpack(info) for detail in status.details) == 1
             told.append(info.request_id)
 
-    calling(valkey_url, tmp_path, use)
+    calling(valkey_url, tmp_path, use, calls=3)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     calls = [line for line in lines if line["event"] == "call"]
     assert [line["request_id"] for line in calls] == told
@@ -142,7 +152,7 @@ def test_quiet_calls_and_devices_write_no_line_at_info(
         with contextlib.suppress(grpc.RpcError):
             jobs.CancelDistillationJob(jobs_pb2.CancelDistillationJobRequest(name="nonsense"), timeout=5)
 
-    calling(valkey_url, tmp_path, use)
+    calling(valkey_url, tmp_path, use, calls=2)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["method"] for line in lines if line["event"] == "call"] == ["CancelDistillationJob"]
 
