@@ -89,8 +89,8 @@ class Training:
         patience_rounds: an arm ends after so many rounds without a lower validation loss, and its best round's student
             is taken. Default: all rounds run, and the last student is taken.
         augment: pictures are shifted and mirrored, word pieces left out, in training alone. Default false.
-        dual_head: while it trains the student has two heads on one body: one learns the labels and predicts, the other
-            the soft targets, and is left behind. Needs ``Weighting.solver`` ``"cg"`` or ``"ekfac"``. Default false.
+        dual_head: while it trains, one head learns the labels and predicts, another the soft targets. Default false.
+            Needs ``Weighting.solver`` ``"cg"`` or ``"ekfac"``; the other head is left behind.
     """
 
     rounds: int | None = None

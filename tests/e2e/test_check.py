@@ -40,7 +40,7 @@ def test_findings_are_a_table_and_the_rejected_rows_a_file(stack: Stack, files: 
     (bad,) = [row for row in rows if row[1] == "NON_FINITE_FEATURE"]
     assert (bad[0], bad[2], bad[3], bad[5]) == ("WARNING", "spec.unlabeled", "1", "7")
     assert "Of the order of" in result.stdout
-    assert "--rejected FILE writes the rows" in result.stdout
+    assert "With --rejected FILE the rows that are left out are written" in result.stdout
     result = check(stack, *files, "--rejected", str(tmp_path / "bad.parquet"))
     assert "1 rows rejected; written to" in result.stdout
     (row,) = pq.read_table(tmp_path / "bad.parquet").to_pylist()
