@@ -19,7 +19,7 @@ _PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 class Batch:
     """Some rows: what each is called in the answer, and what ``Student`` takes of them."""
 
-    names: Sequence[str]
+    names: Sequence[str | int]
     X: Any
 
 
@@ -62,7 +62,7 @@ def _of_rows(rows: Iterator[Sequence[Any]], columns: Sequence[str], batch_rows: 
     start = 0
     for some in _groups(rows, batch_rows):
         values = {column: list(each) for column, each in zip(columns, zip(*some, strict=True), strict=True)}
-        yield Batch([str(start + place) for place in range(len(some))], values)
+        yield Batch(range(start, start + len(some)), values)
         start += len(some)
 
 

@@ -83,7 +83,9 @@ def _run(options: argparse.Namespace) -> None:
         part.replace(output)
 
 
-def _predict(student: Student, options: argparse.Namespace, write: Callable[[Sequence[str], Decisions], None]) -> None:
+def _predict(
+    student: Student, options: argparse.Namespace, write: Callable[[Sequence[str | int], Decisions], None]
+) -> None:
     done = 0
     for batch in batches(options.input, student.manifest["input"], options.batch_rows):
         try:
@@ -97,11 +99,11 @@ def _predict(student: Student, options: argparse.Namespace, write: Callable[[Seq
             sys.stderr.write(f"{done} rows\n")
 
 
-def _writer(stream: TextIO, as_json: bool) -> Callable[[Sequence[str], Decisions], None]:
+def _writer(stream: TextIO, as_json: bool) -> Callable[[Sequence[str | int], Decisions], None]:
     table = csv.writer(stream, lineterminator="\n")
     head_due = not as_json
 
-    def write(names: Sequence[str], decisions: Decisions) -> None:
+    def write(names: Sequence[str | int], decisions: Decisions) -> None:
         nonlocal head_due
         if head_due:  # with the first rows, not before what refuses them
             table.writerow(_COLUMNS)

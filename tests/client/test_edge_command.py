@@ -59,6 +59,7 @@ def test_json_lines_to_standard_output(numbers: Path, tmp_path: Path, capsys: py
     found = [json.loads(line) for line in told.out.splitlines()]
     assert [row["label"] for row in found] == Student.open(numbers).predict(ROWS).tolist()
     assert {row["abstained"] for row in found} == {False}
+    assert [row["row"] for row in found] == list(range(len(ROWS)))
     assert told.err == ""
 
 
