@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ def test_a_demo_stopped_halfway_leaves_no_process_and_no_broken_state(tmp_path: 
         output, _ = demo.communicate(timeout=40)
     finally:
         demo.kill()
+        demo.communicate(timeout=30)
     assert demo.returncode == 130
     assert "Nothing is left running" in output
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in family), timeout_s=5)
@@ -58,5 +60,11 @@ def test_a_killed_demo_takes_its_stack_along(tmp_path: Path) -> None:
 
 def _family_with_training_child(pid: int) -> list[int] | None:
     family = psutil.Process(pid).children(recursive=True)
-    training = any("kdaif_worker.child" in process.cmdline() for process in family)
+    training = any("kdaif_worker.child" in _command(process) for process in family)
     return [pid, *(process.pid for process in family)] if training else None
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess):  # it has ended since, or its parent has yet to see that
+        return process.cmdline()
+    return []
