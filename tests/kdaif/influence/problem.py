@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdaif.distillation import distillation_loss, log_probabilities
+from kdaif.influence import InfluenceScores, curvature_at, influence_scores
 from kdaif.linalg import logits_of, parameter_vector
-from kdaif.records.spec import Training
+from kdaif.records.spec import Solver, Training
 
 TRAINING = Training(temperature=2.0, hard_label_weight=0.7, soft_label_weight=1.5)
 L2 = 0.02
@@ -120,3 +122,23 @@ def dense_influence(module: nn.Module, given: Problem, damping: float) -> tuple[
         lambda t: distillation_loss(of_unlabeled(t), given.log_targets, TRAINING.temperature), theta
     )
     return -(per_row @ torch.linalg.solve(matrix, gradient)).numpy(), matrix
+
+
+def scores_of(
+    module: nn.Module, given: Problem, solver: Solver, training: Training = TRAINING, **options: Any
+) -> InfluenceScores:
+    """Of every row of U, with a curvature of all rows."""
+    curvature = curvature_at(
+        module, given.labeled, given.unlabeled, given.weights, training=training, rows=1000, seed=0
+    )
+    return influence_scores(
+        module,
+        curvature,
+        given.unlabeled,
+        given.log_targets,
+        given.validation,
+        given.validation_labels,
+        temperature=training.temperature,
+        solver=solver,
+        **options,
+    )

@@ -21,27 +21,14 @@ from kdaif.linalg import (
 )
 from kdaif.records.spec import Solver
 
-from .problem import TRAINING, Problem, dense_influence, minimise, network, problem
+from .problem import TRAINING, Problem, dense_influence, minimise, network, problem, scores_of
 
 SOLVERS: tuple[Solver, ...] = ("cg", "ekfac", "head")
 HEAD = 8 * 3 + 3
 
 
 def scores(module: nn.Module, given: Problem, solver: Solver, **options: Any) -> InfluenceScores:
-    curvature = curvature_at(
-        module, given.labeled, given.unlabeled, given.weights, training=TRAINING, rows=1000, seed=0
-    )
-    return influence_scores(
-        module,
-        curvature,
-        given.unlabeled,
-        given.log_targets,
-        given.validation,
-        given.validation_labels,
-        temperature=TRAINING.temperature,
-        solver=solver,
-        **{"blocks": 4, "steps": 10, **options},
-    )
+    return scores_of(module, given, solver, **{"blocks": 4, "steps": 10, **options})
 
 
 def trained() -> tuple[nn.Module, Problem]:

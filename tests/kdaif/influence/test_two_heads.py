@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdaif.distillation import distillation_loss
-from kdaif.influence import InfluenceScores, curvature_at, influence_scores
+from kdaif.influence import InfluenceScores, curvature_at
 from kdaif.linalg import ekfac, logits_of, parameter_vector
 from kdaif.records.spec import Solver, Training
 
-from .problem import L2, TRAINING, Problem, problem
+from .problem import L2, TRAINING, Problem, problem, scores_of
 
 DUAL = Training(**{**TRAINING.model_dump(), "dual_head": True})
 
@@ -54,17 +54,8 @@ def objective(module: nn.Module, given: Problem, weights: Tensor) -> Tensor:
 
 
 def scores(module: nn.Module, given: Problem, solver: Solver, **options: Any) -> InfluenceScores:
-    curvature = curvature_at(module, given.labeled, given.unlabeled, given.weights, training=DUAL, rows=1000, seed=0)
-    return influence_scores(
-        module,
-        curvature,
-        given.unlabeled,
-        given.log_targets,
-        given.validation,
-        given.validation_labels,
-        temperature=DUAL.temperature,
-        solver=solver,
-        **{"blocks": 4, "steps": 400, "tolerance": 1e-12, "damping": 0.05, **options},
+    return scores_of(
+        module, given, solver, DUAL, **{"blocks": 4, "steps": 400, "tolerance": 1e-12, "damping": 0.05, **options}
     )
 
 
