@@ -12,6 +12,7 @@ from kdaif.errors import InvalidInputError
 from kdaif.queue import codec, connection, endings, keys, refusals
 from kdaif.queue.claim import Claim
 from kdaif.queue.scripts import Scripts
+from kdaif.queue.shards import LABEL as SHARDS_LABEL
 from kdaif.queue.tenants import Tenants
 from kdaif.queue.transitions import Backoff, new_call, run
 from kdaif.queue.turns import Turns
@@ -32,7 +33,7 @@ class Attempts:
         self._lease_ms = lease_ms
         self._backoff = backoff
 
-    async def claim(self, offer: WorkerOffer) -> Claim | None:
+    async def claim(self, offer: WorkerOffer, *, shards: bool = False) -> Claim | None:
         """Takes the next job that the worker may run, or returns None at once; always None while it is not ACTIVE.
 
         The tenant with the fewest jobs under way comes first, and equals take turns. Of one tenant's jobs the most
@@ -41,29 +42,33 @@ class Attempts:
 
         Args:
             offer: who takes it, and what it brings.
+            shards: whether it takes shards of other jobs' scorings too (`Job.shard`).
         """
+        labels = sorted(offer.labels | {SHARDS_LABEL} if shards else offer.labels)
         with connection.translated(self._url, "claim a job"):
             lone = self._tenants.lone
             if lone is not None:
-                answer = await self._claim_alone(lone, offer)
+                answer = await self._claim_alone(lone, offer, labels)
                 if answer[0] != "OTHERS":
                     return self._served(lone, answer)
             for tenant in self._turns.order(await self._tenants.running(offer.name)):
-                claim = self._served(tenant, await self._claim_of(tenant, offer))
+                claim = self._served(tenant, await self._claim_of(tenant, offer, labels))
                 if claim is not None:
                     return claim
         return None
 
-    async def _claim_alone(self, tenant: str, offer: WorkerOffer) -> list[Any]:
+    async def _claim_alone(self, tenant: str, offer: WorkerOffer, labels: Sequence[str]) -> list[Any]:
         try:
-            return await self._claim_of(tenant, offer, also=[keys.MODES, keys.BUSY])
+            return await self._claim_of(tenant, offer, labels, also=[keys.MODES, keys.BUSY])
         except ClusterCrossSlotError:
             # A node of a Cluster that is addressed as one server. It looks at the keys before it runs anything.
             self._tenants.lie_apart()
             return ["OTHERS"]
 
-    async def _claim_of(self, tenant: str, offer: WorkerOffer, also: Sequence[str] = ()) -> list[Any]:
-        needs = [str(self._lease_ms), endings.OVERDUE, str(offer.gpus), tenant, *sorted(offer.labels)]
+    async def _claim_of(
+        self, tenant: str, offer: WorkerOffer, labels: Sequence[str], also: Sequence[str] = ()
+    ) -> list[Any]:
+        needs = [str(self._lease_ms), endings.OVERDUE, str(offer.gpus), tenant, *labels]
         answer: list[Any] = await self._scripts.claim(
             [*keys.of_job(tenant, ""), *also], ["", new_call(), offer.name, *needs]
         )
@@ -81,7 +86,7 @@ class Attempts:
         Raises:
             FencedError: the job was given to another attempt or has ended; stop, and publish nothing.
         """
-        answer = await self._run_held(self._scripts.renew, "renew the lease of", claim, str(self._lease_ms))
+        answer = await self.run_held(self._scripts.renew, "renew the lease of", claim, str(self._lease_ms))
         return bool(answer[1] == JobState.RUNNING)
 
     async def publish(
@@ -101,18 +106,18 @@ class Attempts:
         if not kind or kind in _RESERVED_KINDS:
             raise InvalidInputError.of("kind", f"is {kind!r}; use 'progress', 'round' or 'canary'")
         texts = (codec.encode(progress) if progress else "", codec.encode(dict(metrics)) if metrics else "")
-        await self._run_held(self._scripts.publish, "publish progress of", claim, kind, *texts)
+        await self.run_held(self._scripts.publish, "publish progress of", claim, kind, *texts)
 
-    async def succeed(self, claim: Claim, result: JobResult) -> Job:
+    async def succeed(self, claim: Claim, result: JobResult | None) -> Job:
         """The job SUCCEEDED; or CANCELLED, without its result, when somebody asked for that before.
 
-        The same call again is an acknowledgement.
+        The same call again is an acknowledgement. A shard has no result but its scores, in the blob store.
 
         Raises:
             FencedError: the attempt no longer holds the job.
         """
-        texts = (codec.encode(result), endings.cancelled("while it ran"))
-        answer = await self._run_held(self._scripts.succeed, "finish", claim, *texts)
+        texts = ("" if result is None else codec.encode(result), endings.cancelled("while it ran"))
+        answer = await self.run_held(self._scripts.succeed, "finish", claim, *texts)
         return codec.moved(claim.job, codec.pairs(answer[1]))
 
     async def fail(self, claim: Claim, failure: Failure) -> Job:
@@ -130,7 +135,7 @@ class Attempts:
             *self._backoff.arguments(),
             endings.cancelled("while it ran"),
         )
-        answer = await self._run_held(self._scripts.fail, "fail", claim, *texts)
+        answer = await self.run_held(self._scripts.fail, "fail", claim, *texts)
         return codec.moved(claim.job, codec.pairs(answer[1]))
 
     async def await_review(self, claim: Claim, why: str) -> Job:
@@ -147,7 +152,7 @@ class Attempts:
         """
         failure = endings.for_review(why)
         texts = (failure, endings.cancelled("while it ran"))
-        answer = await self._run_held(self._scripts.await_review, "hold for review", claim, *texts)
+        answer = await self.run_held(self._scripts.await_review, "hold for review", claim, *texts)
         return codec.moved(claim.job, codec.pairs(answer[1]))
 
     async def give_back(self, claim: Claim, why: str) -> Job:
@@ -165,10 +170,11 @@ class Attempts:
         """
         failure = endings.given_back(why)
         texts = (failure, endings.cancelled("while it ran"))
-        answer = await self._run_held(self._scripts.give_back, "give back", claim, *texts)
+        answer = await self.run_held(self._scripts.give_back, "give back", claim, *texts)
         return codec.moved(claim.job, codec.pairs(answer[1]))
 
-    async def _run_held(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> list[Any]:
+    async def run_held(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> list[Any]:
+        """What a script answers that the claim must hold for. Raises FencedError."""
         job = claim.job
         answer = await run(self._url, script, action, job.tenant, job.id, f"{claim.token}:{claim.nonce}", *arguments)
         if answer[0] == "FENCED":

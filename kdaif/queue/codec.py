@@ -22,6 +22,8 @@ from kdaif.records import (
     JobState,
     PreflightReport,
     Progress,
+    Scheduling,
+    Shard,
 )
 
 _PREFLIGHT = TypeAdapter(PreflightReport)
@@ -31,6 +33,7 @@ _FAILURE = TypeAdapter(Failure)
 _RESULT = TypeAdapter(JobResult)
 _METRICS = TypeAdapter(dict[str, float])
 _ORIGIN = TypeAdapter(dict[str, str])
+_SHARD = TypeAdapter(Shard)
 
 # Characters of a log's end that are kept: some hundred lines, and not so many that a crash loop would fill the memory.
 _LOG_TAIL = 8192
@@ -108,6 +111,7 @@ def job_from(tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:
         display_name=fields["display_name"],
         estimate=_optional(_ESTIMATE, fields.get("estimate")),  # jobs of old have none
         origin=_ORIGIN.validate_json(fields.get("origin", "{}")),
+        shard=_optional(_SHARD, fields.get("shard")),
         **_moving(fields),
     )
 
@@ -185,7 +189,7 @@ def submitted_fields(
         "display_name": display_name,
         "request_id": request_id,
         "max_attempts": str(spec.max_attempts),
-        "needs": f"{scheduling.gpus};{','.join(sorted(scheduling.worker_labels))}",
+        "needs": needs_of(scheduling),
         # Sorts as text, the most urgent first.
         "rank": f"{_LEAST_URGENT - scheduling.priority:03d}",
         "deadline_ms": str((scheduling.deadline_s or 0) * 1000),
@@ -193,6 +197,12 @@ def submitted_fields(
     if origin:
         fields["origin"] = encode(dict(origin))
     return fields if estimate is None else fields | {"estimate": encode(estimate)}
+
+
+def needs_of(scheduling: Scheduling, also: str = "") -> str:
+    """What a worker must offer, as the line sorts it; ``also`` is one more label."""
+    labels = [*scheduling.worker_labels, also] if also else scheduling.worker_labels
+    return f"{scheduling.gpus};{','.join(sorted(labels))}"
 
 
 def restored_fields(snapshot: JobSnapshot) -> dict[str, str]:

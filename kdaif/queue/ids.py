@@ -11,6 +11,7 @@ DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Of a job id. Crockford's: no i, l, o, u, so that an id can be read aloud."""
 
 _JOB_ID = re.compile(rf"[{DIGITS}]{{26}}")
+_SHARD_ID = re.compile(rf"[{DIGITS}]{{26}}-[0-9a-f]{{16}}-[0-9]{{4,}}")
 # No braces: they would move the hash tag of every key.
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -25,6 +26,11 @@ def random_end() -> str:
 def is_job_id(text: str) -> bool:
     """Whether ``text`` may be one: 26 digits."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def is_shard_id(text: str) -> bool:
+    """Whether ``text`` may be the id of a shard, which only workers see: that of its job and `Shard.end_of_id`."""
+    return _SHARD_ID.fullmatch(text) is not None
 
 
 def check_tenant(tenant: str) -> None:

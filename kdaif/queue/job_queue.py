@@ -26,8 +26,9 @@ from kdaif.queue.outcome_counts import OutcomeCounts
 from kdaif.queue.reaper import Reaper
 from kdaif.queue.registry import WorkerRegistry
 from kdaif.queue.scripts import Scripts
+from kdaif.queue.shards import Shards
 from kdaif.queue.tenants import Tenants
-from kdaif.queue.transitions import Backoff, check_job_name, new_call
+from kdaif.queue.transitions import Backoff, check_job_name, check_work_name, new_call
 from kdaif.records import (
     DistillationSpec,
     Estimate,
@@ -63,6 +64,7 @@ class JobQueue:
         durability: what the server's settings mean for jobs.
         outcomes: what devices reported during a rollout.
         claim, renew, publish, succeed, fail, await_review, give_back: those of `Attempts`.
+        shards: of scorings that running jobs share.
         reap: that of `Reaper`.
     """
 
@@ -86,6 +88,7 @@ class JobQueue:
         self.claim, self.renew, self.publish = attempts.claim, attempts.renew, attempts.publish
         self.succeed, self.fail = attempts.succeed, attempts.fail
         self.await_review, self.give_back = attempts.await_review, attempts.give_back
+        self.shards = Shards(self._scripts, attempts.run_held)
         self.reap = Reaper(url, self._scripts, self._tenants, self._lease_ms, backoff).reap
 
     @classmethod
@@ -389,7 +392,7 @@ class JobQueue:
 
         With ``is_there`` it does not look first whether there is such a job: for a caller that has just seen it.
         """
-        check_job_name(tenant, job_id)
+        check_work_name(tenant, job_id)
         return await self._events.wait(tenant, job_id, after_sequence, timeout_s, is_there=is_there)
 
     async def _ask(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:

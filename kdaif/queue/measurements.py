@@ -9,6 +9,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from kdaif.queue import connection, keys
 from kdaif.queue.scripts import Scripts
+from kdaif.queue.shards import LABEL as SHARDS_LABEL
 from kdaif.queue.tenants import Tenants
 from kdaif.records import Scheduling, WorkerOffer
 
@@ -127,5 +128,6 @@ async def _info(redis: Any, **of_node: Any) -> dict[str, Any]:
 
 
 def _needs(needs: str) -> Scheduling:
+    """Of shards what they need beside a worker that knows of them: the job itself scores them in the end."""
     gpus, _, labels = needs.partition(";")
-    return Scheduling(gpus=int(gpus), worker_labels=tuple(label for label in labels.split(",") if label))
+    return Scheduling(gpus=int(gpus), worker_labels=tuple(label for label in labels.split(",") if label not in ("", SHARDS_LABEL)))

@@ -35,6 +35,8 @@ class Scripts:
         self.reap = _job_script(redis, "reap")
         self.delete = _job_script(redis, "delete")
         self.restore = _job_script(redis, "restore")
+        self.submit_shards = _job_script(redis, "submit_shards")
+        self.work_on_shards = _job_script(redis, "work_on_shards")
         self.touch = _register(redis, "clock", "touch")
         self.retire = _register(redis, "clock", "retire")
         self.now = _register(redis, "clock", "now")

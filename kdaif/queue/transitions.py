@@ -10,7 +10,7 @@ from typing import Any
 from redis.commands.core import AsyncScript
 
 from kdaif.queue import connection, keys, refusals
-from kdaif.queue.ids import check_tenant, is_job_id
+from kdaif.queue.ids import check_tenant, is_job_id, is_shard_id
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ async def run(url: str, script: AsyncScript, action: str, tenant: str, job_id: s
         NotFoundError: no such job.
         UnavailableError: the server does not answer.
     """
-    check_job_name(tenant, job_id)
+    check_work_name(tenant, job_id)
     with connection.translated(url, f"{action} job {job_id}"):
         answer: list[Any] = await script(keys.of_job(tenant, job_id), [job_id, new_call(), *arguments])
     if answer[0] == "NOT_FOUND":
@@ -55,4 +55,11 @@ def check_job_name(tenant: str, job_id: str) -> None:
     """Raises InvalidInputError for what can be no tenant, and NotFoundError for what can be no job."""
     check_tenant(tenant)
     if not is_job_id(job_id):
+        raise refusals.not_found(tenant, job_id)
+
+
+def check_work_name(tenant: str, job_id: str) -> None:
+    """As `check_job_name`, for workers, which work on shards too."""
+    check_tenant(tenant)
+    if not (is_job_id(job_id) or is_shard_id(job_id)):
         raise refusals.not_found(tenant, job_id)

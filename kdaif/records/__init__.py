@@ -44,6 +44,7 @@ from kdaif.records.model_signatures import (
 )
 from kdaif.records.preflight import Estimate, Finding, PreflightReport, Severity
 from kdaif.records.report import ArmResult, Calibration, CanaryCheck, JobResult, Shift
+from kdaif.records.shard import Shard
 from kdaif.records.spec import (
     Checks,
     DistillationSpec,
@@ -120,6 +121,7 @@ __all__ = [
     "SafetensorsSignature",
     "Scheduling",
     "Severity",
+    "Shard",
     "Shift",
     "Splits",
     "StoredFile",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from kdaif.errors import FailureReason
 from kdaif.records.preflight import Estimate, PreflightReport
 from kdaif.records.report import JobResult
+from kdaif.records.shard import Shard
 from kdaif.records.spec import DistillationSpec
 
 
@@ -77,7 +78,7 @@ class Job:
     """A job as the queue keeps it. Times are Unix milliseconds by the clock of Redis.
 
     ``worker`` is the one that claimed it last, and ``deadline_at_ms`` the time by which it must be over. ``origin``
-    names the call that it came by, for traces and logs.
+    names the call that it came by, for traces and logs. ``shard`` is what another job cut off for this one to score.
     """
 
     tenant: str
@@ -98,6 +99,7 @@ class Job:
     worker: str = ""
     deadline_at_ms: int | None = None
     origin: dict[str, str] = field(default_factory=dict)
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

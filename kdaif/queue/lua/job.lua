@@ -20,7 +20,7 @@ local function set(...)
   redis.call('HSET', JOB, ...)
 end
 
-local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms', 'origin'}
+local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms', 'origin', 'shard'}
 local MOVING = {'state', 'attempt', 'worker', 'claim', 'started_at_ms', 'ended_at_ms', 'deadline_at_ms', 'progress',
   'failure', 'result'}
 
@@ -75,11 +75,6 @@ local function mark_unsaved()
   redis.call('HSET', UNSAVED, ID, redis.call('HINCRBY', JOB, 'version', 1))
 end
 
-local function release()
-  redis.call('ZREM', LEASES, ID)
-  redis.call('SREM', EXTENDED, ID)
-  redis.call('HDEL', CLAIMS, field('claim') or '')
-end
 
 -- What a worker must offer, then how urgent, then how old: members sort by their letters, so the first member that
 -- begins with some needs is the next job of those needs. Jobs that no worker may run are in nobody's way.
@@ -97,6 +92,44 @@ local function leave_line()
   redis.call('ZREM', DELAYED, place)
   if redis.call('ZREM', LINE, place) == 1 and redis.call('HINCRBY', NEEDS, field('needs'), -1) <= 0 then
     redis.call('HDEL', NEEDS, field('needs'))
+  end
+end
+
+-- Does something with the names of a shard in the place of the job's own, behind which they go on.
+local function at_shard(end_of_id, act)
+  local id, job, events, state = ID, JOB, EVENTS, STATE
+  ID, JOB, EVENTS = id .. end_of_id, job .. end_of_id, events .. end_of_id
+  STATE = field('state')
+  act()
+  ID, JOB, EVENTS, STATE = id, job, events, state
+end
+
+local function give_up_lease()
+  redis.call('ZREM', LEASES, ID)
+  redis.call('SREM', EXTENDED, ID)
+  redis.call('HDEL', CLAIMS, field('claim') or '')
+end
+
+-- Shards are there for the attempt that cut them. Who works on one finds it gone.
+local function drop_shards()
+  for _, end_of_id in ipairs(redis.call('SMEMBERS', JOB .. ':shards')) do
+    at_shard(end_of_id, function()
+      if STATE then
+        leave_line()
+        give_up_lease()
+        redis.call('DEL', JOB, EVENTS)
+      end
+    end)
+  end
+  redis.call('DEL', JOB .. ':shards')
+  redis.call('HDEL', JOB, 'shards')
+end
+
+-- However an attempt ends.
+local function release()
+  give_up_lease()
+  if field('shards') then
+    drop_shards()
   end
 end
 
@@ -129,10 +162,13 @@ local function finish(state, failure)
   else
     redis.call('HDEL', JOB, 'failure')
   end
+  record('finished', {failure = failure})
+  if field('shard') then
+    return
+  end
   redis.call('ZREM', DEADLINES, ID)
   redis.call('ZADD', ENDED, NOW, ID)
   mark_unsaved()
-  record('finished', {failure = failure})
 end
 
 -- Back to its old place in the line, but not before a delay that doubles with each attempt: a job that kills its worker

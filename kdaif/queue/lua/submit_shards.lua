@@ -1,0 +1,26 @@
+-- A running job cuts a scoring. Its shards are QUEUED in its own place in line, and are in no list and in no archive.
+-- ARGV: id, call, token, needs of a shard, what the check of its data found, then the end of each id and its shard.
+-- Those that are there already stay as they are.
+if not STATE then
+  return refuse('NOT_FOUND')
+end
+if not holds(ARGV[3]) then
+  return refuse('FENCED')
+end
+local rank, order = field('rank'), tonumber(field('order'))
+local inherited = {'spec', 'display_name', 'max_attempts', 'origin'}
+local as_the_job = told(inherited)
+
+for i = 6, #ARGV, 2 do
+  if redis.call('SADD', JOB .. ':shards', ARGV[i]) == 1 then
+    at_shard(ARGV[i], function()
+      set('shard', ARGV[i + 1], 'needs', ARGV[4], 'preflight', ARGV[5], 'rank', rank, 'state', 'QUEUED', 'attempt', 0,
+        'attempts_forgiven', 0, 'created_at_ms', NOW, unpack(as_the_job))
+      take_place(order)
+      join_line()
+      record('queued')
+    end)
+  end
+end
+set('shards', redis.call('SCARD', JOB .. ':shards'))
+return {'OK'}
