@@ -148,6 +148,8 @@ class Weighting:
             takes fewer steps to the exact answer; 0 is none. Default 0.
         preconditioner_steps: so many steps of conjugate gradient on those rows alone are the preconditioner, with an
             EK-FAC of half of them, for the fewest products with all; 0 is the EK-FAC alone. Default 0.
+        rows_per_shard: a larger pool is scored in shards of about so many rows, by every worker that is free; 0 is by
+            the job's own worker alone. Default 0.
     """
 
     method: Literal["influence", "uniform"] | None = None
@@ -170,6 +172,7 @@ class Weighting:
     settled_stability: float | None = None
     preconditioner_rows: int | None = None
     preconditioner_steps: int | None = None
+    rows_per_shard: int | None = None
 
 
 @dataclass(frozen=True)

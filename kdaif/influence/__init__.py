@@ -1,6 +1,7 @@
 """How a row's weight moves the loss on held-out labels. Negative helps, positive harms."""
 
-from kdaif.influence.blocks import InfluenceScores, block_stderr, pooled_scores
+from kdaif.influence.along import Along, Elsewhere
+from kdaif.influence.blocks import InfluenceScores, ScoreSheet, block_stderr, pooled_scores
 from kdaif.influence.curvature import Curvature, curvature_at
 from kdaif.influence.neighbours import Nearest, NearestSearch
 from kdaif.influence.normalised import UnitOfWeight, per_unit_of_weight, unit_of_weight
@@ -11,13 +12,16 @@ from kdaif.influence.scores import influence_scores
 
 __all__ = [
     "MOST_RANKED_ROWS",
+    "Along",
     "Curvature",
+    "Elsewhere",
     "InfluenceScores",
     "Nearest",
     "NearestSearch",
     "PairInfluence",
     "PairSystem",
     "RowLoss",
+    "ScoreSheet",
     "UnitOfWeight",
     "block_stderr",
     "curvature_at",

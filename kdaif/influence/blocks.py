@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,13 +117,25 @@ class ScoreSheet:
         if taught is not None and self._taught is not self._logits:
             self._taught[rows] = taught.float().cpu().numpy()
 
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that was written, by name, as long as the rows."""
+        found = {"per_row": self._per_row} | _arrays_of(self._logits, "logits")
+        return found if self._taught is self._logits else found | _arrays_of(self._taught, "taught")
+
+    def put(self, rows: slice, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Takes for these rows what another sheet wrote, its `arrays`."""
+        own = self.arrays
+        for within in self._scratch.slabs(rows.stop - rows.start, sum(array[:1].nbytes for array in own.values())):
+            place = slice(rows.start + within.start, rows.start + within.stop)
+            for name, array in own.items():
+                array[place] = arrays[name][within]
+
     def exchange(self, runs: list[slice], workspace: Workspace) -> None:
         """Each process gives the others the run of rows that it wrote, `runs[rank]`."""
         if workspace.collective.size == 1:
             return
-        written = [self._per_row, *_arrays_of(self._logits)]
-        if self._taught is not self._logits:
-            written += _arrays_of(self._taught)
+        written = list(self.arrays.values())
         row_bytes = sum(array[:1].nbytes for array in written)
         for source, run in enumerate(runs):
             for within in workspace.slabs(run.stop - run.start, row_bytes):
@@ -161,8 +173,10 @@ class ScoreSheet:
         )
 
 
-def _arrays_of(logits: Logits) -> list[NDArray[Any]]:
-    return list(logits.arrays.values()) if isinstance(logits, TopClasses) else [logits]
+def _arrays_of(logits: Logits, name: str) -> dict[str, NDArray[Any]]:
+    if not isinstance(logits, TopClasses):
+        return {name: logits}
+    return {f"{name}.{part}": array for part, array in logits.arrays.items()}
 
 
 def _sendable(array: NDArray[np.generic]) -> Tensor:

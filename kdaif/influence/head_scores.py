@@ -8,20 +8,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdaif.influence.blocks import InfluenceScores, ScoreSheet, cut_into_blocks, shares_of
+from kdaif.influence.along import Along, Elsewhere
+from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
-from kdaif.influence.row_gradients import RowLoss, logit_gradients
+from kdaif.influence.row_gradients import RowLoss
 from kdaif.linalg import HeadCurvature, HeadRows, head_curvature, head_rows
-from kdaif.top_rows import RowNumbers, temperature_of
+from kdaif.top_rows import RowNumbers
 from kdaif.workspace import Workspace
 
 # Of the curvature along g. Between .01 and .1 the weights find wrong rows alike.
 _DAMPING_SHARE = 0.03
 _SMALLEST_DAMPING = 1e-6
-_ROWS_PER_FORWARD_PASS = 4096
-_ROWS_PER_PASS = 1024
-# In the changes of so many rows' logits, for all blocks: 32 MB in float32.
-_NUMBERS_PER_PASS = 1 << 23
 
 
 def head_influence_scores(
@@ -38,6 +35,7 @@ def head_influence_scores(
     seed: int,
     row_loss: RowLoss | None = None,
     workspace: Workspace | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> InfluenceScores:
     """`influence_scores` with parameters other than the last layer's held fixed, by one forward pass over U and V.
 
@@ -58,6 +56,7 @@ def head_influence_scores(
         seed: of the cut into blocks.
         row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
         workspace: of the rows of U and of the scores; None where all are in memory.
+        elsewhere: scores the rows once the solve is done; None does it here.
     """
     room = Workspace(features.device) if workspace is None else workspace
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
@@ -74,11 +73,12 @@ def head_influence_scores(
         d, solved = damping or _SMALLEST_DAMPING, torch.full_like(gradients, torch.nan)
     finite = torch.isfinite(solved).flatten(1).all(dim=1)
     solved = torch.where(finite[:, None, None], solved, 0.0)
-    sheet = ScoreSheet(len(features), len(cuts), log_targets.shape[1], solved.dtype, room, temperature_of(log_targets))
-    for rows in room.passes(len(features), _ROWS_PER_FORWARD_PASS):
-        of_head = head_rows(student, features[rows])
-        influence = _influence_along(solved, of_head, log_targets[rows], temperature, row_loss)
-        sheet.write(rows, influence, of_head.logits)
+    along = Along(student, solved, log_targets.shape[1], temperature, row_loss=row_loss)
+    sheet = along.sheet(len(features), log_targets, room)
+    if elsewhere is None:
+        along.write(sheet, features, log_targets, room)
+    else:
+        elsewhere(along, sheet)
     mean = _mean(gradients, shares)
     return sheet.scores(
         shares,
@@ -106,21 +106,6 @@ def scaled_damping(matrix: HeadCurvature, gradients: Tensor, shares: NDArray[np.
     if squared == 0:
         return 1.0
     return max(_DAMPING_SHARE * float(matrix.along(mean[None])[0]) / squared, _SMALLEST_DAMPING)
-
-
-def _influence_along(
-    solved: Tensor, rows: HeadRows, log_targets: Tensor, temperature: float, row_loss: RowLoss | None
-) -> Tensor:
-    """Influence of each row on each block, `[N, K]`."""
-    n_blocks, n_classes, _ = solved.shape
-    at_once = max(1, min(_ROWS_PER_PASS, _NUMBERS_PER_PASS // (n_blocks * n_classes)))
-    parts = zip(*(torch.split(t, at_once) for t in (rows.inputs, rows.logits, log_targets)), strict=True)
-    influence = []
-    for inputs, logits, log_target in parts:
-        in_logits = logit_gradients(logits, log_target, temperature, row_loss)
-        changes = (inputs @ solved.flatten(0, 1).T).view(-1, n_blocks, n_classes)
-        influence.append(-torch.bmm(changes, in_logits[:, :, None])[:, :, 0])
-    return torch.cat(influence)
 
 
 def _residual(rows: HeadRows, curvature: Curvature, gradient: Tensor, solution: Tensor, damping: float) -> float:

@@ -11,24 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdaif.collective import Collective
-from kdaif.influence.blocks import InfluenceScores, ScoreSheet, cut_into_blocks, shares_of
+from kdaif.influence.along import Along, Elsewhere
+from kdaif.influence.blocks import InfluenceScores, cut_into_blocks, shares_of
 from kdaif.influence.curvature import Curvature
 from kdaif.influence.head_scores import head_influence_scores
-from kdaif.influence.row_gradients import RowLoss, logit_gradients
+from kdaif.influence.row_gradients import RowLoss
 from kdaif.influence.solvers import System, solve_cg, solve_ekfac
 from kdaif.linalg import (
-    directional_derivatives,
-    finite_differences,
     linearise,
     logits_of,
     predicting_and_taught,
     rows_at_once,
 )
 from kdaif.records.spec import Solver
-from kdaif.top_rows import RowNumbers, temperature_of
+from kdaif.top_rows import RowNumbers
 from kdaif.workspace import Workspace
-
-_ROWS_PER_PASS = 1024
 
 
 def influence_scores(
@@ -52,6 +49,7 @@ def influence_scores(
     derivative: Literal["forward", "finite_difference"] = "forward",
     row_loss: RowLoss | None = None,
     workspace: Workspace | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> InfluenceScores:
     """influence_i = -g^T (H + d I)^-1 grad l_i, from the implicit-function theorem (Koh and Liang 2017; KD-AIF).
 
@@ -87,6 +85,7 @@ def influence_scores(
         derivative: forward mode, or central differences for layers without a forward-mode rule.
         row_loss: l, that U is trained with; None is T^2 KL(q^T || p^T).
         workspace: of the rows of U and of the scores; None where all are in memory.
+        elsewhere: scores the rows once the solves are done; None does it here.
     """
     room = Workspace(features.device) if workspace is None else workspace
     if solver == "head":
@@ -103,6 +102,7 @@ def influence_scores(
             seed=seed,
             row_loss=row_loss,
             workspace=room,
+            elsewhere=elsewhere,
         )
     cuts = cut_into_blocks(len(validation_labels), blocks, seed)
     shares = shares_of(cuts)
@@ -121,26 +121,20 @@ def influence_scores(
         preconditioner_steps=preconditioner_steps,
     )
     solved = solve_cg(curvature, system) if solver == "cg" else solve_ekfac(curvature, system)
-    differentiate = directional_derivatives if derivative == "forward" else finite_differences
-    n_classes, two_heads = log_targets.shape[1], curvature.row_weights.ndim > 1
-    temperature_kept, dtype = temperature_of(log_targets), curvature.theta.dtype
-    sheet = ScoreSheet(len(features), len(cuts), n_classes, dtype, room, temperature_kept, two_heads=two_heads)
-    at_once = min(_ROWS_PER_PASS, rows_at_once(student, features, len(cuts)))
-    cuts_of_rows = range(0, len(features), at_once)
-    shares_of_rows = [
-        slice(cuts_of_rows[own][0], min(cuts_of_rows[own][-1] + at_once, len(features)))
-        if cuts_of_rows[own]
-        else slice(0, 0)
-        for own in room.collective.shares(len(cuts_of_rows))
-    ]
-    mine = shares_of_rows[room.collective.rank]
-    for within in room.passes(mine.stop - mine.start, at_once):
-        rows = slice(mine.start + within.start, mine.start + within.stop)
-        logits, changes = differentiate(logits_of(student, features[rows]), curvature.theta, solved.x)
-        predicting, taught = predicting_and_taught(logits, n_classes)
-        in_logits = logit_gradients(taught, log_targets[rows], temperature, row_loss)
-        sheet.write(rows, -(changes[:, :, -n_classes:] * in_logits).sum(dim=2).T, predicting, taught)
-    sheet.exchange(shares_of_rows, room)
+    along = Along(
+        student,
+        solved.x,
+        log_targets.shape[1],
+        temperature,
+        two_heads=curvature.row_weights.ndim > 1,
+        row_loss=row_loss,
+        derivative=derivative,
+    )
+    sheet = along.sheet(len(features), log_targets, room)
+    if elsewhere is None:
+        along.write(sheet, features, log_targets, room)
+    else:
+        elsewhere(along, sheet)
     return sheet.scores(
         shares,
         solution=solved.x,

@@ -49,9 +49,7 @@ class Standing:
 class RunHeld(Protocol):
     """Runs a script that a claim must hold for."""
 
-    def __call__(
-        self, script: AsyncScript, action: str, claim: Claim, *arguments: str
-    ) -> Awaitable[list[Any]]:
+    def __call__(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> Awaitable[list[Any]]:
         """What the script answers. Raises FencedError."""
         ...
 

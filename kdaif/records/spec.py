@@ -123,6 +123,8 @@ class Weighting(SpecModel):
     Freezing is off by default. A later scoring is not used, and the weights stay, where the halves of V agree on it
     less than ``freeze_reliability``, or where the gradient on V has fallen under ``freeze_gradient_share`` of the
     first scoring's. From a rank correlation of ``settled_stability`` between two scorings on there are no more.
+
+    ``rows_per_shard`` lets other workers score a pool of more rows in shards of about so many; 0 does not.
     """
 
     method: Literal["influence", "uniform"] = "influence"
@@ -145,6 +147,7 @@ class Weighting(SpecModel):
     settled_stability: float | None = Field(default=None, gt=0.0, le=1.0)
     preconditioner_rows: int = Field(default=0, ge=0, le=1_000_000)
     preconditioner_steps: int = Field(default=0, ge=0, le=1000)
+    rows_per_shard: int = Field(default=0, ge=0, le=1_000_000_000)
 
     @model_validator(mode="after")
     def _preconditioned(self) -> Weighting:

@@ -17,7 +17,7 @@ from kdaif.influence import InfluenceScores, pooled_scores
 from kdaif.records.spec import DistillationSpec
 from kdaif.rounds.arm_rows import ArmRows, HeldOut
 from kdaif.rounds.beliefs import Beliefs, present_beliefs
-from kdaif.rounds.reweighting import Weighting, score_rows
+from kdaif.rounds.reweighting import PoolScoring, Weighting, score_rows
 from kdaif.students import Student
 from kdaif.top_rows import RowNumbers, TopRows
 from kdaif.workspace import Workspace
@@ -67,6 +67,7 @@ def cross_fit(
     spec: DistillationSpec,
     seed: int,
     train_scout: Callable[[ArmRows], Student],
+    scoring: PoolScoring | None = None,
 ) -> CrossFitted:
     """Trains a scout on all folds but one, lets that one judge U, and pools what all of them say.
 
@@ -76,6 +77,7 @@ def cross_fit(
         spec: ``weighting.cross_fit_folds`` and ``blocks``, which the folds share.
         seed: of the folds.
         train_scout: from rows whose ``labeled`` it may learn from.
+        scoring: of U, once the solves are done; None does it here.
     """
     folds = _folds(len(rows.labeled.labels), spec.weighting.cross_fit_folds, seed)
     blocks = max(2, spec.weighting.blocks // len(folds))
@@ -85,7 +87,7 @@ def cross_fit(
         others = np.setdiff1d(np.arange(len(rows.labeled.labels)), fold)
         of_fold = replace(rows, labeled=_some(rows.labeled, others), validation=_held_out(rows.labeled, fold))
         scout = train_scout(of_fold).eval()
-        scores.append(score_rows(scout, of_fold, current, narrow, seed))
+        scores.append(score_rows(scout, of_fold, current, narrow, seed, scoring))
         beliefs.append(present_beliefs(scout, of_fold))
     return CrossFitted(
         pooled_scores(scores, [len(fold) for fold in folds], rows.workspace),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdaif.distillation import blended_log_targets, log_probabilities, soft_log_targets, soft_losses
-from kdaif.influence import InfluenceScores, RowLoss, block_stderr, curvature_at, influence_scores, unit_of_weight
+from kdaif.influence import (
+    Along,
+    InfluenceScores,
+    RowLoss,
+    ScoreSheet,
+    block_stderr,
+    curvature_at,
+    influence_scores,
+    unit_of_weight,
+)
 from kdaif.records.spec import DistillationSpec, Training
 from kdaif.rounds.arm_rows import ArmRows
 from kdaif.rounds.beliefs import Beliefs
@@ -33,6 +43,9 @@ from kdaif.weighting import (
 )
 
 _SMALLEST_PROBABILITY = 1e-8
+
+PoolScoring: TypeAlias = Callable[[Student, ArmRows, Along, ScoreSheet], None]
+"""Has all rows of U scored along the solutions at a student, by others than this process alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +120,7 @@ def reweigh(
     spec: DistillationSpec,
     seed: int,
     scores: InfluenceScores | None = None,
+    scoring: PoolScoring | None = None,
 ) -> Reweighted:
     """Scores every row of U in eval mode and turns the scores into weights and targets.
 
@@ -118,10 +132,11 @@ def reweigh(
         spec: the job.
         seed: of the arm.
         scores: where the rows were scored already; the student is not asked then.
+        scoring: of the rows, once the solves are done; None does it here.
     """
     options, training, scratch = spec.weighting, spec.training, rows.workspace.scratch
     student.eval()
-    scores = score_rows(student, rows, current, spec, seed) if scores is None else scores
+    scores = score_rows(student, rows, current, spec, seed, scoring) if scores is None else scores
     unit = unit_of_weight(scores.per_block, current.weights, training.soft_label_weight, scratch)
     reliability, blended = scores.reliability, options.target == "blend"
     known_labels, known_classes = _as_array(beliefs.known_labels), rows.validation.labels.cpu().numpy()
@@ -191,7 +206,12 @@ def reweigh(
 
 
 def score_rows(
-    student: Student, rows: ArmRows, current: Weighting, spec: DistillationSpec, seed: int
+    student: Student,
+    rows: ArmRows,
+    current: Weighting,
+    spec: DistillationSpec,
+    seed: int,
+    scoring: PoolScoring | None = None,
 ) -> InfluenceScores:
     """Influence of every row of U on each block of V, with the job's solver and damping."""
     options, network = spec.weighting, taught_network(student)
@@ -223,6 +243,7 @@ def score_rows(
         seed=seed,
         row_loss=row_loss_of(spec.training),
         workspace=rows.workspace,
+        elsewhere=None if scoring is None else partial(scoring, student, rows),
     )
 
 

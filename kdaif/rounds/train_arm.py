@@ -26,7 +26,7 @@ from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, pre
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.cross_fitting import cross_fit, with_every_label
 from kdaif.rounds.freezing import Freezing
-from kdaif.rounds.reweighting import Reweighted, Weighting, reweigh
+from kdaif.rounds.reweighting import PoolScoring, Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.watching import Watched, stability, watch, with_group_floors
 from kdaif.rounds.weights_rows import WeightsRows, weights_rows
@@ -77,6 +77,7 @@ def train_arm(
     resume: ArmState | None = None,
     initial_weights: Mapping[str, Tensor] | None = None,
     weighed_anew: bool = False,
+    scoring: PoolScoring | None = None,
 ) -> Iterator[RoundOutcome]:
     """Trains one arm and yields after every round.
 
@@ -100,6 +101,7 @@ def train_arm(
         initial_weights: that every arm, and the scout, starts from, as `read_initial_weights` checked them; None draws
             them by the seed.
         weighed_anew: the first round after `resume` is scored whatever its number: a person overruled rows meanwhile.
+        scoring: of U, once the solves of a scoring are done; None does it here.
 
     Raises:
         InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture or a loss that does not fit
@@ -144,12 +146,12 @@ def train_arm(
             scout = partial(_scout, spec, data, inputs, seed, initial_weights)
             judge, judged, scores = shown, rows, None
             if folds:
-                found = cross_fit(rows, weighting, spec, seed, scout)
+                found = cross_fit(rows, weighting, spec, seed, scout, scoring)
                 beliefs, scores, judged = found.beliefs, found.scores, replace(rows, validation=found.held_out)
             elif beliefs is None:
                 judge = scout(rows)
                 beliefs = present_beliefs(judge, rows)
-            former, reweighted = weighting, reweigh(judge, judged, weighting, beliefs, spec, seed, scores)
+            former, reweighted = weighting, reweigh(judge, judged, weighting, beliefs, spec, seed, scores, scoring)
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
             metrics |= stability(former.weights, reweighted.weighting.weights, seed, rows.workspace.scratch)
             metrics |= _wrong_row_auroc(rows, reweighted)

@@ -96,12 +96,13 @@ class JobArchive:
 
 
 def delete_checkpoints(blobs: BlobStore, tenant: str, job_id: str) -> int:
-    """Removes the checkpoints of all attempts of a job, which nobody needs once it SUCCEEDED; tells how many.
+    """Removes the checkpoints of all attempts of a job, and its shards: nobody needs them once it SUCCEEDED. How many?
 
     Raises:
         UnavailableError: the store does not answer.
     """
-    found = [blob.path for blob in blobs.entries(layout.job_folder(tenant, job_id)) if layout.is_checkpoint(blob.path)]
+    paths = [blob.path for blob in blobs.entries(layout.job_folder(tenant, job_id))]
+    found = [path for path in paths if layout.is_checkpoint(path) or layout.is_shard_file(path)]
     for path in found:
         blobs.delete(path)
     return len(found)

@@ -4,6 +4,8 @@
     tenants/{tenant}/datasets/{dataset}.json
     tenants/{tenant}/model-outputs/{sha256}.safetensors
     tenants/{tenant}/jobs/{job}/job-{version:010d}.json
+    tenants/{tenant}/jobs/{job}/shards/{along,rows}-{sha256}.safetensors
+    tenants/{tenant}/jobs/{job}/shards/scores-{sha256 along}-{sha256 of rows}.safetensors
     tenants/{tenant}/jobs/{job}/overrides/revision-{n:06d}.json
     tenants/{tenant}/jobs/{job}/attempt-{n}/weights/round-{r:04d}.parquet
     tenants/{tenant}/jobs/{job}/attempt-{n}/evidence.parquet
@@ -36,6 +38,7 @@ _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]
 _ATTEMPT = re.compile(r"attempt-([0-9]+)")
 _RECORD = re.compile(r"(?:.*/)?job-([0-9]{10,})\.json")
 _CHECKPOINT = re.compile(r"tenants/[^/]+/jobs/[^/]+/attempt-[0-9]+/checkpoints/.+")
+_SHARD_FILE = re.compile(r"tenants/[^/]+/jobs/[^/]+/shards/.+")
 _LINE_REVISION = re.compile(r"(?:.*/)?revision-([0-9]{6,})\.json")
 _AUDIT_ENTRY = re.compile(r"(?:.*/)?entry-([0-9]{8,})\.json")
 _STEP = re.compile(r"(?:.*/)?step-([0-9]{6,})\.safetensors")
@@ -148,6 +151,31 @@ def checkpoint_step(path: str) -> int:
     if match is None:
         raise ValueError(f"{path!r} is no path of a checkpoint; one ends in step-000001.safetensors")
     return int(match[1])
+
+
+def shards(tenant: str, job: str) -> str:
+    """The folder of what the shards of a scoring are given and leave."""
+    return f"{job_folder(tenant, job)}/shards"
+
+
+def is_shard_file(path: str) -> bool:
+    """Whether a path lies in a folder that `shards` names."""
+    return _SHARD_FILE.fullmatch(path) is not None
+
+
+def shard_along(tenant: str, job: str, sha256: str) -> str:
+    """What the rows of a scoring are scored along."""
+    return f"{shards(tenant, job)}/along-{sha256_hex(sha256)}.safetensors"
+
+
+def shard_rows(tenant: str, job: str, sha256: str) -> str:
+    """The rows of a shard, with their soft targets."""
+    return f"{shards(tenant, job)}/rows-{sha256_hex(sha256)}.safetensors"
+
+
+def shard_scores(tenant: str, job: str, along: str, rows: str) -> str:
+    """The scores of these rows along that, by the SHA-256 of both."""
+    return f"{shards(tenant, job)}/scores-{sha256_hex(along)}-{sha256_hex(rows)}.safetensors"
 
 
 def soft_targets(tenant: str, job: str, attempt: int) -> str:

@@ -1588,6 +1588,7 @@ class Weighting(google.protobuf.message.Message):
     CROSS_FIT_FOLDS_FIELD_NUMBER: builtins.int
     PRECONDITIONER_ROWS_FIELD_NUMBER: builtins.int
     PRECONDITIONER_STEPS_FIELD_NUMBER: builtins.int
+    ROWS_PER_SHARD_FIELD_NUMBER: builtins.int
     method: global___Weighting.Method.ValueType
     target: global___Weighting.Target.ValueType
     curvature_rows: builtins.int
@@ -1642,6 +1643,10 @@ class Weighting(google.protobuf.message.Message):
     """So many steps of conjugate gradient on those rows alone are the preconditioner, with an EK-FAC of half of them: the
     fewest products with all curvature rows. Default 0: the EK-FAC alone.
     """
+    rows_per_shard: builtins.int
+    """A pool of more rows is scored in shards of about so many, by every worker that is free (docs/scaling.md). Default 0:
+    by the job's own worker alone.
+    """
     def __init__(
         self,
         *,
@@ -1666,9 +1671,10 @@ class Weighting(google.protobuf.message.Message):
         cross_fit_folds: builtins.int | None = ...,
         preconditioner_rows: builtins.int | None = ...,
         preconditioner_steps: builtins.int | None = ...,
+        rows_per_shard: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_cross_fit_folds", b"_cross_fit_folds", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_freeze_gradient_share", b"_freeze_gradient_share", "_freeze_reliability", b"_freeze_reliability", "_preconditioner_rows", b"_preconditioner_rows", "_preconditioner_steps", b"_preconditioner_steps", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_settled_stability", b"_settled_stability", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "cross_fit_folds", b"cross_fit_folds", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "freeze_gradient_share", b"freeze_gradient_share", "freeze_reliability", b"freeze_reliability", "preconditioner_rows", b"preconditioner_rows", "preconditioner_steps", b"preconditioner_steps", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "settled_stability", b"settled_stability", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_cross_fit_folds", b"_cross_fit_folds", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_freeze_gradient_share", b"_freeze_gradient_share", "_freeze_reliability", b"_freeze_reliability", "_preconditioner_rows", b"_preconditioner_rows", "_preconditioner_steps", b"_preconditioner_steps", "_rounds_per_scoring", b"_rounds_per_scoring", "_scout_epochs", b"_scout_epochs", "_settled_stability", b"_settled_stability", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "cross_fit_folds", b"cross_fit_folds", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "freeze_gradient_share", b"freeze_gradient_share", "freeze_reliability", b"freeze_reliability", "method", b"method", "preconditioner_rows", b"preconditioner_rows", "preconditioner_steps", b"preconditioner_steps", "rounds_per_scoring", b"rounds_per_scoring", "scout_epochs", b"scout_epochs", "settled_stability", b"settled_stability", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_cross_fit_folds", b"_cross_fit_folds", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_freeze_gradient_share", b"_freeze_gradient_share", "_freeze_reliability", b"_freeze_reliability", "_preconditioner_rows", b"_preconditioner_rows", "_preconditioner_steps", b"_preconditioner_steps", "_rounds_per_scoring", b"_rounds_per_scoring", "_rows_per_shard", b"_rows_per_shard", "_scout_epochs", b"_scout_epochs", "_settled_stability", b"_settled_stability", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "cross_fit_folds", b"cross_fit_folds", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "freeze_gradient_share", b"freeze_gradient_share", "freeze_reliability", b"freeze_reliability", "preconditioner_rows", b"preconditioner_rows", "preconditioner_steps", b"preconditioner_steps", "rounds_per_scoring", b"rounds_per_scoring", "rows_per_shard", b"rows_per_shard", "scout_epochs", b"scout_epochs", "settled_stability", b"settled_stability", "sharpness", b"sharpness", "smoothing", b"smoothing", "warmup_rounds", b"warmup_rounds"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_blocks", b"_blocks", "_canary_bar", b"_canary_bar", "_cg_steps", b"_cg_steps", "_cross_fit_folds", b"_cross_fit_folds", "_curvature_rows", b"_curvature_rows", "_damping", b"_damping", "_floor", b"_floor", "_freeze_gradient_share", b"_freeze_gradient_share", "_freeze_reliability", b"_freeze_reliability", "_preconditioner_rows", b"_preconditioner_rows", "_preconditioner_steps", b"_preconditioner_steps", "_rounds_per_scoring", b"_rounds_per_scoring", "_rows_per_shard", b"_rows_per_shard", "_scout_epochs", b"_scout_epochs", "_settled_stability", b"_settled_stability", "_sharpness", b"_sharpness", "_smoothing", b"_smoothing", "_warmup_rounds", b"_warmup_rounds", "blocks", b"blocks", "canary_bar", b"canary_bar", "cg_steps", b"cg_steps", "cross_fit_folds", b"cross_fit_folds", "curvature_rows", b"curvature_rows", "damping", b"damping", "floor", b"floor", "freeze_gradient_share", b"freeze_gradient_share", "freeze_reliability", b"freeze_reliability", "method", b"method", "preconditioner_rows", b"preconditioner_rows", "preconditioner_steps", b"preconditioner_steps", "rounds_per_scoring", b"rounds_per_scoring", "rows_per_shard", b"rows_per_shard", "scout_epochs", b"scout_epochs", "settled_stability", b"settled_stability", "sharpness", b"sharpness", "signals", b"signals", "smoothing", b"smoothing", "solver", b"solver", "target", b"target", "warmup_rounds", b"warmup_rounds"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_blocks", b"_blocks"]) -> typing.Literal["blocks"] | None: ...
     @typing.overload
@@ -1693,6 +1699,8 @@ class Weighting(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_preconditioner_steps", b"_preconditioner_steps"]) -> typing.Literal["preconditioner_steps"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_rounds_per_scoring", b"_rounds_per_scoring"]) -> typing.Literal["rounds_per_scoring"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rows_per_shard", b"_rows_per_shard"]) -> typing.Literal["rows_per_shard"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_scout_epochs", b"_scout_epochs"]) -> typing.Literal["scout_epochs"] | None: ...
     @typing.overload
