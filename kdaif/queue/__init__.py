@@ -7,6 +7,7 @@ from kdaif.queue.measurements import Line, Measured, Measurements, TenantQueue
 from kdaif.queue.outcome_counts import OutcomeCount, OutcomeCounts
 from kdaif.queue.schema import VERSION as SCHEMA_VERSION
 from kdaif.queue.schema import prepare, require_readable
+from kdaif.queue.shards import Standing
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -17,6 +18,7 @@ __all__ = [
     "Measurements",
     "OutcomeCount",
     "OutcomeCounts",
+    "Standing",
     "TenantQueue",
     "prepare",
     "require_readable",

@@ -16,7 +16,7 @@ from kdaif.evaluation.subgroups import group_accuracies
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
 from kdaif.records.monitoring import Alarm, GroupAccuracy
 from kdaif.records.provenance import Provenance
-from kdaif.rounds import ArmState, RoundOutcome, round_of_student, student_alone, student_of, train_arm
+from kdaif.rounds import ArmState, PoolScoring, RoundOutcome, round_of_student, student_alone, student_of, train_arm
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
 from kdaif.teachers import SoftTargets
@@ -63,6 +63,7 @@ def train_all(
     scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
     revision: int = 0,
+    scoring: PoolScoring | None = None,
 ) -> Checkpoint:
     """The checkpoint at which every arm is finished, going on from the furthest one there is.
 
@@ -74,7 +75,7 @@ def train_all(
     uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
     with contextlib.closing(AttemptFiles(assignment, blobs, emit, scratch)) as files:
-        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights, revision)
+        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights, revision, scoring)
 
 
 def _train_all(
@@ -87,6 +88,7 @@ def _train_all(
     scratch: Scratch | None,
     initial_weights: Mapping[str, torch.Tensor] | None,
     revision: int,
+    scoring: PoolScoring | None,
 ) -> Checkpoint:
     spec = assignment.spec
     point = checked(
@@ -100,6 +102,7 @@ def _train_all(
         fraction=_BEFORE,
         scratch=scratch,
         initial_weights=initial_weights,
+        scoring=scoring,
     )
     arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
     first_seed = spec.training.seed
@@ -125,6 +128,7 @@ def _train_all(
             resume=point.current,
             initial_weights=initial_weights,
             weighed_anew=decided,
+            scoring=scoring,
         ):
             shards = point.shards
             if weighs and outcome.weights is not None:

@@ -13,14 +13,24 @@ import structlog
 
 from kdaif.errors import FailureReason, UnavailableError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import Failure, Job
+from kdaif.records import Failure, Job, Progress
 from kdaif.telemetry import carried
 from kdaif_worker.child_environment import Secrets
 from kdaif_worker.child_process import Child
 from kdaif_worker.lease import Lease, now_s
-from kdaif_worker.messages import Assignment, FailedMessage, ProgressMessage, ReviewMessage, SucceededMessage
+from kdaif_worker.messages import (
+    Assignment,
+    FailedMessage,
+    ProgressMessage,
+    ReviewMessage,
+    ShardDoneMessage,
+    ShardScoredMessage,
+    ShardsMessage,
+    SucceededMessage,
+)
 from kdaif_worker.metrics import WatchedAttempt
 from kdaif_worker.settings import WorkerSettings
+from kdaif_worker.shard_desk import ShardDesk
 
 _OUTAGE_S = 1.0
 _WATCH_S = 5.0
@@ -35,7 +45,7 @@ class GivenBack:
     why: str
 
 
-Outcome = SucceededMessage | FailedMessage | ReviewMessage | GivenBack
+Outcome = SucceededMessage | FailedMessage | ReviewMessage | ShardScoredMessage | GivenBack
 
 
 class Attempt:
@@ -59,6 +69,7 @@ class Attempt:
         self._settings = settings
         self._secrets = Secrets(os.environ)
         self._child: Child | None = None
+        self._progress = Progress("load", 0.0)
         self.rounds = 0
         """Rounds that the child has told of."""
 
@@ -110,6 +121,8 @@ class Attempt:
         match outcome:
             case SucceededMessage():
                 return await self._insist(lambda: queue.succeed(claim, outcome.result), stopping)
+            case ShardScoredMessage():
+                return await self._insist(lambda: queue.succeed(claim, None), stopping)
             case FailedMessage():
                 return await self._insist(lambda: queue.fail(claim, outcome.failure), stopping)
             case ReviewMessage():
@@ -130,17 +143,29 @@ class Attempt:
 
     async def _relay(self, child: Child) -> Outcome:
         """Passes the child's progress on, until its last word or its death."""
+        desk = ShardDesk(self._queue, self._claim, self._settings.worker_name, self._tell_of_shards)
         async for message in child.messages():
+            if isinstance(message, ShardsMessage | ShardDoneMessage):
+                if (failed := await desk.answer(message, child)) is not None:
+                    return failed
+                continue
             if not isinstance(message, ProgressMessage):
                 return message
+            self._progress = message.progress
             self.rounds += bool(message.metrics)
             self._watched.told(message.progress.stage, message.metrics)
-            try:
-                await self._confirm()
-                await self._queue.publish(self._claim, _kind(message), message.progress, message.metrics)
-            except UnavailableError as error:
-                _log.warning("progress not published", job=self._claim.job.id, error=str(error))
+            await self._publish(_kind(message), message.progress, message.metrics)
         return FailedMessage(await child.death())
+
+    async def _tell_of_shards(self, told: str) -> None:
+        await self._publish("progress", dataclasses.replace(self._progress, message=told), {})
+
+    async def _publish(self, kind: str, progress: Progress, metrics: dict[str, float]) -> None:
+        try:
+            await self._confirm()
+            await self._queue.publish(self._claim, kind, progress, metrics)
+        except UnavailableError as error:
+            _log.warning("progress not published", job=self._claim.job.id, error=str(error))
 
     async def _confirm(self) -> None:
         """Before anything is published: a lease that may have run out, of a worker that was stopped, is asked for anew.
@@ -209,7 +234,7 @@ class Attempt:
         settings, job = self._settings, self._claim.job
         return Assignment(
             tenant=job.tenant,
-            job_id=job.id,
+            job_id=job.id if job.shard is None else job.shard.job,
             attempt=self._claim.token,
             display_name=job.display_name,
             spec=job.spec,
@@ -220,6 +245,7 @@ class Attempt:
             trace=carried(),
             otlp_endpoint=settings.otlp_endpoint,
             call=job.origin.get("call", ""),
+            shard=job.shard,
         )
 
 
@@ -228,6 +254,8 @@ def ended_as(outcome: Outcome) -> str:
     match outcome:
         case SucceededMessage():
             return "succeeded"
+        case ShardScoredMessage():
+            return "shard_scored"
         case FailedMessage():
             return outcome.failure.reason.lower()
         case ReviewMessage():

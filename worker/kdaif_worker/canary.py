@@ -11,7 +11,7 @@ import torch
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import canary_sentence
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
-from kdaif.rounds import FEWEST_PER_KIND, judge_canaries, plant_canaries, side_arm_spec, train_arm
+from kdaif.rounds import FEWEST_PER_KIND, PoolScoring, judge_canaries, plant_canaries, side_arm_spec, train_arm
 from kdaif.scratch import Scratch
 from kdaif.teachers import SoftTargets
 from kdaif_worker.attempt_files import AttemptFiles
@@ -47,6 +47,7 @@ def checked(
     fraction: float,
     scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
+    scoring: PoolScoring | None = None,
 ) -> Checkpoint:
     """The checkpoint with the check's outcome, going on from where a former attempt left it.
 
@@ -63,6 +64,7 @@ def checked(
         fraction: of the job that is done before the check.
         scratch: where the rows are, and U with its canaries goes.
         initial_weights: that the side arm starts from, as every arm.
+        scoring: of U, as in every arm.
     """
     spec = assignment.spec
     if spec.weighting.method != "influence" or spec.weighting.canary_bar == 0 or point.canary is not None:
@@ -93,6 +95,7 @@ def checked(
         scratch=scratch,
         resume=point.current,
         initial_weights=initial_weights,
+        scoring=scoring,
     )
     for outcome in side_arm:
         point = dataclasses.replace(point, step=point.step + 1, current=outcome.state)

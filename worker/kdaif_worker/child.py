@@ -21,9 +21,17 @@ from kdaif.errors import (
     UnavailableError,
 )
 from kdaif.processes import die_with_parent, give_up_rights
-from kdaif.records import Failure
+from kdaif.records import Failure, Shard
 from kdaif.telemetry import configure_tracing, flush_tracing, span
-from kdaif_worker.messages import Assignment, FailedMessage, Message, encode
+from kdaif_worker.messages import (
+    Assignment,
+    FailedMessage,
+    Message,
+    ShardDoneMessage,
+    ShardsMessage,
+    decode_answer,
+    encode,
+)
 
 
 def main() -> None:
@@ -36,12 +44,18 @@ def main() -> None:
     die_with_parent(arguments.parent)
     give_up_rights()
     in_group = arguments.assignment is not None
-    given = arguments.assignment.read_bytes() if in_group else sys.stdin.buffer.read()
+    given = arguments.assignment.read_bytes() if in_group else sys.stdin.buffer.readline()
     assignment = Assignment.from_json(given)
     with _pipe(arguments.messages_fd, arguments.parent if in_group else None) as pipe:
 
         def emit(message: Message) -> None:
             pipe.write(encode(message))
+
+        def ask(message: ShardsMessage | ShardDoneMessage) -> Shard | None:
+            emit(message)
+            if not (answer := sys.stdin.buffer.readline()):
+                raise UnavailableError("The supervisor did not say which shard is next.")
+            return decode_answer(answer)
 
         try:
             # Imported late: torch takes seconds, and dying with the parent must be arranged before.
@@ -51,7 +65,7 @@ def main() -> None:
             configure_tracing("kdaif-child", assignment.otlp_endpoint)
             trained = span("train", assignment.trace, **{"kdaif.job": assignment.job_id})
             with joined() if in_group else contextlib.nullcontext(), trained:
-                last_word = run(assignment, emit)
+                last_word = run(assignment, emit, None if in_group else ask)
             flush_tracing()
             if last_word is not None:
                 emit(last_word)

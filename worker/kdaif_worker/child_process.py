@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 
 from kdaif.errors import FailureReason
-from kdaif.records import Failure
+from kdaif.records import Failure, Shard
 from kdaif.telemetry import LogFormat
 from kdaif_worker.child_environment import Secrets, child_environment
 from kdaif_worker.memory import held_bytes, oom_kills
-from kdaif_worker.messages import Assignment, Message, decode
+from kdaif_worker.messages import Assignment, Message, decode, encode_answer
 from kdaif_worker.output_tail import OutputTail
 from kdaif_worker.settings import WorkerSettings
 
@@ -57,7 +57,8 @@ class Child:
             environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
             show = _logged(assignment) if settings.log_format is LogFormat.JSON else _printed
             async with cls._spawned(_program(settings), environment | {"TMPDIR": scratch}, show) as child:
-                await child._hand_over(assignment)
+                asks = asks_for_shards(assignment, settings)
+                await child._hand_over(assignment, stays_open=asks)
                 yield child
 
     @classmethod
@@ -99,6 +100,15 @@ class Child:
             if not line.endswith(b"\n"):
                 return  # killed in the middle of a line
             yield decode(line)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.returncode is None
+
+    async def tell(self, shard: Shard | None) -> None:
+        """Answers a child that waits for its next shard."""
+        await self._write(encode_answer(shard))
 
     async def _ended(self) -> int:
         """The exit code, once there is one.
@@ -160,14 +170,18 @@ class Child:
         for task in pending:
             task.cancel()
 
-    async def _hand_over(self, assignment: Assignment) -> None:
+    async def _hand_over(self, assignment: Assignment, *, stays_open: bool) -> None:
+        await self._write(assignment.to_json() + b"\n")
+        if not stays_open and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def _write(self, line: bytes) -> None:
         stdin = self._process.stdin
         if stdin is None:
             raise AssertionError("started with a pipe")
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died at once; death() tells
-            stdin.write(assignment.to_json())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; death() tells
+            stdin.write(line)
             await stdin.drain()
-            stdin.close()
 
     async def _follow_stderr(self) -> None:
         stderr = self._process.stderr
@@ -175,6 +189,12 @@ class Child:
             raise AssertionError("started with a pipe")
         while chunk := await stderr.read(_CHUNK_BYTES):
             self._tail.add(chunk)
+
+
+def asks_for_shards(assignment: Assignment, settings: WorkerSettings) -> bool:
+    """Whether the child may cut its scorings. Several processes that share a job share its scorings among themselves."""
+    cuts = assignment.spec.weighting.rows_per_shard > 0 and assignment.shard is None
+    return cuts and settings.processes_per_job == 1
 
 
 def _program(settings: WorkerSettings) -> tuple[str, ...]:

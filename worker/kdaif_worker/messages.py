@@ -11,13 +11,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from kdaif.records import DistillationSpec, Failure, JobResult, Progress
+from kdaif.records import DistillationSpec, Failure, JobResult, Progress, Shard
 from kdaif.store import References
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """All that the child needs. ``call`` is the request id by which the job was submitted, for its log."""
+    """All that the child needs. ``call`` is the request id by which the job was submitted, for its log.
+
+    With a ``shard`` it scores that and nothing else, for the job that the shard names.
+    """
 
     tenant: str
     job_id: str
@@ -31,6 +34,7 @@ class Assignment:
     trace: dict[str, str] = field(default_factory=dict)
     otlp_endpoint: str = ""
     call: str = ""
+    shard: Shard | None = None
 
     def to_json(self) -> bytes:
         """One line."""
@@ -76,9 +80,41 @@ class ReviewMessage:
     type: Literal["review"] = "review"
 
 
-Message = ProgressMessage | SucceededMessage | FailedMessage | ReviewMessage
+@dataclass(frozen=True)
+class ShardsMessage:
+    """A scoring is cut; these are to be scored. The child waits for an answer: what of them it is to score itself."""
+
+    shards: tuple[Shard, ...]
+    type: Literal["shards"] = "shards"
+
+
+@dataclass(frozen=True)
+class ShardDoneMessage:
+    """The child has scored this one of its job's own shards, and waits for the next."""
+
+    shard: Shard
+    type: Literal["shard_done"] = "shard_done"
+
+
+@dataclass(frozen=True)
+class ShardScoredMessage:
+    """The last word of a child that scored a shard for another job: its scores are durable."""
+
+    type: Literal["shard_scored"] = "shard_scored"
+
+
+Message = (
+    ProgressMessage
+    | SucceededMessage
+    | FailedMessage
+    | ReviewMessage
+    | ShardsMessage
+    | ShardDoneMessage
+    | ShardScoredMessage
+)
 
 _ASSIGNMENT = TypeAdapter(Assignment)
+_ANSWER: TypeAdapter[Shard | None] = TypeAdapter(Shard | None)
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 
@@ -90,3 +126,13 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Message:
     """The inverse of ``encode``. Raises pydantic.ValidationError."""
     return _MESSAGE.validate_json(line)
+
+
+def encode_answer(shard: Shard | None) -> bytes:
+    """What the supervisor tells a child that waits for its next shard: one JSON line."""
+    return _ANSWER.dump_json(shard) + b"\n"
+
+
+def decode_answer(line: bytes) -> Shard | None:
+    """The inverse of ``encode_answer``. Raises pydantic.ValidationError."""
+    return _ANSWER.validate_json(line)

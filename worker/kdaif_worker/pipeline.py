@@ -26,22 +26,30 @@ from kdaif.telemetry import start_span
 from kdaif_worker.arms import train_all
 from kdaif_worker.bundle import Trained, make_bundle, publish_bundle
 from kdaif_worker.decisions import revisions_of, with_labels, with_weights
-from kdaif_worker.messages import Assignment, ProgressMessage, ReviewMessage, SucceededMessage
+from kdaif_worker.messages import Assignment, ProgressMessage, ReviewMessage, ShardScoredMessage, SucceededMessage
 from kdaif_worker.network import with_network
 from kdaif_worker.resources import Meter
 from kdaif_worker.review import ReviewNeededError
+from kdaif_worker.shards import Ask, ShardedScoring, score_shard
 from kdaif_worker.targets import soft_targets
 
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
 
 
-def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> SucceededMessage | ReviewMessage | None:
+def run(
+    assignment: Assignment, emit: Callable[[ProgressMessage], None], ask: Ask | None = None
+) -> SucceededMessage | ReviewMessage | ShardScoredMessage | None:
     """Trains, evaluates, exports and uploads. Everything that the result names is durable on return.
 
     Of several processes that share the attempt (`Collective`), the first tells, writes and ends it; the others
     come back with None once every arm is trained.
 
     An alarm may end it early, for a person to look; the job then goes on from its checkpoint.
+
+    Args:
+        assignment: the attempt.
+        emit: is told how far it is.
+        ask: shares out the shards of a scoring; None scores a pool whole.
 
     Raises:
         TrainingError: and its kinds; the job cannot succeed.
@@ -53,13 +61,17 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     meter, clock = Meter.started(device), _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
+    scratch = Scratch(assignment.cache_dir / "scratch")
+    if assignment.shard is not None:
+        score_shard(assignment, assignment.shard, blobs, scratch, device)
+        clock.end()
+        return ShardScoredMessage()
     spool = assignment.cache_dir / "spool"
     store = DatasetStore(blobs, spool, datasets.inspect, references=assignment.references)
     roles = spec.dataset_ids()
     files = {
         role: store.fetch(assignment.tenant, dataset_id, assignment.cache_dir) for role, dataset_id in roles.items()
     }
-    scratch = Scratch(assignment.cache_dir / "scratch")
     with group.first_alone():
         revisions = revisions_of(assignment, blobs)
     revisions = revisions[: group.agreed(len(revisions))]  # a person may have added one in between
@@ -75,6 +87,9 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
     targets = with_labels(said, data, decisions, scratch)
     clock.stage("distil", 0.05)
+    scoring = None
+    if ask is not None and spec.weighting.rows_per_shard > 0:
+        scoring = ShardedScoring(assignment, data, blobs, scratch, ask)
     try:
         point = train_all(
             assignment,
@@ -86,6 +101,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
             scratch=scratch,
             initial_weights=initial_weights,
             revision=revisions[-1].revision if revisions else 0,
+            scoring=scoring,
         )
     except ReviewNeededError as error:
         clock.end()

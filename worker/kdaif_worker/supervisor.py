@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -93,7 +94,7 @@ class Supervisor:
 
     async def _claim(self) -> Claim | None:
         try:
-            claim = await self._queue.claim(self._offer)
+            claim = await self._queue.claim(self._offer, shards=self._settings.processes_per_job == 1)
         except UnavailableError as error:
             self._set_ready(False, str(error))
             return None
@@ -153,7 +154,7 @@ class Supervisor:
         started = time.monotonic()
         watched = self._metrics.attempt_began()
         attempt = Attempt(self._queue, claim, asked_s, self._settings, watched)
-        self._attempt, self._job = attempt, claim.job
+        self._attempt, self._job = attempt, _seen(claim.job)
         try:
             try:
                 outcome = await attempt.run(stopping)
@@ -172,7 +173,7 @@ class Supervisor:
             elif not isinstance(outcome, GivenBack):
                 self._crash_loop.lived()
             job = await attempt.finish(outcome, stopping)
-            if job.state is JobState.SUCCEEDED:
+            if job.state is JobState.SUCCEEDED and job.shard is None:
                 await asyncio.to_thread(_drop_checkpoints, self._settings.blob_url, job)
             watched.ended(ended_as(outcome))
             log.info("finished", state=job.state, seconds=round(seconds, 1))
@@ -192,6 +193,11 @@ class Supervisor:
 
 def _named(claim: Claim) -> dict[str, str | int]:
     return {"kdaif.tenant": claim.job.tenant, "kdaif.job": claim.job.id, "kdaif.attempt": claim.token}
+
+
+def _seen(job: Job) -> Job:
+    """What people see at work: the job that a shard belongs to."""
+    return job if job.shard is None else dataclasses.replace(job, id=job.shard.job)
 
 
 def _call(claim: Claim) -> str:

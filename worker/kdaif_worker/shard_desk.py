@@ -1,0 +1,84 @@
+"""The supervisor's part in a scoring of shards: it alone speaks to the queue, and tells the child what to score next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from kdaif.errors import UnavailableError
+from kdaif.queue import Claim, JobQueue, Standing
+from kdaif.records import Failure, Shard
+from kdaif_worker.child_process import Child
+from kdaif_worker.messages import FailedMessage, ShardDoneMessage, ShardsMessage
+
+_LOOK_S = 0.25
+_OUTAGE_S = 1.0
+_log = structlog.get_logger("kdaif.worker")
+
+
+class ShardDesk:
+    """Answers one child.
+
+    Args:
+        queue: of the job.
+        claim: of the attempt.
+        worker: its name.
+        tell: publishes how far a scoring is.
+    """
+
+    def __init__(self, queue: JobQueue, claim: Claim, worker: str, tell: Callable[[str], Awaitable[None]]) -> None:
+        self._queue = queue
+        self._claim = claim
+        self._worker = worker
+        self._tell = tell
+        self._told = ""
+        self._submitted: tuple[Shard, ...] = ()
+
+    async def answer(self, message: ShardsMessage | ShardDoneMessage, child: Child) -> FailedMessage | None:
+        """Returns once the child was told a shard or that all are scored, or is gone; or that the attempt has failed.
+
+        While others have all that are left, it waits: for their scores, or for their leases to run out.
+
+        Raises:
+            FencedError: the job was given to another attempt.
+        """
+        scored = message.shard if isinstance(message, ShardDoneMessage) else None
+        new = message.shards if isinstance(message, ShardsMessage) else ()
+        while child.is_running:
+            try:
+                if new:
+                    await self._queue.shards.submit(self._claim, new)
+                    self._submitted, new = new, ()
+                standing = await self._queue.shards.work(self._claim, self._worker, scored)
+            except UnavailableError as error:
+                _log.warning("shards wait for the queue", job=self._claim.job.id, error=str(error))
+                await asyncio.sleep(_OUTAGE_S)
+                continue
+            scored = None
+            await self._publish(standing)
+            if standing.failed is not None:
+                return FailedMessage(_failure(*standing.failed))
+            if standing.to_score is not None or standing.is_over:
+                await child.tell(standing.to_score)
+                return None
+            await asyncio.sleep(_LOOK_S)
+        return None
+
+    async def _publish(self, standing: Standing) -> None:
+        if not standing.total:
+            return  # asked again when all were over
+        total = self._submitted[0].total if self._submitted else standing.total
+        scored = total - standing.total + standing.scored
+        told = f"influence: {scored} of {total} shards"
+        if standing.tried_again:
+            again = (f"shard {shard.number} took {attempts} attempts" for shard, attempts in standing.tried_again)
+            told += f"; {', '.join(again)}"
+        if told != self._told:
+            self._told = told
+            await self._tell(told)
+
+
+def _failure(shard: Shard, why: Failure) -> Failure:
+    return Failure(why.reason, f"No scores of {shard}: {why.message}", retryable=False, log_tail=why.log_tail)
