@@ -192,7 +192,7 @@ class Child:
 
 
 def asks_for_shards(assignment: Assignment, settings: WorkerSettings) -> bool:
-    """Whether the child may cut its scorings. Several processes that share a job share its scorings among themselves."""
+    """Whether the child may cut its scorings. Several processes that share a job share those among themselves."""
     cuts = assignment.spec.weighting.rows_per_shard > 0 and assignment.shard is None
     return cuts and settings.processes_per_job == 1
 

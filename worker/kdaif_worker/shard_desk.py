@@ -1,4 +1,4 @@
-"""The supervisor's part in a scoring of shards: it alone speaks to the queue, and tells the child what to score next."""
+"""The supervisor's part in a scoring of shards: it alone speaks to the queue, and tells the child what is next."""
 
 from __future__ import annotations
 

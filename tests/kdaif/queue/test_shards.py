@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -74,7 +75,9 @@ def test_shards_are_scored_by_whoever_is_free_and_by_their_job(play: Play, submi
         assert (standing.to_score, standing.scored, standing.is_over) == (None, 2, False)
         assert (await queue.succeed(first, None)).state is JobState.SUCCEEDED
         standing = await queue.shards.work(claim, "parent")
-        assert standing.is_over and standing.tried_again == () and standing.failed is None
+        assert standing.is_over
+        assert standing.tried_again == ()
+        assert standing.failed is None
         assert kept(raw) == set()
         assert (await queue.shards.work(claim, "parent")).is_over
         assert await queue.unsaved(10) != []
@@ -114,7 +117,8 @@ def test_a_shard_given_back_does_not_count_as_tried(play: Play, submit: Submit) 
         await queue.give_back(await taken(queue), "the worker was stopped")
         assert (await queue.shards.work(claim, "parent")).to_score == shards[0]
         standing = await queue.shards.work(claim, "parent", shards[0])
-        assert standing.is_over and standing.tried_again == ()
+        assert standing.is_over
+        assert standing.tried_again == ()
 
     play(scenario)
 
@@ -124,7 +128,8 @@ def test_a_job_does_not_take_a_shard_before_its_delay(play: Play, submit: Submit
         claim, _ = await cut(queue, submit, 1)
         await queue.fail(await taken(queue), CRASH)
         standing = await queue.shards.work(claim, "parent")
-        assert standing.to_score is None and not standing.is_over
+        assert standing.to_score is None
+        assert not standing.is_over
 
     play(scenario, retry_delay_s=60.0)
 
@@ -183,10 +188,8 @@ async def _overdue(queue: JobQueue, claim: Claim, until: Until) -> None:
         await queue.reap()
         return (await queue.get("acme", claim.job.id)).state is JobState.FAILED
 
-    try:
+    with contextlib.suppress(FencedError):
         await until(job_failed)
-    except FencedError:
-        pass
 
 
 @pytest.mark.parametrize("end", [_cancelled, _succeeded, _failed, _given_back, _reviewed, _reaped, _overdue])
