@@ -15,8 +15,8 @@ from kdaif.queue.claim import Claim
 from kdaif.queue.scripts import Scripts
 from kdaif.records import Failure, PreflightReport, Shard
 
-LABEL = "kdaif/shards"
-"""What a worker offers, beside its own labels, that knows how to score a shard. Those of old releases do not."""
+LABEL = "kdaif/shards-1"
+"""What a worker offers beside its own labels. The number goes up where a release reads or scores shards otherwise."""
 
 _SHARD = TypeAdapter(Shard)
 _FAILURE = TypeAdapter(Failure)

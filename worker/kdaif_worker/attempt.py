@@ -252,10 +252,8 @@ class Attempt:
 def ended_as(outcome: Outcome) -> str:
     """How it ended, in a word that metrics can have as a label."""
     match outcome:
-        case SucceededMessage():
+        case SucceededMessage() | ShardScoredMessage():
             return "succeeded"
-        case ShardScoredMessage():
-            return "shard_scored"
         case FailedMessage():
             return outcome.failure.reason.lower()
         case ReviewMessage():
