@@ -17,6 +17,7 @@ from kdaif.records import Failure, Job, Progress
 from kdaif.telemetry import carried
 from kdaif_worker.child_environment import Secrets
 from kdaif_worker.child_process import Child
+from kdaif_worker.kept_child import KeptChild
 from kdaif_worker.lease import Lease, now_s
 from kdaif_worker.messages import (
     Assignment,
@@ -57,11 +58,19 @@ class Attempt:
         asked_s: when the claim was asked for, by `now_s`.
         settings: of the worker.
         watched: hears what the child tells.
+        kept: gives it its child.
     """
 
     def __init__(
-        self, queue: JobQueue, claim: Claim, asked_s: float, settings: WorkerSettings, watched: WatchedAttempt
+        self,
+        queue: JobQueue,
+        claim: Claim,
+        asked_s: float,
+        settings: WorkerSettings,
+        watched: WatchedAttempt,
+        kept: KeptChild,
     ) -> None:
+        self._kept = kept
         self._queue = queue
         self._watched = watched
         self._claim = claim
@@ -74,14 +83,14 @@ class Attempt:
         """Rounds that the child has told of."""
 
     async def run(self, stopping: asyncio.Event) -> Outcome:
-        """Until the child ends or must end; it is gone on return.
+        """Until the child ends or must end; it is gone on return, but for one that has scored a shard (`KeptChild`).
 
         Raises:
             FencedError: the job was given to another attempt.
             NotFoundError: the job is gone.
         """
         spec = self._claim.job.spec
-        async with Child.started(self._assignment(), self._settings) as child:
+        async with self._kept.working_on(self._assignment()) as child:
             self._child = child
             # In the order of what counts where several end at once.
             ends: list[asyncio.Task[Outcome]] = [
@@ -98,7 +107,8 @@ class Attempt:
             try:
                 done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                child.kill()
+                if not _has_scored(ends[0]):
+                    child.kill()
                 await end_all(set(ends))
             # An exception, such as a lost lease, outranks a result.
             outcome = min((end for end in ends if end in done), key=lambda end: end.exception() is None).result()
@@ -260,6 +270,12 @@ def ended_as(outcome: Outcome) -> str:
             return "review"
         case GivenBack():
             return "given_back"
+
+
+def _has_scored(relay: asyncio.Task[Outcome]) -> bool:
+    """Whether the child has scored a shard, and so waits for another."""
+    ended = relay.done() and not relay.cancelled() and relay.exception() is None
+    return ended and isinstance(relay.result(), ShardScoredMessage)
 
 
 async def end_all(tasks: set[asyncio.Task[Any]]) -> None:

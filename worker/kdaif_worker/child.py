@@ -1,4 +1,7 @@
-"""The training child: ``python -m kdaif_worker.child``. Reads one assignment, writes messages, ends."""
+"""The training child: ``python -m kdaif_worker.child``. Reads one assignment, writes messages, ends.
+
+One that scores a shard for another job then waits for the next shard of that job, until the supervisor ends it.
+"""
 
 from __future__ import annotations
 
@@ -63,18 +66,27 @@ def main() -> None:
             from kdaif_worker.pipeline import run
 
             configure_tracing("kdaif-child", assignment.otlp_endpoint)
-            trained = span("train", assignment.trace, **{"kdaif.job": assignment.job_id})
-            with joined() if in_group else contextlib.nullcontext(), trained:
-                last_word = run(assignment, emit, None if in_group else ask)
-            flush_tracing()
-            if last_word is not None:
-                emit(last_word)
+            following: Assignment | None = assignment
+            while following is not None:
+                trained = span("train", following.trace, **{"kdaif.job": following.job_id})
+                with joined() if in_group else contextlib.nullcontext(), trained:
+                    last_word = run(following, emit, None if in_group else ask)
+                flush_tracing()
+                if last_word is not None:
+                    emit(last_word)
+                following = None if following.shard is None else _next_shard()
         except Exception as error:
             traceback.print_exc()
             flush_tracing()
             emit(FailedMessage(failure_of(error)))
             if in_group:
                 sys.exit(1)  # so that torchrun ends the others
+
+
+def _next_shard() -> Assignment | None:
+    """Waits for another shard of the same job: it takes less time than to start a process does."""
+    line = sys.stdin.buffer.readline()
+    return Assignment.from_json(line) if line else None
 
 
 def _pipe(number: int, torchrun: int | None) -> IO[bytes]:

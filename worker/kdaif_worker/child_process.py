@@ -57,8 +57,9 @@ class Child:
             environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
             show = _logged(assignment) if settings.log_format is LogFormat.JSON else _printed
             async with cls._spawned(_program(settings), environment | {"TMPDIR": scratch}, show) as child:
-                asks = asks_for_shards(assignment, settings)
-                await child._hand_over(assignment, stays_open=asks)
+                await child.hand_over(assignment)
+                if not is_told_more(assignment, settings):
+                    child._close_stdin()
                 yield child
 
     @classmethod
@@ -103,8 +104,12 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.returncode is None
+        """Whether it has not ended, and nobody has killed it."""
+        return self._process.returncode is None and not self._killed
+
+    async def hand_over(self, assignment: Assignment) -> None:
+        """What it is to do: the first thing that it hears, or another shard of the job whose shard it has scored."""
+        await self._write(assignment.to_json() + b"\n")
 
     async def tell(self, shard: Shard | None) -> None:
         """Answers a child that waits for its next shard."""
@@ -170,9 +175,8 @@ class Child:
         for task in pending:
             task.cancel()
 
-    async def _hand_over(self, assignment: Assignment, *, stays_open: bool) -> None:
-        await self._write(assignment.to_json() + b"\n")
-        if not stays_open and self._process.stdin is not None:
+    def _close_stdin(self) -> None:
+        if self._process.stdin is not None:
             self._process.stdin.close()
 
     async def _write(self, line: bytes) -> None:
@@ -191,10 +195,13 @@ class Child:
             self._tail.add(chunk)
 
 
-def asks_for_shards(assignment: Assignment, settings: WorkerSettings) -> bool:
-    """Whether the child may cut its scorings. Several processes that share a job share those among themselves."""
-    cuts = assignment.spec.weighting.rows_per_shard > 0 and assignment.shard is None
-    return cuts and settings.processes_per_job == 1
+def is_told_more(assignment: Assignment, settings: WorkerSettings) -> bool:
+    """Whether the child may ask for shards of its scorings, or wait for another shard to score.
+
+    Several processes that share a job share its scorings among themselves.
+    """
+    cuts = assignment.spec.weighting.rows_per_shard > 0
+    return settings.processes_per_job == 1 and (cuts or assignment.shard is not None)
 
 
 def _program(settings: WorkerSettings) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from kdaif.store import BlobStore, delete_checkpoints
 from kdaif.telemetry import span, start_span
 from kdaif_worker.attempt import Attempt, GivenBack, end_all, ended_as
 from kdaif_worker.crash_loop import CrashLoop
+from kdaif_worker.kept_child import KeptChild
 from kdaif_worker.lease import now_s
 from kdaif_worker.messages import FailedMessage
 from kdaif_worker.metrics import WorkerMetrics
@@ -58,6 +59,7 @@ class Supervisor:
         self._offer = WorkerOffer(settings.worker_name, gpus, frozenset(settings.labels))
         self._crash_loop = crash_loop or CrashLoop(settings.crash_pause_s)
         self._drained = asyncio.Event()
+        self._kept = KeptChild(settings)
         self._attempt: Attempt | None = None
         self._job: Job | None = None
         self.is_ready = False
@@ -79,10 +81,13 @@ class Supervisor:
                     with span("attempt", claim.job.origin, **_named(claim)):
                         await self._run_job(claim, asked_s, stopping)
                     pause_s = self._pause_after_job_s()
+                else:
+                    await self._kept.let_go()
                 if pause_s:
                     await self._rest(pause_s, stopping)
         finally:
             await end_all({beats})
+            await self._kept.let_go()
             self._set_ready(False)
             with contextlib.suppress(UnavailableError):
                 await self._queue.leave(self._offer.name)
@@ -153,7 +158,7 @@ class Supervisor:
         log.info("claimed")
         started = time.monotonic()
         watched = self._metrics.attempt_began()
-        attempt = Attempt(self._queue, claim, asked_s, self._settings, watched)
+        attempt = Attempt(self._queue, claim, asked_s, self._settings, watched, self._kept)
         self._attempt, self._job = attempt, _seen(claim.job)
         try:
             try:
