@@ -78,7 +78,10 @@ def measured(rows: int, rows_per_shard: int, workers: int, folder: Path) -> dict
 
 def _submit(kdaif: Client, given: dict[str, Dataset], rows_per_shard: int) -> Job:
     return kdaif.submit(
-        **given,
+        given["labeled"],
+        given["unlabeled"],
+        validation=given["validation"],
+        test=given["test"],
         teacher=TrainedTeacher(architecture=Mlp(hidden_sizes=(64,)), epochs=5),
         student=Mlp(hidden_sizes=(256, 256)),
         training=Training(rounds=1, epochs_per_round=1, batch_size=4096, seeds=1),

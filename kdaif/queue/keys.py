@@ -33,6 +33,14 @@ def job(tenant: str, job_id: str) -> str:
     return f"kdaif:{{{tenant}}}:job:{job_id}"
 
 
+def shards(tenant: str, job_id: str) -> str:
+    """Set: what follows the job's id in the ids of the shards that its running attempt has cut.
+
+    Scripts make it of the job's key, as they make the keys of the shards: all of them lie in one slot.
+    """
+    return f"{job(tenant, job_id)}:shards"
+
+
 def events(tenant: str, job_id: str) -> str:
     """Stream: what happened to the job, with ids ``1-0``, ``2-0``, ..."""
     return f"kdaif:{{{tenant}}}:events:{job_id}"

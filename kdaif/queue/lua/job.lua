@@ -2,6 +2,8 @@
 -- ARGV[1] is the job id; ARGV[2] names this call, so that a call repeated after a lost reply changes nothing.
 local JOB, EVENTS, LINE, DELAYED, NEEDS, LEASES, EXTENDED, ORDER, DEADLINES, ENDED, UNSAVED, CLAIMS =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+-- The ends of the ids of the job's shards; see `at_shard`.
+local SHARDS = KEYS[1] .. ':shards'
 local ID, CALL = ARGV[1], ARGV[2]
 
 local function field(name)
@@ -12,7 +14,7 @@ local STATE = ID ~= '' and field('state')
 
 -- For scripts that find the job themselves. Their first two keys end before its id.
 local function open(id)
-  ID, JOB, EVENTS = id, KEYS[1] .. id, KEYS[2] .. id
+  ID, JOB, EVENTS, SHARDS = id, KEYS[1] .. id, KEYS[2] .. id, KEYS[1] .. id .. ':shards'
   STATE = field('state')
 end
 
@@ -112,7 +114,7 @@ end
 
 -- Shards are there for the attempt that cut them. Who works on one finds it gone.
 local function drop_shards()
-  for _, end_of_id in ipairs(redis.call('SMEMBERS', JOB .. ':shards')) do
+  for _, end_of_id in ipairs(redis.call('SMEMBERS', SHARDS)) do
     at_shard(end_of_id, function()
       if STATE then
         leave_line()
@@ -121,7 +123,7 @@ local function drop_shards()
       end
     end)
   end
-  redis.call('DEL', JOB .. ':shards')
+  redis.call('DEL', SHARDS)
   redis.call('HDEL', JOB, 'shards')
 end
 

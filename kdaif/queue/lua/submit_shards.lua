@@ -12,7 +12,7 @@ local inherited = {'spec', 'display_name', 'max_attempts', 'origin'}
 local as_the_job = told(inherited)
 
 for i = 6, #ARGV, 2 do
-  if redis.call('SADD', JOB .. ':shards', ARGV[i]) == 1 then
+  if redis.call('SADD', SHARDS, ARGV[i]) == 1 then
     at_shard(ARGV[i], function()
       set('shard', ARGV[i + 1], 'needs', ARGV[4], 'preflight', ARGV[5], 'rank', rank, 'state', 'QUEUED', 'attempt', 0,
         'attempts_forgiven', 0, 'created_at_ms', NOW, unpack(as_the_job))
@@ -22,5 +22,5 @@ for i = 6, #ARGV, 2 do
     end)
   end
 end
-set('shards', redis.call('SCARD', JOB .. ':shards'))
+set('shards', redis.call('SCARD', SHARDS))
 return {'OK'}

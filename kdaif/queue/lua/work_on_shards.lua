@@ -10,7 +10,7 @@ if not holds(ARGV[3]) then
   return refuse('FENCED')
 end
 local token, worker, done = ARGV[3], ARGV[4], ARGV[5]
-local ends_of_ids = redis.call('SMEMBERS', JOB .. ':shards')
+local ends_of_ids = redis.call('SMEMBERS', SHARDS)
 table.sort(ends_of_ids)
 
 local function may_start()
@@ -45,6 +45,7 @@ for _, end_of_id in ipairs(ends_of_ids) do
   end)
 end
 
+local shard = ''
 if not taken and waiting and failure == '' then
   taken = waiting
   at_shard(taken, function()
@@ -55,8 +56,12 @@ if not taken and waiting and failure == '' then
     record('claimed')
   end)
 end
+if taken then
+  at_shard(taken, function()
+    shard = field('shard')
+  end)
+end
 if scored == #ends_of_ids then
   drop_shards()
 end
-local shard = taken and redis.call('HGET', JOB .. taken, 'shard') or ''
 return {'OK', shard, failure, scored, #ends_of_ids, unpack(tried_again)}

@@ -37,6 +37,7 @@ from kdaif.records import (
     JobState,
     PreflightReport,
     Scheduling,
+    Shard,
     WorkerOffer,
 )
 
@@ -79,6 +80,7 @@ def test_only_lawful_transitions(url: str) -> None:
             self.paused: set[str] = set()
             self.archived: dict[str, JobSnapshot] = {}
             self.due: set[str] = set()
+            self.at_work: dict[str, Shard] = {}
 
         def wait(self, work: Coroutine[Any, Any, T]) -> T:
             return self.runner.run(work)
@@ -158,6 +160,36 @@ def test_only_lawful_transitions(url: str) -> None:
                 assert not self.holds(claim)
             else:
                 assert self.holds(claim)
+
+        @rule(claim=claims, count=st.integers(1, 3))
+        def cut(self, claim: Claim, count: int) -> None:
+            named = ("ab" * 32, "cd" * 32)
+            shards = [Shard(claim.job.id, n, count, n - 1, n, *named) for n in range(1, count + 1)]
+            if self.is_gone(claim.job.id, self.queue.shards.submit(claim, shards)):
+                return
+            try:
+                self.wait(self.queue.shards.submit(claim, shards))
+            except FencedError:
+                assert not self.holds(claim)
+            else:
+                assert self.holds(claim)
+
+        @rule(claim=claims)
+        def score(self, claim: Claim) -> None:
+            scored = self.at_work.pop(claim.job.id, None)
+            if self.is_gone(claim.job.id, self.queue.shards.work(claim, "w", scored)):
+                return
+            try:
+                standing = self.wait(self.queue.shards.work(claim, "w", scored))
+            except FencedError:
+                assert not self.holds(claim)
+            else:
+                assert self.holds(claim)
+                # Nobody else works on shards here.
+                assert (standing.to_score is None) == standing.is_over
+                if standing.to_score is not None:
+                    assert standing.to_score != scored or standing.scored == 0
+                    self.at_work[claim.job.id] = standing.to_score
 
         @rule(
             claim=claims,
@@ -341,7 +373,11 @@ def test_only_lawful_transitions(url: str) -> None:
                 key = f"kdaif:{{{tenant}}}:"
                 places = self.raw.zrange(f"{key}line", 0, -1)
                 assert self.raw.zcard(f"{key}delayed") == 0
-                assert sorted(place.rpartition("|")[2] for place in places) == sorted(queued)
+                in_line = [place.rpartition("|")[2] for place in places]
+                assert sorted(job_id for job_id in in_line if "-" not in job_id) == sorted(queued)
+                shards = [job_id for job_id in in_line if "-" in job_id]
+                shards += [name.removeprefix(f"{key}job:") for name in self.raw.keys(f"{key}job:*-*")]
+                assert {job_id.partition("-")[0] for job_id in shards} <= set(self.holder)
                 counted = {needs: int(count) for needs, count in self.raw.hgetall(f"{key}needs").items()}
                 assert counted == Counter(place.partition("|")[0] for place in places)
                 assert set(self.raw.zrange(f"{key}leases", 0, -1)) == leased
