@@ -10,10 +10,20 @@ import subprocess
 import sys
 import time
 
-from kdaif_worker.messages import Assignment, Message, ProgressMessage, ReviewMessage, SucceededMessage, encode
+from kdaif_worker.messages import (
+    Assignment,
+    Message,
+    ProgressMessage,
+    ReviewMessage,
+    ShardDoneMessage,
+    ShardsMessage,
+    SucceededMessage,
+    decode_answer,
+    encode,
+)
 
 from kdaif.processes import die_with_parent
-from kdaif.records import JobResult, Progress
+from kdaif.records import JobResult, Progress, Shard
 
 
 def main() -> None:
@@ -22,7 +32,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
-    assignment = Assignment.from_json(sys.stdin.buffer.read())
+    assignment = Assignment.from_json(sys.stdin.buffer.readline())
     doing, _, amount = assignment.display_name.partition(" ")
 
     def emit(message: Message) -> None:
@@ -63,6 +73,13 @@ def main() -> None:
         tell(helper.pid, {"train_loss": 0.5})
         emit(SucceededMessage(JobResult(assignment.attempt, (), "no difference", 1.0)))
         time.sleep(60)  # it is still there when the supervisor begins to wait for its end
+    elif doing == "shards":
+        # Two, of which it scores the first, and whatever comes back to it.
+        named = ("ab" * 32, "cd" * 32)
+        emit(ShardsMessage(tuple(Shard(assignment.job_id, n, 2, n - 1, n, *named) for n in (1, 2))))
+        while (shard := decode_answer(sys.stdin.buffer.readline())) is not None:
+            time.sleep(float(amount))
+            emit(ShardDoneMessage(shard))
     elif doing == "review":
         emit(ReviewMessage("the weights look odd"))
         return
