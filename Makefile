@@ -8,7 +8,7 @@ PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow,signed]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-influence bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale bench-targets bench-curvature-rows chaos rehearse-images clean
+.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-influence bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale bench-targets bench-curvature-rows bench-shards chaos rehearse-images clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -130,6 +130,9 @@ bench-targets: install ## Soft targets of 10,000 classes: memory, disk and what 
 
 bench-curvature-rows: install ## Ranks by a solve of few rows against one of all rows; KDAIF_DATA names the data's folder
 	@$(BIN)/python -m benchmarks.curvature_rows
+
+bench-shards: install ## One scoring whole, in shards by one worker, and shared by two; ROWS= fewer
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.shards $(if $(ROWS),--rows $(ROWS))
 
 docs: install ## The docs site in site/, with every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
