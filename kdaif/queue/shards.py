@@ -13,7 +13,7 @@ from redis.commands.core import AsyncScript
 from kdaif.queue import codec
 from kdaif.queue.claim import Claim
 from kdaif.queue.scripts import Scripts
-from kdaif.records import Failure, PreflightReport, Shard
+from kdaif.records import DistillationSpec, Failure, PreflightReport, Shard
 
 LABEL = "kdaif/shards-1"
 """What a worker offers beside its own labels. The number goes up where a release reads or scores shards otherwise."""
@@ -76,8 +76,8 @@ class Shards:
         """
         needs = codec.needs_of(claim.job.spec.scheduling, also=LABEL)
         texts = [text for shard in shards for text in (shard.end_of_id, codec.encode(shard))]
-        found = codec.encode(PreflightReport())
-        await self._run_held(self._scripts.submit_shards, "cut the scoring of", claim, needs, found, *texts)
+        spec, found = codec.encode_spec(_spec_of_a_shard(claim.job.spec)), codec.encode(PreflightReport())
+        await self._run_held(self._scripts.submit_shards, "cut the scoring of", claim, needs, spec, found, *texts)
 
     async def work(self, claim: Claim, worker: str, scored: Shard | None = None) -> Standing:
         """How the shards stand, and which of them the job is to score itself. May be called again.
@@ -107,3 +107,15 @@ class Shards:
             ),
             failed=failed,
         )
+
+
+def _spec_of_a_shard(spec: DistillationSpec) -> DistillationSpec:
+    """What its worker asks of it before it reads the shard's files. There may be a thousand, so no names of classes."""
+    return DistillationSpec(
+        labeled=spec.labeled,
+        unlabeled=spec.unlabeled,
+        device=spec.device,
+        max_runtime_s=spec.max_runtime_s,
+        max_attempts=spec.max_attempts,
+        scheduling=spec.scheduling,
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -15,6 +17,8 @@ from kdaif_worker.messages import FailedMessage, ShardDoneMessage, ShardsMessage
 
 _LOOK_S = 0.25
 _OUTAGE_S = 1.0
+# An event is kept as long as its job, and a scoring may have a thousand shards.
+_TELL_S = 1.0
 _log = structlog.get_logger("kdaif.worker")
 
 
@@ -33,7 +37,7 @@ class ShardDesk:
         self._claim = claim
         self._worker = worker
         self._tell = tell
-        self._told = ""
+        self._told, self._told_at_s = "", -math.inf
         self._submitted: tuple[Shard, ...] = ()
 
     async def answer(self, message: ShardsMessage | ShardDoneMessage, child: Child) -> FailedMessage | None:
@@ -75,8 +79,9 @@ class ShardDesk:
         if standing.tried_again:
             again = (f"shard {shard.number} took {attempts} attempts" for shard, attempts in standing.tried_again)
             told += f"; {', '.join(again)}"
-        if told != self._told:
-            self._told = told
+        now_s = time.monotonic()
+        if told != self._told and (standing.is_over or now_s - self._told_at_s >= _TELL_S):
+            self._told, self._told_at_s = told, now_s
             await self._tell(told)
 
 

@@ -1,5 +1,5 @@
 -- A running job cuts a scoring. Its shards are QUEUED in its own place in line, and are in no list and in no archive.
--- ARGV: id, call, token, needs of a shard, what the check of its data found, then the end of each id and its shard.
+-- ARGV: id, call, token, needs of a shard, its spec, what the check of its data found, then the end of each id and its shard.
 -- Those that are there already stay as they are.
 if not STATE then
   return refuse('NOT_FOUND')
@@ -8,14 +8,14 @@ if not holds(ARGV[3]) then
   return refuse('FENCED')
 end
 local rank, order = field('rank'), tonumber(field('order'))
-local inherited = {'spec', 'display_name', 'max_attempts', 'origin'}
+local inherited = {'display_name', 'max_attempts', 'origin'}
 local as_the_job = told(inherited)
 
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   if redis.call('SADD', SHARDS, ARGV[i]) == 1 then
     at_shard(ARGV[i], function()
-      set('shard', ARGV[i + 1], 'needs', ARGV[4], 'preflight', ARGV[5], 'rank', rank, 'state', 'QUEUED', 'attempt', 0,
-        'attempts_forgiven', 0, 'created_at_ms', NOW, unpack(as_the_job))
+      set('shard', ARGV[i + 1], 'needs', ARGV[4], 'spec', ARGV[5], 'preflight', ARGV[6], 'rank', rank, 'state', 'QUEUED',
+        'attempt', 0, 'attempts_forgiven', 0, 'created_at_ms', NOW, unpack(as_the_job))
       take_place(order)
       join_line()
       record('queued')
