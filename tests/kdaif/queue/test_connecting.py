@@ -20,6 +20,7 @@ from kdaif.records import (
     JobState,
     Progress,
     Scheduling,
+    Shard,
     WorkerMode,
     WorkerOffer,
 )
@@ -53,6 +54,9 @@ async def whole_life(queue: JobQueue, submit: Submit, tenants: Sequence[str]) ->
         assert (await queue.resume(tenant, job_id)).state is JobState.QUEUED
         while (again := await queue.claim(WORKER)).job.id != job_id:
             await queue.succeed(again, RESULT)
+        shards = [Shard(job_id, number, 2, number - 1, number, "ab" * 32, "cd" * 32) for number in (1, 2)]
+        await queue.shards.submit(again, shards)
+        assert (await queue.shards.work(again, "w")).to_score == shards[0]
         await queue.give_back(again, "stopped")
         await queue.cancel(tenant, job_id)
         events = await queue.wait_events(tenant, job_id, after_sequence=0, timeout_s=5)
