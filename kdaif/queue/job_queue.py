@@ -71,11 +71,9 @@ class JobQueue:
     def __init__(
         self, url: str, redis: Redis, *, lease_ttl_s: float, retry_delay_s: float, chance: Callable[[], float]
     ) -> None:
-        self._url = url
-        self._redis = redis
+        self._url, self._redis = url, redis
         self._scripts = Scripts(redis)
-        self._reads = JobReads(redis)
-        self._events = EventLog(url, redis)
+        self._reads, self._events = JobReads(redis), EventLog(url, redis)
         self._registry = WorkerRegistry(url, redis, self._scripts)
         self.outcomes = OutcomeCounts(url, redis, self._scripts)
         self._archive = ArchiveIndex(url, redis, self._scripts)
@@ -86,9 +84,8 @@ class JobQueue:
         backoff = Backoff(max(0, round(retry_delay_s * 1000)), chance)
         attempts = Attempts(url, self._scripts, self._tenants, self._lease_ms, backoff)
         self.claim, self.renew, self.publish = attempts.claim, attempts.renew, attempts.publish
-        self.succeed, self.fail = attempts.succeed, attempts.fail
-        self.await_review, self.give_back = attempts.await_review, attempts.give_back
-        self.shards = Shards(self._scripts, attempts.run_held)
+        self.succeed, self.fail, self.give_back = attempts.succeed, attempts.fail, attempts.give_back
+        self.await_review, self.shards = attempts.await_review, Shards(self._scripts, attempts.run_held)
         self.reap = Reaper(url, self._scripts, self._tenants, self._lease_ms, backoff).reap
 
     @classmethod

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from kdaif.errors import FailureReason, FencedError, NotFoundError
-from kdaif.queue import Claim, JobQueue
+from kdaif.queue import Claim, JobQueue, Measurements
 from kdaif.records import Failure, Job, JobResult, JobState, Scheduling, Shard, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
@@ -241,5 +241,21 @@ def test_people_do_not_see_shards(play: Play, submit: Submit) -> None:
         for ask in (queue.get, queue.cancel, queue.delete, queue.retry):
             with pytest.raises(NotFoundError):
                 await ask("acme", shard.id)
+
+    play(scenario)
+
+
+def test_shards_in_line_are_counted_and_nobody_is_called_for_them(play: Play, submit: Submit, url: str) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        await cut(queue, submit)
+        measurements = Measurements(url)
+        try:
+            [tenant] = (await measurements.look()).tenants
+        finally:
+            await measurements.close()
+        assert (tenant.queued, tenant.running) == (3, 1)
+        assert [line.needs for line in tenant.lines] == [Scheduling()]
+        # Where no other worker knows of shards, their job scores them.
+        assert tenant.unserved_s([OTHER]) == 0
 
     play(scenario)
