@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 BENCH_VENV := .venv-bench
+BENCH_PARTS := train upload queue weights influence scale
 PROTOS := $(wildcard proto/kdaif_proto/v1/*.proto)
 EDITABLE := -e ".[torch,redis,transformers,otel]" -e ./proto -e "./client[edge,mlflow,signed]" -e ./server -e ./worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench-quality bench-influence bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-scale bench-targets bench-curvature-rows bench-shards chaos rehearse-images clean
+.PHONY: help install demo up test test-slow check lint types imports audit fuzz proto proto-check blocking blocking-check buf format docs bench bench-quality bench-influence bench-edge bench-large bench-queue bench-weights bench-load bench-train bench-upload bench-gpu bench-scale bench-targets bench-curvature-rows bench-shards chaos rehearse-images clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +75,9 @@ buf: install
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against '.git#ref=HEAD'
 	@if git rev-parse -q --verify HEAD~1 >/dev/null; then $(BIN)/buf breaking --against '.git#ref=HEAD~1'; fi
+
+bench: install ## Speed and growth beside what one would pick instead, part after part: hours, on a quiet machine
+	@for part in $(BENCH_PARTS); do echo "== bench-$$part"; $(MAKE) --no-print-directory bench-$$part || exit 1; done
 
 bench-quality: install ## Influence against its rivals; KDAIF_DATA names the data, QUICK=1 runs a cut in under 10 minutes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt

@@ -3,7 +3,8 @@
 A job is submitted, claimed and finished: three durable writes, each by one of 16 clients that wait for every answer.
 Two bare rates stand beside it: ``redis-benchmark``, a C program, says what the server can do, and plain writes by as
 many clients of the Python library that the queue uses say what is left of that in Python. All write values of about the
-size of a job to one Valkey that fsyncs before it answers, in the folder for temporary files.
+size of a job to one Valkey that fsyncs before it answers, in the folder for temporary files. ``make bench-queue``
+writes ``queue.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 from kdaif_server.embedded.valkey import EmbeddedValkey
 from redis import Redis
 
+from benchmarks.record import write_results
 from kdaif.queue import JobQueue
 from kdaif.queue.connection import close, open_redis
 from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
@@ -80,6 +83,16 @@ class QueueRate:
     def ratio_to_python(self) -> float:
         """Jobs per three bare writes of clients in Python."""
         return self.queue.jobs_per_s / self.python.jobs_per_s
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Of ``queue.json``. ``queue_ratio`` is to the writes of clients in Python, as the queue's own are."""
+        return {
+            "queue_ratio": self.ratio_to_python,
+            "queue_ratio_to_redis_benchmark": self.ratio_to_bare,
+            "jobs_per_s": self.queue.jobs_per_s,
+            "bare_jobs_per_s": self.python.jobs_per_s,
+        }
 
     def __str__(self) -> str:
         bare = ", ".join(f"{command} {rate:,.0f}/s" for command, rate in self.bare_writes_per_s.items())
@@ -207,7 +220,10 @@ def _cpu_s() -> float:
 
 def main() -> None:
     """Entry point."""
-    print(measure())
+    started_at = datetime.now(UTC)
+    rate = measure()
+    table = [{"who": who, **asdict(of)} for who, of in (("queue", rate.queue), ("bare writes", rate.python))]
+    print(f"{rate}\nWritten: {write_results('queue', rate.figures, table, started_at)}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Rows: the whole stack, by `benchmarks.large`, once for each number of rows, and one scoring of as many rows by
 influence. Classes and parameters: one scoring of 20,000 rows. Each scoring is at the default solver and by conjugate
-gradient, in a fresh process. A power law is fitted to each sweep; an exponent of 1 is linear, and of 0 not at all.
-Times are of the processor, so that other work on the machine counts little.
+gradient, in a fresh process. At last a small job by one process and by two (`benchmarks.processes`). A power law is
+fitted to each sweep; an exponent of 1 is linear, and of 0 not at all. Times are of the processor, so that other work on
+the machine counts little.
 
     python -m benchmarks.scale [--rows 10000 100000 1000000] [--folder FOLDER] [--resume] [--page]
 
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import large, scale_page
+from benchmarks import large, processes, scale_page
 from benchmarks.record import RESULTS, write_results
 
 _CLASSES = (10, 100, 1000, 10_000)
@@ -69,7 +70,7 @@ def main() -> None:
         # At once: what takes an hour should not be lost to what fails after it.
         file = write_results("scale", figures_of(table), table, started_at)
     for name, value in figures_of(table).items():
-        print(f"{name:36} {value:.3f}")
+        print(f"{name:36} {value:.3g}")
     print(f"\nWritten: {file}")
     if chosen.page:
         print(f"Written: {scale_page.write(json.loads(file.read_text()))}")
@@ -95,7 +96,13 @@ def _measurements(
         found.append(({"sweep": "rows", "rows": count}, partial(_whole_stack, count, folder)))
     for width in _WIDTHS:
         scoring("parameters", _POOL_ROWS, 10, width)
+    found.append(({"sweep": "processes"}, partial(_shared, folder)))
     return found
+
+
+def _shared(folder: Path | None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="kdaif-scale-", dir=folder) as place:
+        return dict(processes.measured(Path(place)))
 
 
 def _whole_stack(rows: int, folder: Path | None) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def _in_fresh_process(*of: int | str) -> dict[str, Any]:
 
 
 def figures_of(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The exponents of the sweeps that are in the table."""
+    """The exponents of the sweeps that are in the table, and how far two processes of a job lie from one."""
     stack = [row for row in table if row["sweep"] == "rows"]
     fits = {
         "time_exponent_n": _exponent(stack, "rows", "attempt_cpu_s"),
@@ -132,6 +139,9 @@ def figures_of(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             fits[f"{solver}_memory_exponent_{of}"] = _exponent(rows, of, "extra_mb")
     memory = [fits[f"{who}_memory_exponent_n"] for who in ("server", "worker")]
     known = {name: value for name, value in fits.items() if value is not None}
+    for row in table:
+        if row["sweep"] == "processes":
+            known["torchrun_max_abs"] = row["max_abs"]
     return known if None in memory else {"memory_exponent_n": max(each for each in memory if each is not None)} | known
 
 

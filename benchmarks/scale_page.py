@@ -32,6 +32,12 @@ _SWEEPS = {
         "One scoring of 20,000 rows of 10 classes.",
         ("solver", "parameters", "cpu_s", "extra_mb"),
     ),
+    "processes": (
+        "Two processes for one job",
+        "The largest difference of a parameter between the students of a job on digits that one process trained and "
+        "that two shared, started by torchrun; seconds of the clock of the whole stack.",
+        ("max_abs", "one_s", "two_s"),
+    ),
 }
 
 
@@ -118,7 +124,8 @@ def _measured(name: str) -> dict[str, Any] | None:
 
 def _figures(figures: Mapping[str, float]) -> list[str]:
     head = ["| exponent | |", "|---|---:|"]
-    return [*head, *(f"| `{name}` | {value:.2f} |" for name, value in figures.items())]
+    exponents = {name: value for name, value in figures.items() if "_exponent_" in name}
+    return [*head, *(f"| `{name}` | {value:.2f} |" for name, value in exponents.items())]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
@@ -133,5 +140,5 @@ def _shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float) and value < 1 and round(value, 2) != value:
-        return f"{value:.3f}"
+        return f"{value:.3f}" if value >= 1e-3 else f"{value:.1e}"
     return f"{value:,.2f}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"

@@ -122,6 +122,11 @@ def taken(numbers: RowNumbers, rows: NDArray[np.int64], room: Workspace) -> Tens
     return numbers.take(rows, room) if isinstance(numbers, TopRows) else room.take(numbers, rows)
 
 
+def hold_top_rows(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether `TopRows.tensors` gave some of them."""
+    return any(name.endswith(".of") and f"{name.removesuffix('.of')}.rest" in tensors for name in tensors)
+
+
 def temperature_of(numbers: RowNumbers) -> float | None:
     """Of what is kept by its largest classes; None of what is whole."""
     return numbers.temperature if isinstance(numbers, TopRows) else None

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path("client/kdaif_client")
-MODULES = ("client", "job", "line", "upload", "download", "weights", "audit")
+MODULES = ("client", "submission", "paging", "job", "line", "upload", "download", "weights", "audit")
 HEAD = "# Generated from _async/{name}.py by tools/generate_blocking.py; edit that, then run `make blocking`.\n"
 # In this order. A name that begins with Async loses that, so AsyncJob becomes Job and AsyncIterator Iterator.
 REPLACED = (

@@ -14,6 +14,7 @@ from kdaif_proto.v1 import students_pb2 as pb
 from kdaif_client import _convert, _convert_rollout
 from kdaif_client._download import download
 from kdaif_client._names import resource_name
+from kdaif_client._paging import page_size, pages
 from kdaif_client._progress import byte_bar
 from kdaif_client._rpc import Rpc
 from kdaif_client._running import entered, first
@@ -23,8 +24,6 @@ from kdaif_client.rollout_types import LineInfo, LineRevision, Resolved, Rollout
 from kdaif_client.types import StudentInfo
 
 __all__ = ["Line"]
-
-_PAGE = 1000
 
 
 class Line:
@@ -292,14 +291,10 @@ class Line:
         return _convert_rollout.line(answer.line, answer.gate)
 
     def _revisions(self) -> Iterator[LineRevision]:
-        request = pb.ListAliasRevisionsRequest(parent=self._parent, line=self._line, page_size=_PAGE)
-        while True:
-            page = self._rpc.call(self._rpc.students.ListAliasRevisions, request)
+        request = pb.ListAliasRevisionsRequest(parent=self._parent, line=self._line, page_size=page_size(None))
+        for page in pages(self._rpc, self._rpc.students.ListAliasRevisions, request):
             for each in page.revisions:
                 yield _convert_rollout.revision(each)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     @property
     def _parent(self) -> str:

@@ -15,6 +15,7 @@ from kdaif_client import _cli_options as options
 from kdaif_client import _cli_tables as tables
 from kdaif_client._cli_audit import audit
 from kdaif_client._cli_export import export_mlflow
+from kdaif_client._cli_group import CommandGroup
 from kdaif_client._cli_rollout import LineOption, alias_folder, pull_by_alias, rollout_commands
 from kdaif_client._cli_session import (
     DEFAULT_TARGET,
@@ -41,6 +42,7 @@ from kdaif_client.types import JobState
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

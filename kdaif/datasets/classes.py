@@ -14,6 +14,7 @@ from kdaif.datasets.part import Part
 from kdaif.datasets.teacher_columns import declared_classes
 from kdaif.records import DistillationSpec
 
+MOST_CLASSES = 20_000
 _RARE_UNDER_ROWS = 5
 
 
@@ -36,6 +37,14 @@ def bind_class_names(spec: DistillationSpec, labeled: Names, findings: Findings)
         findings.refuse(
             "TOO_FEW_CLASSES", "spec.labeled", f"{len(names)} class among the labels; at least two are needed"
         )
+    if len(names) > MOST_CLASSES:
+        findings.refuse(
+            "TOO_MANY_CLASSES",
+            "spec.labeled" if spec.class_names is None else "spec.class_names",
+            f"{len(names):,} classes, such as {listed(names)}, where at most {MOST_CLASSES:,} are allowed; is 'label' "
+            "a column of ids or of measured numbers? Else group classes that lie close together",
+        )
+        return names
     for field, teacher in declared.items():
         _compare_teacher(teacher, names, field, findings)
     return names

@@ -89,16 +89,22 @@ def runtime_faults(figures: Figures, export: Export) -> list[str]:
     wanted, oldest = export.min_runtime, figures.oldest_onnxruntime
     if wanted is None or (oldest and release(oldest) <= release(wanted)):
         return []
-    told = f"needs {oldest}" if oldest else "is known of no release"
-    return [f"opset {figures.opset} and IR {figures.ir_version} {told}, and spec.export.min_runtime is {wanted}"]
+    told = f"needs onnxruntime {oldest} or newer" if oldest else "is not known to run on any onnxruntime"
+    form = f"ONNX opset {figures.opset}, IR version {figures.ir_version}"
+    return [f"the file ({form}) {told}, and min_runtime promises {wanted}"]
 
 
 def gains(variant: Figures, fp32: Figures) -> str:
-    """Size and time beside the fp32 file's, in words."""
+    """Size and time beside the fp32 file's, in words: `3.33 times smaller than fp32 and as fast`."""
     smaller, faster = fp32.size_bytes / variant.size_bytes, fp32.ms_per_row / variant.ms_per_row
-    size = f"{smaller:.2f} times smaller" if smaller >= 1 else f"{1 / smaller:.2f} times larger"
-    time = f"{faster:.2f} times faster" if faster >= 1 else f"{1 / faster:.2f} times slower"
-    return f"{size} and {time} than fp32"
+    size, time = _times(smaller, "smaller", "larger"), _times(faster, "faster", "slower")
+    return f"{f'{size} than' if size else 'as large as'} fp32 and {time or 'as fast'}"
+
+
+def _times(ratio: float, above: str, below: str) -> str:
+    """Empty for a ratio that rounds to 1."""
+    told = f"{max(ratio, 1 / ratio):.2f}"
+    return "" if told == "1.00" else f"{told} times {above if ratio > 1 else below}"
 
 
 def _accuracy_faults(variant: Figures, fp32: Figures, export: Export) -> list[str]:
@@ -110,25 +116,31 @@ def _accuracy_faults(variant: Figures, fp32: Figures, export: Export) -> list[st
             # A drop of just the bar is within it, however it was rounded.
             if drop > export.max_class_drop_points + 1e-9:
                 found.append(
-                    f"class {name!r} falls from {before:.1%} to {own.accuracy:.1%} of its {own.rows} test rows, "
-                    f"and max_class_drop_points is {export.max_class_drop_points:g}"
+                    f"of the {own.rows} test rows of class {name!r} {own.accuracy:.1%} are right instead of "
+                    f"{before:.1%}, {drop:.1f} points less; max_class_drop_points allows "
+                    f"{export.max_class_drop_points:g}"
                 )
     if variant.agreement < export.min_agreement:
         found.append(
-            f"{variant.agreement:.2%} of {variant.agreement_rows} rows keep their class, and min_agreement is "
-            f"{export.min_agreement:.2%}"
+            f"{variant.agreement:.2%} of {variant.agreement_rows} rows get the class that fp32 gives them; "
+            f"min_agreement asks for {export.min_agreement:.2%}"
         )
     return found
 
 
 def _batch_faults(variant: Figures) -> list[str]:
     shift, bar = max(entry.max_abs_batch_shift for entry in variant.batches), _BATCH_SHIFT * variant.largest_logit
-    return [f"logits move by up to {shift:.3g} with the batch, over {bar:.3g}"] if shift > bar else []
+    if shift <= bar:
+        return []
+    told = "a row's answer depends on the rows beside it in the batch: a logit moves"
+    return [f"{told} by up to {shift:.3g}, and {bar:.3g} is allowed ({_BATCH_SHIFT:.0%} of the largest)"]
 
 
 def _gain_faults(variant: Figures, fp32: Figures, export: Export) -> list[str]:
     size, time = variant.size_bytes / fp32.size_bytes, variant.ms_per_row / fp32.ms_per_row
     told = f"it is {gains(variant, fp32)}"
     if min(size, time) > 1 - export.min_gain:
-        return [f"{told}, and min_gain is {export.min_gain:.0%}"]
-    return [f"{told}, and max_slowdown is {export.max_slowdown:.0%}"] if time > 1 + export.max_slowdown else []
+        return [f"{told}; min_gain asks for at least {export.min_gain:.0%} less of either"]
+    if time > 1 + export.max_slowdown:
+        return [f"{told}; max_slowdown allows {export.max_slowdown:.0%} more time"]
+    return []

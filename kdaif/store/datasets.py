@@ -15,13 +15,13 @@ from kdaif.errors import (
     DataCorruptedError,
     FailedPreconditionError,
     InvalidInputError,
-    NotFoundError,
 )
 from kdaif.records import Dataset, DatasetKind, DatasetState
 from kdaif.store import layout
 from kdaif.store.admission import Admission
 from kdaif.store.blobs import BlobStore
 from kdaif.store.copies import local_copy
+from kdaif.store.dataset_records import DatasetRecords
 from kdaif.store.failures import translated
 from kdaif.store.kinds import Inspect, InspectModel, Inspectors, require_kind, require_same
 from kdaif.store.pieces import Pieces
@@ -61,6 +61,7 @@ class DatasetStore:
         self._blobs = blobs
         limits = limits or UploadLimits()
         self._spool = Spool(spool_dir, limits.disk_reserve_bytes)
+        self._records = DatasetRecords(blobs, self._spool)
         self._pieces = Pieces(self._spool, limits.piece_bytes)
         self._admission = Admission(blobs, self._spool, limits)
         self._inspectors = Inspectors(inspect, inspect_model)
@@ -94,7 +95,7 @@ class DatasetStore:
             raise InvalidInputError.of("size_bytes", f"is {size_bytes}; a file has at least one byte")
         self._check(display_name, kind)
         with self._spool.locked(tenant):
-            known = self._find(tenant, dataset_id)
+            known = self._records.known(tenant, dataset_id)
             if known is not None:
                 require_same(known, sha256, size_bytes)
                 require_kind(known, kind)
@@ -149,7 +150,7 @@ class DatasetStore:
             **found.__dict__,
         )
         with self._spool.locked(tenant):
-            known = self._ready(tenant, fresh.id)
+            known = self._records.ready(tenant, fresh.id)
             if known is not None:
                 require_kind(known, kind)
                 if not known.uri:
@@ -292,7 +293,7 @@ class DatasetStore:
         Raises:
             NotFoundError: no such data set.
         """
-        return self._find(tenant, dataset_id) or self.get(tenant, dataset_id)
+        return self._records.known(tenant, dataset_id) or self.get(tenant, dataset_id)
 
     def get(self, tenant: str, dataset_id: str) -> Dataset:
         """One data set.
@@ -300,13 +301,7 @@ class DatasetStore:
         Raises:
             NotFoundError: no such data set.
         """
-        dataset = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
-        if dataset is None:
-            # Published between the two looks: the record appears before the upload ends.
-            dataset = self._ready(tenant, dataset_id)
-        if dataset is None:
-            raise NotFoundError(f"tenant {tenant!r} has no data set {dataset_id}; create it and upload its bytes")
-        return dataset
+        return self._records.get(tenant, dataset_id)
 
     def list(self, tenant: str, *, after: str = "", limit: int = 100) -> tuple[list[Dataset], str]:
         """Data sets in the order of their ids, UPLOADING ones included.
@@ -319,17 +314,7 @@ class DatasetStore:
         Returns:
             The page, and the cursor of the next one or "".
         """
-        after_path = layout.dataset(tenant, after) if after else ""
-        stored = self._blobs.list(layout.datasets(tenant), after=after_path, limit=limit + 1)
-        ready = [Path(path).stem for path in stored]
-        uploading = [found for found in self._spool.ids(tenant) if found > after]
-        ids = sorted({*ready, *uploading})
-        page = []
-        for dataset_id in ids[:limit]:
-            found = self._ready(tenant, dataset_id) or self._spool.find(tenant, dataset_id)
-            if found is not None:  # else deleted since the listing
-                page.append(found)
-        return page, ids[limit - 1] if len(ids) > limit else ""
+        return self._records.list(tenant, after=after, limit=limit)
 
     def delete(self, tenant: str, dataset_id: str) -> None:
         """Deletes a data set or gives up its upload. A file that was registered is left alone.
@@ -393,21 +378,8 @@ class DatasetStore:
 
     def _sweep_blob(self, tenant: str, dataset_id: str, path: str) -> None:
         with self._spool.locked(tenant):
-            if self._ready(tenant, dataset_id) is None and self._spool.find(tenant, dataset_id) is None:
+            if self._records.either(tenant, dataset_id) is None:
                 self._blobs.delete(path)
-
-    def _ready(self, tenant: str, dataset_id: str) -> Dataset | None:
-        try:
-            return RECORD.validate_json(self._blobs.get_bytes(layout.dataset(tenant, dataset_id)))
-        except NotFoundError:
-            return None
-
-    def _find(self, tenant: str, dataset_id: str) -> Dataset | None:
-        """Stored bytes, else an upload in progress, else a file that stays where it is."""
-        ready = self._ready(tenant, dataset_id)
-        if ready is not None and not ready.uri:
-            return ready
-        return self._spool.find(tenant, dataset_id) or self._ready(tenant, dataset_id)
 
     def _committed(self, dataset: Dataset) -> int:
         return dataset.size_bytes if dataset.state is DatasetState.READY else self._spool.durable_bytes(dataset)

@@ -183,6 +183,11 @@ def soft_targets(tenant: str, job: str, attempt: int) -> str:
     return f"{_attempt(tenant, job, attempt)}/soft-targets.safetensors"
 
 
+def largest_soft_targets(tenant: str, job: str, attempt: int) -> str:
+    """The same, where each row keeps its largest classes: elsewhere, for workers of before do not know that form."""
+    return f"{_attempt(tenant, job, attempt)}/largest-soft-targets.safetensors"
+
+
 def model_outputs(tenant: str, sha256: str) -> str:
     """What a model file said; the hash is that of the model, the rows and how it was asked."""
     return f"tenants/{tenant_id(tenant)}/model-outputs/{sha256_hex(sha256)}.safetensors"

@@ -21,7 +21,7 @@ from kdaif_client.types import Estimate, JobEvent, JobState, Progress
 from kdaif_client.weight_types import ColumnSummary, WeightSummary
 from kdaif_proto.v1 import jobs_pb2 as jb
 
-from tests.client.command import succeeded
+from tests.client.command import kdaif, succeeded
 from tests.client.small_server import SmallServer
 from tests.client.small_state import PARENT
 
@@ -134,3 +134,21 @@ def test_a_row_too_wide_for_the_terminal_is_a_paragraph(
     else:
         assert told[3:5] == ["TIME     2020-11-09 04:21", "REASON   a smudge"]
         assert len(told) == 5 + 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("pull", "j1", "--public-key", "key.pem"), "--public-key FILE pull"),
+        (("jobs", "--tls"), "--tls jobs"),
+        (("alias", "champion", "j1", "--api-key-file=key"), "--api-key-file FILE alias champion"),
+    ],
+)
+def test_an_option_of_kdaif_itself_behind_a_command_is_told_where_it_stands(
+    server: SmallServer, arguments: tuple[str, ...], told: str
+) -> None:
+    result = kdaif(server, *arguments)
+    assert result.exit_code == 2
+    assert f"it stands before the command: root {told}" in " ".join(result.stderr.replace("│", " ").split())
+    unknown = kdaif(server, "jobs", "--nonsense")
+    assert (unknown.exit_code, "stands before" in unknown.stderr) == (2, False)

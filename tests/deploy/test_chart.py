@@ -33,6 +33,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "podMonitor": {"enabled": True},
         "imagePullSecrets": [{"name": "pull"}],
     },
+    "mutual tls": {"access": {"tls": {"existingSecret": "tls", "mutual": True}}},
     "bare": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 
@@ -111,13 +112,21 @@ def test_gpus_are_asked_of_the_cluster_and_offered_to_jobs() -> None:
     assert (environment["KDAIF_GPUS"], environment["KDAIF_LABELS"]) == ("2", "a100,big")
 
 
-def test_the_settings_that_the_chart_makes_are_settings() -> None:
+def test_mutual_tls_takes_the_authority_from_the_same_secret() -> None:
+    container = pods(rendered(VALUES["mutual tls"]))["r-server"]["containers"][0]
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["KDAIF_TLS_CLIENT_CA_FILE"] == "/tls/ca.crt"
+    assert "KDAIF_PLAINTEXT" not in environment
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_the_settings_that_the_chart_makes_are_settings(case: str) -> None:
     from kdaif_server.settings import ServerSettings
     from kdaif_worker.settings import WorkerSettings
 
     for name, model in (("r-server", ServerSettings), ("r-worker", WorkerSettings)):
         known = {f"KDAIF_{field.upper()}" for field in model.model_fields}
-        given = {each["name"] for each in pods(rendered({}))[name]["containers"][0]["env"]}
+        given = {each["name"] for each in pods(rendered(VALUES[case]))[name]["containers"][0]["env"]}
         assert given <= known, name
 
 

@@ -1,6 +1,7 @@
 """Arms of a job one after the other, some of which end before their last round."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def train(
             raise _Stopped
 
     return arms.train_all(given, DATA, wrong_targets(DATA, 0.5), CPU, blobs, emit), told
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"settled_stability": 1e-3}, "; the weights have settled, and are not scored again"),
+        ({"freeze_reliability": 1.0}, "; the weights stay, since this scoring says too little"),
+    ],
+)
+def test_a_round_whose_weights_stay_says_why(tmp_path: Path, options: dict[str, float], said: str) -> None:
+    """Any two scorings agree well enough for the one bar, and none is as reliable as the other wants."""
+    given = assignment(tmp_path, rounds=3, epochs_per_round=1)
+    weighting = given.spec.weighting.model_copy(update=options)
+    spec = given.spec.model_copy(update={"weighting": weighting, "control_arms": ()})
+    _, told = train(replace(given, spec=spec), BlobStore.open(f"file://{tmp_path}"))
+    rounds = [each.progress.message for each in told if each.progress.round]
+    assert (rounds[0], rounds[-1]) == ("seed 1 of 1", f"seed 1 of 1{said}")
 
 
 @pytest.fixture(scope="module")

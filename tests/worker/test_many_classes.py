@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,17 @@ def test_a_job_of_many_classes(tmp_path: Path) -> None:
     )
     (tmp_path / "cache").mkdir()
 
-    result = run(Assignment("default", "j1", 1, "", spec, url, tmp_path / "cache", 1), lambda message: None).result
-    path = layout.soft_targets("default", "j1", 1)
+    formats: set[int] = set()
+
+    def told(message: object) -> None:
+        for stored in blobs.list(layout.checkpoints("default", "j1", 1)):
+            _, metadata = read_tensors(blobs.iter_range(stored), blobs.size(stored), Scratch())
+            formats.add(json.loads(metadata["kdaif"])["format"])
+
+    result = run(Assignment("default", "j1", 1, "", spec, url, tmp_path / "cache", 1), told).result
+    assert 5 in formats  # which a worker of before does not read, as it does not look for the targets
+    assert not blobs.exists(layout.soft_targets("default", "j1", 1))
+    path = layout.largest_soft_targets("default", "j1", 1)
     arrays, _ = read_tensors(blobs.iter_range(path), blobs.size(path), Scratch(), hashed=False)
     assert "logits" not in arrays
     assert arrays["logits.values"].shape == (600, 64)

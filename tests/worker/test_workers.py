@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from kdaif_worker import cli
-from kdaif_worker.devices import count_gpus
+from kdaif_worker.devices import count_gpus, gpu_kind
 from kdaif_worker.settings import WorkerSettings
 
 from kdaif.errors import NotFoundError
-from kdaif.records import JobState, WorkerMode
+from kdaif.queue import JobQueue
+from kdaif.records import JobState, Scheduling, Worker, WorkerMode, WorkerOffer
 from tests.worker.workplace import answered, workplace
 
 
@@ -67,16 +68,61 @@ def test_a_job_that_a_person_has_to_see_waits_and_the_worker_goes_on(valkey_url:
 def test_gpus_are_counted_without_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: int, visible: str | None, expected: int
 ) -> None:
-    tool = tmp_path / "nvidia-smi"
-    lines = "".join(f"GPU {number}: NVIDIA H100 (UUID: GPU-{number})\n" for number in range(listed))
-    tool.write_text(f"#!/bin/sh\nprintf '{lines}'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    _with_driver(tmp_path, monkeypatch, ["NVIDIA H100"] * listed)
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert count_gpus() == expected
+
+
+def _with_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    tool = folder / "nvidia-smi"
+    lines = "".join(f"GPU {number}: {name} (UUID: GPU-{number})\n" for number, name in enumerate(names))
+    tool.write_text(f"#!/bin/sh\nprintf '{lines}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["NVIDIA H200"] * 2, "nvidia-h200"),
+        (["NVIDIA A100-SXM4-80GB"], "nvidia-a100-sxm4-80gb"),
+        (["Tesla T4", "NVIDIA H200"], None),
+        ([], None),
+    ],
+)
+def test_the_kind_of_the_gpus_is_a_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], expected: str | None
+) -> None:
+    _with_driver(tmp_path, monkeypatch, names)
+    assert gpu_kind() == expected
+    if expected is not None:
+        assert WorkerOffer("w1", 1, frozenset({expected})).suits(Scheduling(gpus=1, worker_labels=(expected,)))
+
+
+def test_a_worker_offers_the_kind_of_its_gpus(valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_driver(tmp_path, monkeypatch, ["NVIDIA H200"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    async def scenario() -> None:
+        settings = WorkerSettings(redis_url=valkey_url, data_dir=tmp_path, worker_name="w1", labels=("eu",))
+        working = asyncio.create_task(cli.work(settings))
+        queue = await JobQueue.connect(valkey_url)
+        try:
+            offer = (await answered(lambda: _first(queue))).offer
+            assert (offer.gpus, offer.labels) == (1, {"eu", "nvidia-h200"})
+            await queue.drain_worker("w1")
+            await asyncio.wait_for(working, 20)
+        finally:
+            await queue.close()
+
+    asyncio.run(scenario())
+
+
+async def _first(queue: JobQueue) -> Worker | None:
+    return next(iter(await queue.workers()), None)
 
 
 def test_no_driver_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,7 @@ def _train_all(
                 arm=arm,
                 round=outcome.round,
                 rounds=spec.training.rounds,
-                message=f"seed {seed - first_seed + 1} of {spec.training.seeds}",
+                message=f"seed {seed - first_seed + 1} of {spec.training.seeds}{_left_out(outcome.metrics)}",
             )
             files.save(point, progress)
             emit(ProgressMessage(progress, outcome.metrics))
@@ -164,6 +164,15 @@ def _train_all(
     point = raised(point, _alarms_at_the_end(spec, data, point), spec, progress, files, emit, data.class_names)
     files.finish()
     return point
+
+
+def _left_out(metrics: Mapping[str, float]) -> str:
+    """What a round says where its weights are those of before."""
+    if metrics.get("weights_settled"):
+        return "; the weights have settled, and are not scored again"
+    if metrics.get("weights_frozen"):
+        return "; the weights stay, since this scoring says too little"
+    return ""
 
 
 def _with_evidence(

@@ -22,6 +22,7 @@ from kdaif.records.monitoring import Alarm, GroupWeight
 from kdaif.rounds import ArmState
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore, attempts_with_blobs, layout
+from kdaif.top_rows import hold_top_rows
 from kdaif_worker.tensor_files import read_tensors, write_tensors
 
 ArmKey = tuple[str, int]
@@ -31,6 +32,7 @@ _EVIDENCE = TypeAdapter(WeightsShard | None)
 _ALARMS = TypeAdapter(tuple[Alarm, ...])
 _GROUPS = TypeAdapter(tuple[GroupWeight, ...])
 _KEPT = 2
+_FORMAT_OF_LARGEST = 5  # with rows kept by their largest classes, which workers of before would misread
 _FORMAT = 4  # 3 had no alarms; 2 had no hash; 1 knew no canary check, so its states could be taken for the side arm's
 
 
@@ -134,8 +136,9 @@ def _parts(checkpoint: Checkpoint) -> tuple[dict[str, NDArray[Any]], dict[str, A
         if done.external_logits is not None:
             arrays[f"external/{arm}/{seed}"] = done.external_logits
         finished.append({"arm": arm, "seed": seed, "curve": list(done.curve)})
+    states = [state for state in (checkpoint.current, checkpoint.student) if state is not None]
     head: dict[str, Any] = {
-        "format": _FORMAT,
+        "format": _FORMAT_OF_LARGEST if any(hold_top_rows(state.tensors) for state in states) else _FORMAT,
         "step": checkpoint.step,
         "finished": finished,
         "current_curve": list(checkpoint.current_curve),
@@ -160,7 +163,7 @@ def _read(blobs: BlobStore, path: str, scratch: Scratch) -> Checkpoint:
     if "kdaif" not in metadata:
         raise ValueError("not a checkpoint")
     head = json.loads(metadata["kdaif"])
-    if head["format"] != _FORMAT:
+    if head["format"] not in (_FORMAT, _FORMAT_OF_LARGEST):
         raise ValueError(f"checkpoint format {head['format']} is unknown")
     return Checkpoint(
         step=head["step"],

@@ -18,7 +18,7 @@ from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue, require_readable
 from kdaif.records import Worker
 from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing, metrics_endpoint
-from kdaif_worker.devices import count_gpus
+from kdaif_worker.devices import count_gpus, gpu_kind
 from kdaif_worker.metrics import WorkerMetrics
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
     parser.add_argument("--gpus", type=int, help="GPUs that jobs may ask for; default those that nvidia-smi lists")
     parser.add_argument("--processes-per-job", type=int, help="processes for each job, one for each GPU; default 1")
-    parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
+    parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for, beside the GPUs' kind")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
     parser.add_argument("--metrics", metavar="HOST:PORT", help="a page for Prometheus, such as :9464; default none")
@@ -90,6 +90,8 @@ async def work(settings: WorkerSettings) -> None:
     """Runs one supervisor until SIGTERM, SIGINT or its drain. A second signal ends it and its child at once."""
     stopping = asyncio.Event()
     gpus = count_gpus() if settings.gpus is None else settings.gpus
+    kind = gpu_kind() if gpus else None
+    settings = settings if kind is None else settings.model_copy(update={"labels": (*settings.labels, kind)})
     await require_readable(settings.redis_url)
     queue = await _connected(settings)
     metrics = WorkerMetrics({"cache": settings.local_cache})

@@ -1,4 +1,4 @@
-"""How many GPUs this machine has and how busy they are.
+"""How many GPUs this machine has, of which kind, and how busy they are.
 
 Without torch, which would take seconds and memory in the supervisor.
 """
@@ -6,14 +6,34 @@ Without torch, which would take seconds and memory in the supervisor.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
 _ANSWERS_WITHIN_S = 20.0
+_LONGEST_LABEL = 63
 
 
 def count_gpus() -> int:
     """Those that ``nvidia-smi`` lists and ``CUDA_VISIBLE_DEVICES`` lets a child see; 0 where there is no driver."""
+    there = len(_listed())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    # CUDA ends the list at the first entry that names nothing.
+    named = [part.strip() for part in visible.split(",")]
+    wanted = next((place for place, part in enumerate(named) if part in ("", "-1")), len(named))
+    return min(there, wanted)
+
+
+def gpu_kind() -> str | None:
+    """As a label: ``nvidia-h200``. None without a GPU, and where there are several kinds: a job could get either."""
+    kinds = {re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in _listed()}
+    return kinds.pop()[:_LONGEST_LABEL] if len(kinds) == 1 else None
+
+
+def _listed() -> list[str]:
+    """The name of each GPU, such as ``NVIDIA H200``."""
     try:
         listing = subprocess.run(
             ["nvidia-smi", "-L"],  # wherever the driver put it
@@ -23,17 +43,11 @@ def count_gpus() -> int:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return 0
+        return []
     if listing.returncode:
-        return 0
-    there = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return there
-    # CUDA ends the list at the first entry that names nothing.
-    named = [part.strip() for part in visible.split(",")]
-    wanted = next((place for place, part in enumerate(named) if part in ("", "-1")), len(named))
-    return min(there, wanted)
+        return []
+    found = (re.match(r"GPU \d+: (.+?)(?: \(UUID: .*\))?$", line) for line in listing.stdout.splitlines())
+    return [each[1] for each in found if each is not None]
 
 
 def gpus_busy() -> dict[str, float]:

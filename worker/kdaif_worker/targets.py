@@ -66,13 +66,14 @@ def soft_targets(
     job = (assignment.tenant, assignment.job_id)
     # Its own attempt too: another process of it may have been here.
     for attempt in attempts_with_blobs(blobs, *job, assignment.attempt):
-        path = layout.soft_targets(*job, attempt)
-        if blobs.exists(path):
-            return _targets(_read(blobs, path, room))
+        for path in (layout.soft_targets(*job, attempt), layout.largest_soft_targets(*job, attempt)):
+            if blobs.exists(path):
+                return _targets(_read(blobs, path, room))
     remember = partial(_remembered, blobs, assignment.tenant, room)
     targets = teachers.soft_targets(assignment.spec, data, device, models=models, remember=remember, scratch=room)
     cost = None if targets.network is None else _cost(targets.network, data)
-    _put(blobs, layout.soft_targets(*job, assignment.attempt), _arrays(targets, cost), room)
+    place = layout.largest_soft_targets if isinstance(targets.logits, TopClasses) else layout.soft_targets
+    _put(blobs, place(*job, assignment.attempt), _arrays(targets, cost), room)
     return targets, cost
 
 

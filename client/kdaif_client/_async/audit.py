@@ -7,26 +7,21 @@ from collections.abc import AsyncIterator
 
 from kdaif_proto.v1 import audit_pb2 as pb
 
+from kdaif_client._async.paging import page_size, pages
 from kdaif_client._async.rpc import AsyncRpc
 from kdaif_client._convert import time_of
 from kdaif_client._fields import enum_name
 from kdaif_client.audit_types import AuditEntry, AuditReport
 
-_PAGE = 1000
 _NOTHING_BEFORE = "0" * 64
 
 
 async def entries(rpc: AsyncRpc, tenant: str, limit: int | None) -> AsyncIterator[AuditEntry]:
     """Newest first, at most ``limit``."""
-    size = _PAGE if limit is None else max(1, min(limit, _PAGE))
-    request = pb.ListAuditEntriesRequest(parent=f"tenants/{tenant}", page_size=size)
-    while True:
-        page = await rpc.call(rpc.audit.ListAuditEntries, request)
+    request = pb.ListAuditEntriesRequest(parent=f"tenants/{tenant}", page_size=page_size(limit))
+    async for page in pages(rpc, rpc.audit.ListAuditEntries, request):
         for each in page.entries:
             yield _entry(each)
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 async def checked(found: AsyncIterator[AuditEntry], expected: tuple[int, str] | None) -> AuditReport:

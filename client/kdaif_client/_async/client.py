@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import io
 import os
-import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from kdaif_proto.v1 import datasets_pb2, jobs_pb2, students_pb2
 
 from kdaif_client import _convert, _convert_rollout
 from kdaif_client._async.audit import checked, entries
 from kdaif_client._async.job import AsyncJob
 from kdaif_client._async.line import AsyncLine
+from kdaif_client._async.paging import page_size, pages
 from kdaif_client._async.rpc import AsyncRpc
 from kdaif_client._async.running import entered, first
+from kdaif_client._async.submission import looked_at, queued, rejected, spec_again
 from kdaif_client._async.upload import register, upload
-from kdaif_client._convert_spec import spec_to_proto
 from kdaif_client._credentials import given_or_environment
 from kdaif_client._models import kind_by_name, model_file, model_name
 from kdaif_client._names import resource_name
 from kdaif_client._progress import byte_bar
 from kdaif_client._tables import parquet_file
 from kdaif_client.audit_types import AuditEntry, AuditReport
-from kdaif_client.errors import InvalidArgument, Unavailable
+from kdaif_client.errors import InvalidArgument
 from kdaif_client.rollout_types import LineInfo
-from kdaif_client.spec import (
-    OverridesFrom,
-    Spec,
-    SpecOptions,
-)
+from kdaif_client.spec import Spec, SpecOptions
 from kdaif_client.types import Dataset, DatasetKind, Finding, JobState, Preflight, StudentInfo
 
 __all__ = ["AsyncClient"]
 
-# The server looks at all the data before it queues a job.
-_SUBMIT_S = 300.0
-_PAGE = 1000
 _MOST_STREAMS = 16
 
 
@@ -212,9 +202,9 @@ class AsyncClient:
 
     def list_datasets(self, limit: int | None = None) -> AsyncIterator[Dataset]:
         """The tenant's data sets, in the order of their ids."""
-        request = datasets_pb2.ListDatasetsRequest(parent=self._parent, page_size=_page(limit))
-        pages = self._pages(self._rpc.datasets.ListDatasets, request)
-        return first((_convert.dataset(each) async for page in pages for each in page.datasets), limit)
+        request = datasets_pb2.ListDatasetsRequest(parent=self._parent, page_size=page_size(limit))
+        found = pages(self._rpc, self._rpc.datasets.ListDatasets, request)
+        return first((_convert.dataset(each) async for page in found for each in page.datasets), limit)
 
     async def delete_dataset(self, dataset: Dataset | str) -> None:
         """Deletes a data set. A job that already runs keeps the copy that it loaded."""
@@ -308,19 +298,8 @@ class AsyncClient:
 
     async def submit_spec(self, spec: Spec, *, request_id: str | None = None, display_name: str = "") -> AsyncJob:
         """As ``submit``, for a spec that is at hand as a whole, for example from ``job.info.spec``."""
-        request_id = uuid.uuid4().hex if request_id is None else request_id
-        request = jobs_pb2.CreateDistillationJobRequest(
-            parent=self._parent,
-            spec=spec_to_proto(spec, self.tenant),
-            request_id=request_id,
-            display_name=display_name,
-        )
-        try:
-            answer = await self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
-        except Unavailable as error:
-            repeat = f"{error} Submitting again with request_id={request_id!r} cannot make a second job."
-            raise Unavailable(repeat, code=error.code, reason=error.reason) from None
-        return AsyncJob(self._rpc, self._patience_s, _convert.job(answer.job))
+        info = await queued(self._rpc, self.tenant, spec, request_id, display_name)
+        return AsyncJob(self._rpc, self._patience_s, info)
 
     async def rerun(
         self,
@@ -341,10 +320,7 @@ class AsyncClient:
             changes: other arguments of ``submit``, such as ``training``, in place of those of ``job``.
         """
         former = await self.get_job(job.name if isinstance(job, AsyncJob) else job)
-        spec = replace(former.info.spec, **changes)
-        revisions = await former.override_revisions() if with_overrides else ()
-        if revisions:
-            spec = replace(spec, overrides=OverridesFrom(former.name, revisions[-1].revision))
+        spec = await spec_again(former, changes, with_overrides=with_overrides)
         return await self.submit_spec(spec, request_id=request_id, display_name=display_name)
 
     async def validate(self, spec: Spec) -> tuple[Finding, ...]:
@@ -353,12 +329,7 @@ class AsyncClient:
 
     async def preflight(self, spec: Spec) -> Preflight:
         """What preflight finds in the data of a spec, and what the job would cost; nothing is queued."""
-        request = jobs_pb2.CreateDistillationJobRequest(
-            parent=self._parent, spec=spec_to_proto(spec, self.tenant), validate_only=True
-        )
-        answer = await self._rpc.call(self._rpc.jobs.CreateDistillationJob, request, timeout_s=self._submit_s)
-        found = _convert.job(answer.job)
-        return Preflight(found.preflight, found.estimate)
+        return await looked_at(self._rpc, self.tenant, spec)
 
     async def rejected_rows(self, spec: Spec) -> pa.Table:
         """The rows that a job of this spec would leave out, and why; nothing is queued.
@@ -367,10 +338,7 @@ class AsyncClient:
             ``data_set`` (its role, such as ``unlabeled``), ``id`` as text, ``code``, ``field`` and ``reason``; a row is
             there once. Of data that the server refuses, the rows found until then.
         """
-        request = jobs_pb2.ReadRejectedRowsRequest(parent=self._parent, spec=spec_to_proto(spec, self.tenant))
-        async with self._rpc.receive(self._rpc.jobs.ReadRejectedRows, request, timeout_s=self._submit_s) as answers:
-            data = b"".join([answer.data async for answer in answers])
-        return pq.read_table(io.BytesIO(data))
+        return await rejected(self._rpc, self.tenant, spec)
 
     async def get_job(self, name: str) -> AsyncJob:
         """One job, by resource name or id."""
@@ -381,10 +349,10 @@ class AsyncClient:
     def list_jobs(self, states: Sequence[JobState | str] = (), limit: int | None = None) -> AsyncIterator[AsyncJob]:
         """The tenant's jobs, newest first; only those in ``states`` when any are given."""
         request = jobs_pb2.ListDistillationJobsRequest(
-            parent=self._parent, page_size=_page(limit), states=[_convert.state_to_proto(state) for state in states]
+            parent=self._parent, page_size=page_size(limit), states=[_convert.state_to_proto(state) for state in states]
         )
-        pages = self._pages(self._rpc.jobs.ListDistillationJobs, request)
-        jobs = (AsyncJob(self._rpc, self._patience_s, _convert.job(each)) async for page in pages for each in page.jobs)
+        found = pages(self._rpc, self._rpc.jobs.ListDistillationJobs, request)
+        jobs = (AsyncJob(self._rpc, self._patience_s, _convert.job(each)) async for page in found for each in page.jobs)
         return first(jobs, limit)
 
     async def get_student(self, name: str) -> StudentInfo:
@@ -394,9 +362,9 @@ class AsyncClient:
 
     def list_students(self, limit: int | None = None) -> AsyncIterator[StudentInfo]:
         """The tenant's students, newest first."""
-        request = students_pb2.ListStudentsRequest(parent=self._parent, page_size=_page(limit))
-        pages = self._pages(self._rpc.students.ListStudents, request)
-        return first((_convert.student(each) async for page in pages for each in page.students), limit)
+        request = students_pb2.ListStudentsRequest(parent=self._parent, page_size=page_size(limit))
+        found = pages(self._rpc, self._rpc.students.ListStudents, request)
+        return first((_convert.student(each) async for page in found for each in page.students), limit)
 
     def line(self, name: str = "default") -> AsyncLine:
         """A line of students: champion, canary, rollouts. It is there once it has a champion.
@@ -408,10 +376,9 @@ class AsyncClient:
 
     def list_lines(self) -> AsyncIterator[LineInfo]:
         """The tenant's lines, by name."""
-        pages = self._pages(
-            self._rpc.students.ListLines, students_pb2.ListLinesRequest(parent=self._parent, page_size=_PAGE)
-        )
-        return (_convert_rollout.line(each) async for page in pages for each in page.lines)
+        request = students_pb2.ListLinesRequest(parent=self._parent, page_size=page_size(None))
+        found = pages(self._rpc, self._rpc.students.ListLines, request)
+        return (_convert_rollout.line(each) async for page in found for each in page.lines)
 
     def audit(self, limit: int | None = None) -> AsyncIterator[AuditEntry]:
         """What people decided, newest first: overrides, reviews, and changes of lines; who, when, why and what."""
@@ -428,19 +395,3 @@ class AsyncClient:
     @property
     def _parent(self) -> str:
         return f"tenants/{self.tenant}"
-
-    @property
-    def _submit_s(self) -> float:
-        return max(_SUBMIT_S, self._rpc.timeout_s)
-
-    async def _pages(self, method: Any, request: Any) -> AsyncIterator[Any]:
-        while True:
-            page = await self._rpc.call(method, request)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-
-def _page(limit: int | None) -> int:
-    return _PAGE if limit is None else max(1, min(limit, _PAGE))

@@ -199,7 +199,7 @@ class AsyncJob:
         if ids is not None:
             found = _weights.of_ids(self._rpc, self.name, ids, round or 0)
             return first(found, limit)
-        return _weights.pages(
+        return _weights.listed(
             self._rpc, self.name, order_by=order_by, where=filter, round_number=round or 0, limit=limit
         )
 

@@ -12,6 +12,7 @@ from kdaif_proto.v1 import students_pb2 as pb
 
 from kdaif_client import _convert, _convert_rollout
 from kdaif_client._async.download import download
+from kdaif_client._async.paging import page_size, pages
 from kdaif_client._async.rpc import AsyncRpc
 from kdaif_client._async.running import entered, first
 from kdaif_client._names import resource_name
@@ -22,8 +23,6 @@ from kdaif_client.rollout_types import LineInfo, LineRevision, Resolved, Rollout
 from kdaif_client.types import StudentInfo
 
 __all__ = ["AsyncLine"]
-
-_PAGE = 1000
 
 
 class AsyncLine:
@@ -291,14 +290,10 @@ class AsyncLine:
         return _convert_rollout.line(answer.line, answer.gate)
 
     async def _revisions(self) -> AsyncIterator[LineRevision]:
-        request = pb.ListAliasRevisionsRequest(parent=self._parent, line=self._line, page_size=_PAGE)
-        while True:
-            page = await self._rpc.call(self._rpc.students.ListAliasRevisions, request)
+        request = pb.ListAliasRevisionsRequest(parent=self._parent, line=self._line, page_size=page_size(None))
+        async for page in pages(self._rpc, self._rpc.students.ListAliasRevisions, request):
             for each in page.revisions:
                 yield _convert_rollout.revision(each)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     @property
     def _parent(self) -> str:

@@ -8,7 +8,9 @@ import pyarrow as pa
 from kdaif_proto.v1 import weights_pb2 as pb
 
 from kdaif_client import _convert_weights as convert
+from kdaif_client._async.paging import page_size, pages
 from kdaif_client._async.rpc import AsyncPatience, AsyncRpc
+from kdaif_client._async.running import first
 from kdaif_client._rpc import was_cut
 from kdaif_client.errors import KdaifClientError
 from kdaif_client.evidence_types import Evidence
@@ -20,7 +22,7 @@ _HISTORIES_PER_CALL = 100
 _STREAM_S = 3600.0
 
 
-async def pages(
+async def listed(
     rpc: AsyncRpc, job: str, *, order_by: str, where: str, round_number: int, limit: int | None
 ) -> AsyncIterator[SampleWeight]:
     """Rows in order, at most ``limit``, fetched page by page."""
@@ -29,19 +31,11 @@ async def pages(
         round=round_number,
         order_by=order_by,
         filter=where,
-        page_size=_PAGE_ROWS if limit is None else max(1, min(limit, _PAGE_ROWS)),
+        page_size=page_size(limit, _PAGE_ROWS),
     )
-    given = 0
-    while limit is None or given < limit:
-        answer = await rpc.call(rpc.weights.ListSampleWeights, request)
-        for weight in convert.weights(answer.weights):
-            if limit is not None and given >= limit:
-                return
-            yield weight
-            given += 1
-        if not answer.next_page_token:
-            return
-        request.page_token = answer.next_page_token
+    found = pages(rpc, rpc.weights.ListSampleWeights, request)
+    async for weight in first((each async for page in found for each in convert.weights(page.weights)), limit):
+        yield weight
 
 
 async def of_ids(rpc: AsyncRpc, job: str, ids: Sequence[str | int], round_number: int) -> AsyncIterator[SampleWeight]:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kdaif.datasets.classes import MOST_CLASSES
 from kdaif.errors import InvalidInputError
 from kdaif.records import Severity
 from tests.kdaif.datasets.conftest import Job, MakeJob, numbers, pair
@@ -57,3 +58,13 @@ def test_measured_numbers_are_refused_and_named(job: MakeJob, role: str, kind: s
 def test_whole_floats_and_numbers_as_text_are_classes(job: MakeJob) -> None:
     assert labelled(job, [0.0, 1.0, 2.0] * 20).prepare().class_names == ("0", "1", "2")
     assert labelled(job, ["0.5", "1.5"] * 30).prepare().class_names == ("0.5", "1.5")
+
+
+def test_ids_as_labels_are_too_many_classes(job: MakeJob) -> None:
+    """Of a student with a number for each the memory would run out, hours later."""
+    ids = [f"row-{number}" for number in range(MOST_CLASSES + 1)]
+    made = job({**pair(), "labeled": pa.table(numbers(len(ids), seed=3, prefix="m", labels=ids))})
+    finding = made.finding("TOO_MANY_CLASSES")
+    assert (finding.severity, finding.field) == (Severity.ERROR, "spec.labeled")
+    assert finding.message.startswith("20,001 classes, such as 'row-0'")
+    assert "column of ids" in finding.message
