@@ -220,6 +220,7 @@ class Attempt:
             trace=carried(),
             otlp_endpoint=settings.otlp_endpoint,
             call=job.origin.get("call", ""),
+            shard_students=settings.shard_students,
         )
 
 

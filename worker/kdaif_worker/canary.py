@@ -47,6 +47,7 @@ def checked(
     fraction: float,
     scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
+    sharded: bool = False,
 ) -> Checkpoint:
     """The checkpoint with the check's outcome, going on from where a former attempt left it.
 
@@ -63,6 +64,7 @@ def checked(
         fraction: of the job that is done before the check.
         scratch: where the rows are, and U with its canaries goes.
         initial_weights: that the side arm starts from, as every arm.
+        sharded: its student is cut over processes, as every arm's.
     """
     spec = assignment.spec
     if spec.weighting.method != "influence" or spec.weighting.canary_bar == 0 or point.canary is not None:
@@ -93,6 +95,7 @@ def checked(
         scratch=scratch,
         resume=point.current,
         initial_weights=initial_weights,
+        sharded=sharded,
     )
     for outcome in side_arm:
         point = dataclasses.replace(point, step=point.step + 1, current=outcome.state)

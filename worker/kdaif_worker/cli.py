@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -19,6 +20,7 @@ from kdaif.queue import JobQueue, require_readable
 from kdaif.records import Worker
 from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing, metrics_endpoint
 from kdaif_worker.devices import count_gpus
+from kdaif_worker.messages import ShardStudents
 from kdaif_worker.metrics import WorkerMetrics
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
@@ -75,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
     parser.add_argument("--gpus", type=int, help="GPUs that jobs may ask for; default those that nvidia-smi lists")
     parser.add_argument("--processes-per-job", type=int, help="processes for each job, one for each GPU; default 1")
+    parser.add_argument(
+        "--shard-students",
+        choices=get_args(ShardStudents),
+        help="a part of the student in each process of a job; default auto, where it is large for a GPU",
+    )
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")

@@ -30,6 +30,7 @@ from kdaif_worker.messages import Assignment, ProgressMessage, ReviewMessage, Su
 from kdaif_worker.network import with_network
 from kdaif_worker.resources import Meter
 from kdaif_worker.review import ReviewNeededError
+from kdaif_worker.sharded import is_to_be_sharded, require_shardable
 from kdaif_worker.targets import soft_targets
 
 _FLOPS_WORTH_THREADS = 100_000_000  # of one forward pass over one batch
@@ -50,6 +51,8 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     """
     spec, group = assignment.spec, Collective.of_this_process()
     device = _device(spec.device)
+    if group.size > 1 and assignment.shard_students == "always":
+        require_shardable(spec)
     meter, clock = Meter.started(device), _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
@@ -69,7 +72,12 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         assignment = with_network(assignment, data, blobs)
     spec = assignment.spec
     initial_weights = _initial_weights(spec, data, files)
-    torch.set_num_threads(max(1, (assignment.threads or _threads(spec, data)) // group.size))
+    sharded = is_to_be_sharded(assignment, data, device, group)
+    if sharded and not group.leads:
+        initial_weights = None  # the first process's are used
+    # What is worth cutting is worth all threads.
+    threads = assignment.threads or (torch.get_num_threads() if sharded else _threads(spec, data))
+    torch.set_num_threads(max(1, threads // group.size))
     clock.stage("teacher", 0.02)
     with group.first_alone():
         said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
@@ -86,6 +94,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
             scratch=scratch,
             initial_weights=initial_weights,
             revision=revisions[-1].revision if revisions else 0,
+            sharded=sharded,
         )
     except ReviewNeededError as error:
         clock.end()

@@ -12,13 +12,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kdaif.store import AllowedBuckets, AllowedRoots, Listed, References
 from kdaif.telemetry import LogFormat, LogLevel
+from kdaif_worker.messages import ShardStudents
 
 
 class WorkerSettings(BaseSettings):
     """Everything the worker can be told.
 
     ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``processes_per_job`` are
-    those that share each job, each on a GPU of its own where there are GPUs (docs/scaling.md). ``max_memory_mib``
+    those that share each job, each on a GPU of its own where there are GPUs, and ``shard_students`` says whether they
+    hold a part of the student each (docs/scaling.md). ``max_memory_mib``
     bounds a job's processes together. ``child_env`` names further variables of the environment that a job's process
     may see. ``ready_file`` is there for as long as the queue answers. ``metrics`` is HOST:PORT of the page for
     Prometheus, empty for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
@@ -42,6 +44,7 @@ class WorkerSettings(BaseSettings):
     gpus: int | None = Field(default=None, ge=0)
     labels: Annotated[Listed, NoDecode] = ()
     processes_per_job: int = Field(default=1, ge=1)
+    shard_students: ShardStudents = "auto"
     max_memory_mib: int | None = Field(default=None, ge=1)
     child_env: Annotated[Listed, NoDecode] = ()
     ready_file: Path | None = None
