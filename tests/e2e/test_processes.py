@@ -40,8 +40,11 @@ def _ranks(stack: Stack) -> list[psutil.Process]:
     return found
 
 
-def _trained(folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Student, float]:
+def _trained(
+    folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch, shard_students: str = "auto"
+) -> tuple[Student, float]:
     monkeypatch.setenv("KDAIF_PROCESSES_PER_JOB", str(processes))
+    monkeypatch.setenv("KDAIF_SHARD_STUDENTS", shard_students)
     folder.mkdir()
     with running_stack(folder) as stack, Client(stack.target) as client:
         job, started = _job(client, rounds=3), time.monotonic()
@@ -49,24 +52,37 @@ def _trained(folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> t
             wait_for(lambda: len(_ranks(stack)) == processes, timeout_s=60)
         job.wait(timeout_s=200)
         assert job.info.attempt == 1
+        cut = [event for event in job.watch() if "holds a part of the student" in event.message]
+        assert bool(cut) == (shard_students == "always")
         return job.download_student(folder / "student"), time.monotonic() - started
 
 
+def _apart(one: Path, other: Path) -> float:
+    """The largest difference of any parameter of the two students."""
+    first, second = (
+        {
+            each.name: numpy_helper.to_array(each)
+            for each in onnx.load(folder / "student" / "model.onnx").graph.initializer
+        }
+        for folder in (one, other)
+    )
+    assert first.keys() == second.keys()
+    apart = (np.abs(values.astype(np.float64) - second[name]).max(initial=0.0) for name, values in first.items())
+    return max(map(float, apart))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(700)
 def test_two_processes_make_the_student_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    apart, seconds = 0.0, {}
+    seconds: dict[int | str, float] = {}
     for processes in (1, 2):
         _, seconds[processes] = _trained(tmp_path / str(processes), processes, monkeypatch)
-    one, two = (
-        {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
-        for path in (tmp_path / name / "student" / "model.onnx" for name in ("1", "2"))
-    )
-    assert one.keys() == two.keys()
-    for name, values in one.items():
-        apart = max(apart, float(np.abs(values.astype(np.float64) - two[name]).max(initial=0.0)))
-    sys.stdout.write(f"torchrun_max_abs {apart:.3g}, seconds by processes {seconds}\n")
+    _, seconds["2, cut"] = _trained(tmp_path / "cut", 2, monkeypatch, "always")
+    apart = _apart(tmp_path / "1", tmp_path / "2")
+    cut_apart = _apart(tmp_path / "1", tmp_path / "cut")
+    sys.stdout.write(f"torchrun_max_abs {apart:.3g}, cut {cut_apart:.3g}, seconds by processes {seconds}\n")
     assert apart < 1e-5
+    assert cut_apart < 1e-5
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdaif.errors import InvalidInputError
-from kdaif.records import Architecture, Bag, DistillationSpec, Layers, Mlp, Training, Weighting
+from kdaif.records import DistillationSpec, Layers, Mlp, Training, Weighting
 from kdaif.records.architectures import BatchNorm, Dropout, Linear
 from kdaif.rounds import train_arm
 from kdaif.sharding import is_sharded

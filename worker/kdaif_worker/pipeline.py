@@ -82,7 +82,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
     with group.first_alone():
         said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
     targets = with_labels(said, data, decisions, scratch)
-    clock.stage("distil", 0.05)
+    clock.stage("distil", 0.05, f"each of {group.size} processes holds a part of the student" if sharded else "")
     try:
         point = train_all(
             assignment,
