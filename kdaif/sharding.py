@@ -103,7 +103,7 @@ def gathered(tensors: Mapping[str, Tensor], scratch: Scratch, collective: Collec
     """
     found = {}
     for name, tensor in tensors.items():
-        whole = tensor.detach().full_tensor() if _is_cut(tensor) else tensor.detach()
+        whole = (tensor.full_tensor() if _is_cut(tensor) else tensor).detach()
         if collective.leads:
             kept = torch.from_numpy(scratch.empty(tuple(whole.shape), str(whole.dtype).removeprefix("torch.")))
             found[name] = kept.copy_(whole)

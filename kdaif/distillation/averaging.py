@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -23,7 +25,7 @@ def moving_average(student: nn.Module, decay: float, *, twin: nn.Module | None =
     """
     move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
-    def moved(averages: list[Tensor], now: list[Tensor], count: Tensor) -> None:
+    def moved(averages: Sequence[Tensor], now: Sequence[Tensor], count: Tensor | int) -> None:
         move(own_parts(averages), own_parts(now), count)
 
     average = AveragedModel(student if twin is None else nn.Module(), multi_avg_fn=moved, use_buffers=True)

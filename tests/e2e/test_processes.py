@@ -52,7 +52,7 @@ def _trained(
             wait_for(lambda: len(_ranks(stack)) == processes, timeout_s=60)
         job.wait(timeout_s=200)
         assert job.info.attempt == 1
-        cut = [event for event in job.watch() if "holds a part of the student" in event.message]
+        cut = [event for event in job.watch() if event.progress and "holds a part" in event.progress.message]
         assert bool(cut) == (shard_students == "always")
         return job.download_student(folder / "student"), time.monotonic() - started
 

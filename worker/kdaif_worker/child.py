@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -29,15 +30,16 @@ from kdaif_worker.messages import Assignment, FailedMessage, Message, encode
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages-fd", type=int, required=True)
+    parser.add_argument("--messages-fd", type=int)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--assignment", type=Path, help="a file; default standard input")
+    parser.add_argument("--host-rank", type=int, help="of a group")
+    parser.add_argument("--cache-dir", type=Path, help="of a host that follows, whose assignment the leader has")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     give_up_rights()
-    in_group = arguments.assignment is not None
-    given = arguments.assignment.read_bytes() if in_group else sys.stdin.buffer.read()
-    assignment = Assignment.from_json(given)
+    in_group = arguments.host_rank is not None
+    given = _given(arguments.assignment, in_group=in_group)
     with _pipe(arguments.messages_fd, arguments.parent if in_group else None) as pipe:
 
         def emit(message: Message) -> None:
@@ -48,9 +50,14 @@ def main() -> None:
             from kdaif.collective import joined
             from kdaif_worker.pipeline import run
 
-            configure_tracing("kdaif-child", assignment.otlp_endpoint)
-            trained = span("train", assignment.trace, **{"kdaif.job": assignment.job_id})
-            with joined() if in_group else contextlib.nullcontext(), trained:
+            with contextlib.ExitStack() as stack:
+                if in_group:
+                    given = stack.enter_context(joined(arguments.host_rank)).told(given)
+                assignment = Assignment.from_json(given)
+                if arguments.cache_dir is not None:
+                    assignment = replace(assignment, cache_dir=arguments.cache_dir)
+                configure_tracing("kdaif-child", assignment.otlp_endpoint)
+                stack.enter_context(span("train", assignment.trace, **{"kdaif.job": assignment.job_id}))
                 last_word = run(assignment, emit)
             flush_tracing()
             if last_word is not None:
@@ -63,11 +70,20 @@ def main() -> None:
                 sys.exit(1)  # so that torchrun ends the others
 
 
-def _pipe(number: int, torchrun: int | None) -> IO[bytes]:
+def _given(assignment: Path | None, *, in_group: bool) -> bytes:
+    """The assignment; nothing on a host that follows, which hears it of the first process."""
+    if assignment is not None:
+        return assignment.read_bytes()
+    return b"" if in_group else sys.stdin.buffer.read()
+
+
+def _pipe(number: int | None, torchrun: int | None) -> IO[bytes]:
     """To the supervisor. Of a group the first process alone has it, through torchrun, which hands no file down."""
+    if number is None:
+        return Path(os.devnull).open("wb", buffering=0)  # of a host that follows
     if torchrun is None:
         return os.fdopen(number, "wb", buffering=0)
-    path = f"/proc/{torchrun}/fd/{number}" if os.environ["RANK"] == "0" else os.devnull
+    path = f"/proc/{torchrun}/fd/{number}" if os.environ["LOCAL_RANK"] == "0" else os.devnull
     return Path(path).open("wb", buffering=0)
 
 

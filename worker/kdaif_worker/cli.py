@@ -20,6 +20,7 @@ from kdaif.queue import JobQueue, require_readable
 from kdaif.records import Worker
 from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing, metrics_endpoint
 from kdaif_worker.devices import count_gpus
+from kdaif_worker.follower import follow
 from kdaif_worker.messages import ShardStudents
 from kdaif_worker.metrics import WorkerMetrics
 from kdaif_worker.settings import WorkerSettings
@@ -82,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(ShardStudents),
         help="a part of the student in each process of a job; default auto, where it is large for a GPU",
     )
+    parser.add_argument("--hosts", type=int, help="hosts that share each job, each with such a worker; default 1")
+    parser.add_argument("--host-rank", type=int, help="of this one, from 0, which claims jobs; the others follow it")
+    parser.add_argument("--rendezvous", metavar="HOST:PORT", help="where hosts meet: an address of host 0, a free port")
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
@@ -96,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
 async def work(settings: WorkerSettings) -> None:
     """Runs one supervisor until SIGTERM, SIGINT or its drain. A second signal ends it and its child at once."""
     stopping = asyncio.Event()
+    if settings.host_rank > 0:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await follow(settings, stopping)
+        return
     gpus = count_gpus() if settings.gpus is None else settings.gpus
     await require_readable(settings.redis_url)
     queue = await _connected(settings)

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdaif import datasets
-from kdaif.collective import Collective
+from kdaif.collective import Collective, processes_here
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.processes import give_memory_back
@@ -77,7 +77,7 @@ def run(assignment: Assignment, emit: Callable[[ProgressMessage], None]) -> Succ
         initial_weights = None  # the first process's are used
     # What is worth cutting is worth all threads.
     threads = assignment.threads or (torch.get_num_threads() if sharded else _threads(spec, data))
-    torch.set_num_threads(max(1, threads // group.size))
+    torch.set_num_threads(max(1, threads // processes_here()))
     clock.stage("teacher", 0.02)
     with group.first_alone():
         said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
