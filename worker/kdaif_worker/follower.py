@@ -36,7 +36,7 @@ async def follow(settings: WorkerSettings, stopping: asyncio.Event) -> None:
 
 
 async def _is_open(rendezvous: str) -> bool:
-    """Whether somebody listens there: looking costs nothing, where torchrun would take seconds of a core each minute."""
+    """Whether somebody listens there. A look costs nothing, where torchrun would take seconds of a core each minute."""
     host, _, port = rendezvous.rpartition(":")
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), _ANSWERS_WITHIN_S)
