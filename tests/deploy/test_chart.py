@@ -28,6 +28,7 @@ VALUES: dict[str, dict[str, Any]] = {
             "env": {"KDAIF_LEASE_TTL_S": 120},
         }
     },
+    "hosts": {"worker": {"gpus": 1, "hosts": 2, "shardStudents": "always"}, **WITH_S3},
     "scaled": {
         "autoscaling": {"enabled": True},
         "podMonitor": {"enabled": True},
@@ -111,13 +112,37 @@ def test_gpus_are_asked_of_the_cluster_and_offered_to_jobs() -> None:
     assert (environment["KDAIF_GPUS"], environment["KDAIF_LABELS"]) == ("2", "a100,big")
 
 
+def test_hosts_find_the_first_of_them_and_nobody_else_reaches_them() -> None:
+    documents = rendered(VALUES["hosts"])
+    group = kind(documents, "StatefulSet", "r-worker")["spec"]
+    assert (group["replicas"], group["podManagementPolicy"]) == (2, "Parallel")
+    assert not [each for each in documents if each["kind"] == "Deployment" and each["metadata"]["name"] == "r-worker"]
+    service = kind(documents, "Service", group["serviceName"])["spec"]
+    assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+    labels = group["template"]["metadata"]["labels"]
+    assert service["selector"].items() <= labels.items()
+    environment = {each["name"]: each for each in pods(documents)["r-worker"]["containers"][0]["env"]}
+    assert environment["KDAIF_HOSTS"]["value"] == "2"
+    assert environment["KDAIF_RENDEZVOUS"]["value"] == f"r-worker-0.r-worker:{service['ports'][0]['port']}"
+    rank = environment["KDAIF_HOST_RANK"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert rank == "metadata.labels['apps.kubernetes.io/pod-index']"
+    peers = kind(documents, "NetworkPolicy", "r-worker")["spec"]["ingress"][-1]
+    assert peers == {"from": [{"podSelector": {"matchLabels": service["selector"]}}]}
+
+
+def test_a_group_of_hosts_is_not_scaled() -> None:
+    with pytest.raises(helm_python.HelmError, match=r"set autoscaling\.enabled to false"):
+        rendered({"worker": {"hosts": 2}, "autoscaling": {"enabled": True}})
+
+
 def test_the_settings_that_the_chart_makes_are_settings() -> None:
     from kdaif_server.settings import ServerSettings
     from kdaif_worker.settings import WorkerSettings
 
     for name, model in (("r-server", ServerSettings), ("r-worker", WorkerSettings)):
         known = {f"KDAIF_{field.upper()}" for field in model.model_fields}
-        given = {each["name"] for each in pods(rendered({}))[name]["containers"][0]["env"]}
+        given = {each["name"] for each in pods(rendered(VALUES["hosts"]))[name]["containers"][0]["env"]}
+        given |= {each["name"] for each in pods(rendered({}))[name]["containers"][0]["env"]}
         assert given <= known, name
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+from pathlib import Path
 
 import structlog
 
@@ -21,6 +22,7 @@ from kdaif_worker.settings import WorkerSettings
 
 _LOOK_S = 0.5
 _ANSWERS_WITHIN_S = 5.0
+_READY_S = 15.0
 
 _log = structlog.get_logger("kdaif.worker")
 
@@ -28,11 +30,24 @@ _log = structlog.get_logger("kdaif.worker")
 async def follow(settings: WorkerSettings, stopping: asyncio.Event) -> None:
     """Joins one attempt after the other until ``stopping`` is set; nothing of it runs on return."""
     _log.info("following", rendezvous=settings.rendezvous, host_rank=settings.host_rank)
-    while not stopping.is_set():
-        if await _is_open(settings.rendezvous):
-            await _joined(settings, stopping)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _LOOK_S)
+    ready = asyncio.create_task(_show_ready(settings.ready_file))
+    try:
+        while not stopping.is_set():
+            if await _is_open(settings.rendezvous):
+                await _joined(settings, stopping)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _LOOK_S)
+    finally:
+        ready.cancel()
+        if settings.ready_file is not None:
+            settings.ready_file.unlink(missing_ok=True)
+
+
+async def _show_ready(file: Path | None) -> None:
+    """A host that follows is well for as long as it looks: nobody to follow is no fault of its own."""
+    while file is not None:
+        file.touch()
+        await asyncio.sleep(_READY_S)
 
 
 async def _is_open(rendezvous: str) -> bool:
