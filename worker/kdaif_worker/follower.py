@@ -39,14 +39,14 @@ async def follow(settings: WorkerSettings, stopping: asyncio.Event) -> None:
                 await asyncio.wait_for(stopping.wait(), _LOOK_S)
     finally:
         ready.cancel()
-        if settings.ready_file is not None:
-            settings.ready_file.unlink(missing_ok=True)
+        if (file := settings.ready_file) is not None:
+            await asyncio.to_thread(file.unlink, missing_ok=True)
 
 
 async def _show_ready(file: Path | None) -> None:
     """A host that follows is well for as long as it looks: nobody to follow is no fault of its own."""
     while file is not None:
-        file.touch()
+        await asyncio.to_thread(file.touch)
         await asyncio.sleep(_READY_S)
 
 
