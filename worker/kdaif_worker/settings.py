@@ -18,13 +18,14 @@ from kdaif_worker.messages import ShardStudents
 class WorkerSettings(BaseSettings):
     """Everything the worker can be told.
 
-    ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``processes_per_job`` are
-    those that share each job, each on a GPU of its own where there are GPUs, and ``shard_students`` says whether they
-    hold a part of the student each (docs/scaling.md). ``hosts`` share each job, this one by its ``host_rank``: 0 leads,
-    and is HOST of the ``rendezvous``, HOST:PORT; the others follow it and never see the queue. ``max_memory_mib``
-    bounds a job's processes together. ``child_env`` names further variables of the environment that a job's process
-    may see. ``ready_file`` is there for as long as the queue answers, of a host that follows for as long as it does. ``metrics`` is HOST:PORT of the page for
-    Prometheus, empty for none; ``otlp_endpoint`` the collector's HTTP address for traces, empty for none.
+    ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``processes_per_job``
+    are those that share each job, each on a GPU of its own where there are GPUs, and ``shard_students`` says whether
+    they hold a part of the student each (docs/scaling.md). ``hosts`` share each job, this one by its ``host_rank``: 0
+    leads, and is HOST of the ``rendezvous``, HOST:PORT; the others follow it and never see the queue.
+    ``max_memory_mib`` bounds a job's processes together. ``child_env`` names further variables of the environment
+    that a job's process may see. ``ready_file`` is there for as long as the queue answers, of a host that follows for
+    as long as it does. ``metrics`` is HOST:PORT of the page for Prometheus, empty for none; ``otlp_endpoint`` the
+    collector's HTTP address for traces, empty for none.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
