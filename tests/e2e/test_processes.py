@@ -91,10 +91,12 @@ def test_two_processes_make_the_student_of_one(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard_students", ["never", "always"])
 def test_a_killed_process_ends_the_attempt_and_the_next_one_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_students: str
 ) -> None:
     monkeypatch.setenv("KDAIF_PROCESSES_PER_JOB", "2")
+    monkeypatch.setenv("KDAIF_SHARD_STUDENTS", shard_students)
     with running_stack(tmp_path) as stack, Client(stack.target) as client:
         job = short_job(client, rounds=6)
         next(event for event in job.watch() if event.kind == "round")

@@ -92,7 +92,7 @@ def failure_of(error: Exception) -> Failure:
     message = str(error) or type(error).__name__
     if isinstance(error, TrainingError):
         return Failure(error.failure_reason, message, retryable=False)
-    if isinstance(error, LostPeerError):
+    if isinstance(error, LostPeerError) or _is_of_peers(error):
         return Failure(FailureReason.CRASHED, message, retryable=True)
     if isinstance(error, InvalidInputError | NotFoundError):
         return Failure(FailureReason.INVALID_DATA, message, retryable=False)
@@ -110,6 +110,11 @@ def failure_of(error: Exception) -> Failure:
         return Failure(FailureReason.OUT_OF_MEMORY, advice, retryable=False)
     known = isinstance(error, KdaifError)
     return Failure(FailureReason.INTERNAL, message if known else f"{type(error).__name__}: {message}", retryable=False)
+
+
+def _is_of_peers(error: Exception) -> bool:
+    """What a cut student's layers say to one another goes past `Collective`, and fails with errors of torch's own."""
+    return isinstance(error, RuntimeError) and (type(error).__name__.startswith("Dist") or "/gloo/" in str(error))
 
 
 if __name__ == "__main__":

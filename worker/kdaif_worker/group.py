@@ -38,7 +38,7 @@ def main() -> None:
     if leads:
         with tempfile.NamedTemporaryFile(prefix="assignment-", delete=False) as file:
             file.write(sys.stdin.buffer.read())
-        own = ("--messages-fd", given.messages_fd, "--assignment", file.name)
+        own: tuple[str, ...] = ("--messages-fd", given.messages_fd, "--assignment", file.name)
     else:
         own = ("--cache-dir", given.cache_dir)
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", given.processes, "--max-restarts", "0")
