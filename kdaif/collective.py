@@ -89,14 +89,33 @@ class Collective:
         self.total(told)
         return int(told[0])
 
+    def told(self, data: bytes) -> bytes:
+        """The first process's bytes."""
+        if self.size == 1:
+            return data
+        heard = torch.zeros(self.agreed(len(data)), dtype=torch.uint8)
+        if self.leads:
+            heard.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        self.copied(heard)
+        return heard.numpy().tobytes()
+
 
 SOLO = Collective()
 """A process on its own."""
 
 
+def processes_here() -> int:
+    """Of this process's group, those on this host."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
-def joined() -> Iterator[Collective]:
-    """The group that torchrun started this process in; alone where it did not."""
+def joined(host_rank: int = 0) -> Iterator[Collective]:
+    """The group that torchrun started this process in; alone where it did not.
+
+    Args:
+        host_rank: of this host, from 0. The first process is of host 0, whichever came first to the rendezvous.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield SOLO
         return
@@ -104,8 +123,10 @@ def joined() -> Iterator[Collective]:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    rank = host_rank * processes_here() + int(os.environ["LOCAL_RANK"])
+    size = int(os.environ["WORLD_SIZE"])
     with _peers():
-        distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+        distributed.init_process_group(backend, timeout=_LONGEST_WAIT, rank=rank, world_size=size)
     try:
         yield Collective.of_this_process()
     finally:

@@ -8,7 +8,6 @@ from torch.nn import functional
 from benchmarks.influence.clock import Method, Scores
 from benchmarks.influence.work import Work
 from kdaif.influence import Curvature, influence_scores
-from kdaif.linalg import parameter_vector
 from kdaif.records.spec import Solver
 
 _EKFAC_ROWS, _PRECONDITIONER_ROWS = 250, 200
@@ -43,9 +42,8 @@ def _head(work: Work, _: int) -> Scores:
 def curvature(work: Work, rows: int | None = None) -> Curvature:
     """The mean Gauss-Newton matrix of the training rows, or of the first so many."""
     features = work.features[:rows]
-    theta = parameter_vector(work.model)
-    weights = torch.full((len(features),), 1 / len(features), dtype=theta.dtype)
-    return Curvature(theta, work.model, features, weights, torch.ones_like(weights))
+    weights = torch.full((len(features),), 1 / len(features), dtype=next(work.model.parameters()).dtype)
+    return Curvature(work.model, features, weights, torch.ones_like(weights))
 
 
 def _scores(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from kdaif.collective import SOLO
+from kdaif.collective import SOLO, Collective
 from kdaif.datasets import Strings
 from kdaif.distillation.augmentation import augmented
 from kdaif.distillation.beliefs import BeliefRecord
@@ -23,6 +23,7 @@ from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.linalg import predicting_and_taught
 from kdaif.records.spec import Training
+from kdaif.sharding import divide_gradients, is_sharded, own_parts
 from kdaif.top_rows import RowNumbers, taken
 from kdaif.workspace import Workspace
 
@@ -68,7 +69,7 @@ def train_steps(
     CUDA device the forward pass runs in bfloat16 and the loss in float32.
 
     Args:
-        student: on the device of the rows; left in training mode.
+        student: on the device of the rows, whole or `kdaif.sharding.shard`; left in training mode.
         optimizer: over the student's parameters.
         labeled: L.
         soft: U; None trains on L alone (the supervised arm), with as many steps.
@@ -91,6 +92,9 @@ def train_steps(
     parameters = list(student.parameters())
     total = torch.zeros((), device=device, dtype=torch.float64)
     shared = room.collective if is_divisible(student, training) else SOLO
+    sharded = is_sharded(student)
+    if sharded:
+        divide_gradients(student, room.collective.size / shared.size)
     for number, whole in enumerate(steps):
         own = shared.share(len(whole.unlabeled))
         step = Step(whole.labeled[shared.share(len(whole.labeled))], whole.unlabeled[own])
@@ -125,18 +129,18 @@ def train_steps(
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = own_parts(p.grad for p in parameters if p.grad is not None)
         loss, said = loss.detach(), logits[n_labeled:].detach()
         if shared.size > 1:
             of_share, said = said, logits.new_zeros(0 if soft is None else len(whole.unlabeled), logits.shape[1])
             if soft is not None:
                 said[own] = of_share
-            shared.total(loss, said, *gradients)
-        else:
+            shared.total(loss, said, *(() if sharded else gradients))
+        elif not sharded:
             room.collective.copied(*gradients)
         if soft is not None and record is not None:
             record.add(whole.unlabeled, said)
-        if not _are_finite(loss, gradients):
+        if not _are_finite(loss, gradients, room.collective if sharded else SOLO):
             raise _non_finite(number, step, labeled, soft, hard_losses, losses_of_soft)
         if rates is not None:
             for group in optimizer.param_groups:
@@ -166,13 +170,18 @@ def is_divisible(student: nn.Module, training: Training) -> bool:
     )
 
 
-def _are_finite(loss: Tensor, gradients: list[Tensor]) -> bool:
-    """What is not finite in a sum stays so. A norm of them all takes a GPU the fewest launches, and a CPU longer."""
+def _are_finite(loss: Tensor, gradients: list[Tensor], parts: Collective) -> bool:
+    """Of gradients that `parts` hold a part of each, and of all those parts alike.
+
+    What is not finite in a sum stays so. A norm of them all takes a GPU the fewest launches, and a CPU longer.
+    """
     if loss.device.type == "cuda":
         sums = [nn.utils.get_total_norm(gradients)]
     else:
         sums = [gradient.sum() for gradient in gradients]
-    return math.isfinite(float(torch.stack([loss, *sums]).sum()))
+    found = torch.stack([loss, *sums]).sum()
+    parts.total(found)
+    return math.isfinite(float(found))
 
 
 def _non_finite(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdaif.errors import NonFiniteError
+from kdaif.sharding import is_sharded
 from kdaif.students import Student
 
 _BATCH_ROWS = 4096
@@ -18,7 +19,8 @@ _BATCH_ROWS = 4096
 def predict(student: Student, features: NDArray[Any], device: torch.device) -> NDArray[Any]:
     """Runs the student over the rows, batch by batch, in eval mode.
 
-    The student itself is left where and as it is: a copy is moved to ``device`` and set to eval.
+    The student itself is left where and as it is: a copy is moved to ``device`` and set to eval. One that is cut over
+    processes is used as it is, on ``device`` and in eval mode; all processes then have to give it the same rows.
 
     Args:
         student: the student; preprocessing is inside it.
@@ -31,7 +33,7 @@ def predict(student: Student, features: NDArray[Any], device: torch.device) -> N
     Raises:
         NonFiniteError: a logit is NaN or infinite; the message counts the rows and gives the first ten positions.
     """
-    model = copy.deepcopy(student).to(device).eval()
+    model = student if is_sharded(student) else copy.deepcopy(student).to(device).eval()
     with torch.inference_mode():
         # One empty batch still tells how many classes there are.
         starts = range(0, max(len(features), 1), _BATCH_ROWS)

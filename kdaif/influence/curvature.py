@@ -19,23 +19,26 @@ from kdaif.workspace import Workspace
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """H at `theta`.
+    """H at the student's parameters.
 
     Attributes:
-        theta: the student's parameters, `[P]`.
-        student: in eval mode.
+        student: in eval mode, and left as it is for as long as this is used.
         features: the rows of H, raw, `[M, ...]`.
         row_weights: what each adds to H, `[M]`; `[M, 2]` where the student has two heads: what it adds at each.
         temperatures: 1 for rows of L, T for rows of U, `[M]`; `[M, 2]` of two heads.
         collective: the processes that share the runs of rows of a product.
     """
 
-    theta: Tensor
     student: nn.Module
     features: Tensor
     row_weights: Tensor
     temperatures: Tensor
     collective: Collective = SOLO
+
+    @cached_property
+    def theta(self) -> Tensor:
+        """The student's parameters, `[P]`."""
+        return parameter_vector(self.student)
 
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor]:
@@ -66,10 +69,10 @@ class Curvature:
         """The same H from at most so many of its rows, evenly spaced and weighted up to the same total."""
         if len(self.features) <= rows:
             return self
-        at = torch.linspace(0, len(self.features) - 1, rows, device=self.theta.device).long()
+        at = torch.linspace(0, len(self.features) - 1, rows, device=self.row_weights.device).long()
         weights = self.row_weights[at]
         scaled = weights * (self.row_weights.sum() / weights.sum().clamp_min(1e-30))
-        return Curvature(self.theta, self.student, self.features[at], scaled, self.temperatures[at], self.collective)
+        return Curvature(self.student, self.features[at], scaled, self.temperatures[at], self.collective)
 
     def scaled_damping(self, gradient: Tensor) -> float:
         """Damping d = 0.1 * (g^T H g) / (g^T g): a tenth of the curvature along g `[P]`."""
@@ -110,7 +113,7 @@ def curvature_at(
         workspace: of the rows; None where all are in memory.
     """
     generator = np.random.default_rng((seed, 2))
-    device, dtype = weights.device, parameter_vector(student).dtype
+    device, dtype = weights.device, next(student.parameters()).dtype
     room = Workspace(device) if workspace is None else workspace
     from_labeled = _subsample(len(labeled_features), max(1, rows // 2), generator)
     from_unlabeled = _subsample(len(unlabeled_features), max(1, rows - len(from_labeled)), generator)
@@ -125,7 +128,7 @@ def curvature_at(
         at_head[: len(hard), 0], at_head[len(hard) :, 1] = hard, soft
         weights_of_rows = at_head
     features = torch.cat([room.take(labeled_features, from_labeled), room.take(unlabeled_features, from_unlabeled)])
-    return Curvature(parameter_vector(student), student, features, weights_of_rows, temperatures, room.collective)
+    return Curvature(student, features, weights_of_rows, temperatures, room.collective)
 
 
 def _subsample(n: int, most: int, generator: np.random.Generator) -> NDArray[np.int64]:

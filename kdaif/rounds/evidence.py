@@ -27,9 +27,9 @@ from kdaif.influence import (
 )
 from kdaif.linalg import HeadRows, head_rows
 from kdaif.records.spec import DistillationSpec
+from kdaif.rounds.new_student import student_of
 from kdaif.rounds.reweighting import row_loss_of
 from kdaif.rounds.state import ArmState, under
-from kdaif.rounds.train_arm import student_of
 from kdaif.scratch import Scratch
 from kdaif.students import Student
 from kdaif.teachers import SoftTargets

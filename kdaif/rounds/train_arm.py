@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
@@ -26,19 +26,13 @@ from kdaif.rounds.beliefs import Beliefs, beliefs_while_learning, logits_of, pre
 from kdaif.rounds.best_round import BestRound, better
 from kdaif.rounds.cross_fitting import cross_fit, with_every_label
 from kdaif.rounds.freezing import Freezing
+from kdaif.rounds.new_student import new_student
 from kdaif.rounds.reweighting import PoolScoring, Reweighted, Weighting, reweigh
 from kdaif.rounds.state import ArmState, pack, restore, under
 from kdaif.rounds.watching import Watched, stability, watch, with_group_floors
 from kdaif.rounds.weights_rows import WeightsRows, weights_rows
 from kdaif.scratch import Scratch
-from kdaif.students import (
-    Standardisation,
-    Student,
-    build_student,
-    load_initial_weights,
-    standardisation,
-    taught_network,
-)
+from kdaif.students import Student, standardisation, taught_network
 from kdaif.teachers import SoftTargets
 from kdaif.weighting import with_overrides
 from kdaif.workspace import Workspace
@@ -78,6 +72,7 @@ def train_arm(
     initial_weights: Mapping[str, Tensor] | None = None,
     weighed_anew: bool = False,
     scoring: PoolScoring | None = None,
+    sharded: bool = False,
 ) -> Iterator[RoundOutcome]:
     """Trains one arm and yields after every round.
 
@@ -102,31 +97,31 @@ def train_arm(
             them by the seed.
         weighed_anew: the first round after `resume` is scored whatever its number: a person overruled rows meanwhile.
         scoring: of U, once the solves of a scoring are done; None does it here.
+        sharded: students are cut over the processes that share the job, of which there must be two at least. The first
+            one's outcomes then hold their parameters, and the others' do not.
 
     Raises:
         InvalidInputError: unknown arm; ``oracle`` without known truth; an architecture or a loss that does not fit
-            the data.
+            the data; what `unshardable` tells.
         NonFiniteError: a loss or gradient became NaN or infinite.
         InvalidDataError: no rows to train with.
     """
-    _refuse_misfits(spec, len(data.class_names))
+    _refuse_misfits(spec, len(data.class_names), sharded=sharded)
     rows = arm_rows(data, targets, spec.training, device, scratch)
     workspace, folds = rows.workspace, spec.weighting.cross_fit_folds
     if folds:
         rows = with_every_label(rows, held_out_rows(data.gate, workspace))
     weighting = _initial_weighting(arm, rows)
     inputs = standardisation([data.labeled.features, data.unlabeled.features], data.signature, workspace.scratch)
-    student = _new_student(spec, data, inputs, seed, initial_weights)
+    new = partial(new_student, spec, data, inputs, seed, initial_weights, workspace, sharded=sharded)
+    student, decay = new(), spec.training.ema_decay
     if spec.training.dual_head:
         student.add_soft_head()
-    student.to(device)
     optimizer = _optimizer(student, spec)
-    average = None if spec.training.ema_decay is None else moving_average(student, spec.training.ema_decay)
+    average = None if decay is None else moving_average(student, decay, twin=new() if sharded else None)
     finished, beliefs, best, freezing = 0, None, None, Freezing()
     if resume is not None:
-        restore(resume, student, optimizer)
-        if average is not None:
-            average.load_state_dict(under(resume, "average/"))
+        restore(resume, student, optimizer, average, workspace.collective)
         finished, best = int(resume.numbers["round"]), BestRound.from_state(resume)
         freezing = Freezing.from_state(resume)
         weighting = Weighting.from_tensors(under(resume, "weighting/"), rows)
@@ -143,7 +138,7 @@ def train_arm(
             metrics["weights_settled"] = 1.0
         elif scored:
             started = time.perf_counter()
-            scout = partial(_scout, spec, data, inputs, seed, initial_weights)
+            scout = partial(_scout, new, spec, seed)
             judge, judged, scores = shown, rows, None
             if folds:
                 found = cross_fit(rows, weighting, spec, seed, scout, scoring)
@@ -195,22 +190,28 @@ def train_arm(
         yield RoundOutcome(round_number, state, metrics, table, _is_over(finished, best, spec), watched)
 
 
-def student_of(state: ArmState, spec: DistillationSpec, data: DistillationData) -> Student:
-    """The student of a state, in eval mode, on the CPU: the best round's, else the moving average, else the last.
+def unshardable(spec: DistillationSpec) -> dict[str, str]:
+    """Why the students of a job cannot be cut over processes, by field of the spec: nothing where they can."""
+    found = {}
+    if spec.weighting.method == "influence" and spec.weighting.solver != "head":
+        found["weighting.solver"] = (
+            f"is {spec.weighting.solver!r}, which needs all parameters as one vector on each device, and this worker "
+            "cuts students over its processes (shard_students); set it to 'head', or send the job to a worker that "
+            "keeps students whole (scheduling.worker_labels)"
+        )
+    if spec.training.dual_head:
+        found["training.dual_head"] = (
+            "is not for a worker that cuts students over its processes (shard_students); leave it out, or send the job "
+            "to a worker that keeps students whole (scheduling.worker_labels)"
+        )
+    return found
 
-    It has the head that predicts, and none for soft targets.
-    """
-    # Mean and scale are among the tensors.
-    student = _new_student(spec, data, Standardisation.none(data.signature), int(state.numbers["seed"]))
-    kept = (under(state, prefix) for prefix in ("best/", "average/module.", "student/"))
-    tensors = next(tensors for tensors in kept if tensors)
-    student.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("soft_head.")})
-    return student.eval()
 
-
-def _refuse_misfits(spec: DistillationSpec, n_classes: int) -> None:
+def _refuse_misfits(spec: DistillationSpec, n_classes: int, *, sharded: bool) -> None:
     """What `kdaif.datasets` refuses too, for rows that did not come from there."""
     found = [FieldViolation(f"spec.training.{name}", why) for name, why in spec.training.misfits(n_classes).items()]
+    if sharded:
+        found += [FieldViolation(f"spec.{name}", why) for name, why in unshardable(spec).items()]
     if found:
         raise InvalidInputError("; ".join(f"{each.field}: {each.description}" for each in found), tuple(found))
 
@@ -221,19 +222,6 @@ def _is_over(finished: int, best: BestRound | None, spec: DistillationSpec) -> b
     if best is not None and patience is not None and best.waited_long_enough(finished, patience):
         return True
     return finished >= spec.training.rounds
-
-
-def _new_student(
-    spec: DistillationSpec,
-    data: DistillationData,
-    inputs: Standardisation,
-    seed: int,
-    initial_weights: Mapping[str, Tensor] | None = None,
-) -> Student:
-    student = build_student(spec.student, data.signature, len(data.class_names), inputs, seed)
-    if initial_weights is not None:
-        load_initial_weights(student, initial_weights)
-    return student
 
 
 def _optimizer(student: Student, spec: DistillationSpec) -> torch.optim.Optimizer:
@@ -267,16 +255,9 @@ def is_scored(round_number: int, spec: DistillationSpec) -> bool:
     return round_number % spec.weighting.rounds_per_scoring == 0
 
 
-def _scout(
-    spec: DistillationSpec,
-    data: DistillationData,
-    inputs: Standardisation,
-    seed: int,
-    initial_weights: Mapping[str, Tensor] | None,
-    rows: ArmRows,
-) -> Student:
+def _scout(new: Callable[[], Student], spec: DistillationSpec, seed: int, rows: ArmRows) -> Student:
     """A student of the same architecture that has seen no pseudo-label, and so has not learned to believe one."""
-    scout = _new_student(spec, data, inputs, seed, initial_weights).to(rows.workspace.device)
+    scout = new()
     _train_round(scout, _optimizer(scout, spec), rows, None, spec, seed, 0, None, None)
     if spec.training.dual_head:
         # No soft target has taught it yet: what it knows of a class stands in for what a soft head would.

@@ -28,6 +28,7 @@ VALUES: dict[str, dict[str, Any]] = {
             "env": {"KDAIF_LEASE_TTL_S": 120},
         }
     },
+    "hosts": {"worker": {"gpus": 1, "hosts": 2, "shardStudents": "always"}, **WITH_S3},
     "scaled": {
         "autoscaling": {"enabled": True},
         "podMonitor": {"enabled": True},
@@ -117,6 +118,29 @@ def test_mutual_tls_takes_the_authority_from_the_same_secret() -> None:
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment["KDAIF_TLS_CLIENT_CA_FILE"] == "/tls/ca.crt"
     assert "KDAIF_PLAINTEXT" not in environment
+
+
+def test_hosts_find_the_first_of_them_and_nobody_else_reaches_them() -> None:
+    documents = rendered(VALUES["hosts"])
+    group = kind(documents, "StatefulSet", "r-worker")["spec"]
+    assert (group["replicas"], group["podManagementPolicy"]) == (2, "Parallel")
+    assert not [each for each in documents if each["kind"] == "Deployment" and each["metadata"]["name"] == "r-worker"]
+    service = kind(documents, "Service", group["serviceName"])["spec"]
+    assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+    labels = group["template"]["metadata"]["labels"]
+    assert service["selector"].items() <= labels.items()
+    environment = {each["name"]: each for each in pods(documents)["r-worker"]["containers"][0]["env"]}
+    assert environment["KDAIF_HOSTS"]["value"] == "2"
+    assert environment["KDAIF_RENDEZVOUS"]["value"] == f"r-worker-0.r-worker:{service['ports'][0]['port']}"
+    rank = environment["KDAIF_HOST_RANK"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert rank == "metadata.labels['apps.kubernetes.io/pod-index']"
+    peers = kind(documents, "NetworkPolicy", "r-worker")["spec"]["ingress"][-1]
+    assert peers == {"from": [{"podSelector": {"matchLabels": service["selector"]}}]}
+
+
+def test_a_group_of_hosts_is_not_scaled() -> None:
+    with pytest.raises(helm_python.HelmError, match=r"set autoscaling\.enabled to false"):
+        rendered({"worker": {"hosts": 2}, "autoscaling": {"enabled": True}})
 
 
 @pytest.mark.parametrize("case", VALUES)

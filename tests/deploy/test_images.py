@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from compose_spec import PyCompose
+from kdaif_worker.settings import WorkerSettings
 
 from tools.rehearse_dockerfile import Rehearsal, stages_of
 
@@ -78,6 +79,34 @@ def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))
     PyCompose.from_json(json.dumps(loaded))  # raises for what the specification does not know
     return loaded
+
+
+@pytest.mark.parametrize("name", ["gpus", "hosts"])
+def test_what_is_added_to_the_compose_file_is_kdaifs_own(compose: dict[str, Any], name: str) -> None:
+    added: dict[str, Any] = yaml.safe_load((ROOT / f"deploy/compose.{name}.yaml").read_text("utf-8"))
+    PyCompose.from_json(json.dumps(added))
+    known = {f"KDAIF_{field.upper()}" for field in WorkerSettings.model_fields}
+    volumes = {*compose["volumes"], *added.get("volumes", {})}
+    for service, given in added["services"].items():
+        whole = compose["services"].get(service, {}) | given
+        if service != "folders":
+            assert set(given["environment"]) <= known, service
+            assert whole["build"]["target"] in TARGETS, service
+            assert (whole["read_only"], whole["cap_drop"]) == (True, ["ALL"]), service
+        assert {volume.partition(":")[0] for volume in whole["volumes"]} <= volumes, service
+
+
+def test_the_composed_hosts_meet_at_the_one_that_leads() -> None:
+    services = yaml.safe_load((ROOT / "deploy/compose.hosts.yaml").read_text("utf-8"))["services"]
+    settings = {
+        name: WorkerSettings(
+            **{key.removeprefix("KDAIF_").lower(): value for key, value in given["environment"].items()}
+        )
+        for name, given in services.items()
+        if "environment" in given
+    }
+    assert {name: each.host_rank for name, each in settings.items()} == {"worker": 0, "follower": 1}
+    assert {(each.hosts, each.rendezvous.partition(":")[0]) for each in settings.values()} == {(2, "worker")}
 
 
 def test_the_compose_file_builds_targets_that_there_are(compose: dict[str, Any]) -> None:

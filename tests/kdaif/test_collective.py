@@ -16,7 +16,7 @@ from kdaif.distillation import is_divisible
 from kdaif.records import Training
 
 _PROGRAM = "tests.kdaif.two_processes"
-_TORCHRUN = (
+TORCHRUN = (
     *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "0", "--monitor-interval", "0.1"),
     *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"),
 )
@@ -54,7 +54,7 @@ def test_what_depends_on_the_whole_batch_is_not_divided() -> None:
 def test_two_processes_equal_one(tmp_path: Path, dropout: float, dual_head: bool, kept: int) -> None:
     """Training that is shared, or with dropout done by each; scoring is shared in all. And targets kept in part."""
     _run(("-m", _PROGRAM), tmp_path / "one", dropout, dual_head, kept)
-    _run((*_TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout, dual_head, kept)
+    _run((*TORCHRUN, "-m", _PROGRAM), tmp_path / "two", dropout, dual_head, kept)
     one, two = (torch.load(tmp_path / name) for name in ("one", "two"))
     assert one["size"] == 1
     assert two["size"] == 2

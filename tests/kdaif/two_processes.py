@@ -32,10 +32,8 @@ def _rows(n: int, seed: int, *, labelled: bool = True) -> Rows:
     return Rows(np.arange(n), features, labels if labelled else labels[:0], truth=None if labelled else labels)
 
 
-def main() -> None:
-    path, dropout, dual_head, kept = json.loads(sys.argv[1])
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    torch.set_num_threads(1)
+def rows_and_logits() -> tuple[DistillationData, SoftTargets]:
+    """Of three classes; U has 2,101 rows."""
     signature = InputSignature(kind="numeric", shape=(6,), columns=tuple("abcdef"))
     parts = [_rows(n, seed) for n, seed in ((15, 1), (40, 2), (30, 3), (50, 5))]
     pool = _rows(2101, 4, labelled=False)
@@ -44,6 +42,14 @@ def main() -> None:
     )
     logits = np.random.default_rng(7).normal(size=(2101, 3)).astype(np.float32)
     logits += 3 * np.eye(3, dtype=np.float32)[pool.truth]
+    return data, SoftTargets(logits, None, None, None)
+
+
+def main() -> None:
+    path, dropout, dual_head, kept = json.loads(sys.argv[1])
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    data, targets = rows_and_logits()
     spec = DistillationSpec(
         labeled="a" * 32,
         unlabeled="b" * 32,
@@ -51,10 +57,9 @@ def main() -> None:
         training=Training(rounds=2, epochs_per_round=2, batch_size=64, dual_head=dual_head),
         weighting=Weighting(rounds_per_scoring=1, scout_epochs=3, blocks=4, solver="cg"),
     )
-    targets = SoftTargets(logits, None, None, None)
     if kept:
         top = TopClasses.empty(2101, 3, 2.0, Scratch(), kept=kept)
-        top[:] = logits
+        top[:] = targets.logits[:]
         targets = SoftTargets(top, None, None, None)
     with joined() as group:
         last = list(train_arm("influence", spec, data, targets, seed=1, device=torch.device("cpu")))[-1]

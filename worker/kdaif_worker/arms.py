@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import torch
 
+from kdaif.collective import Collective
 from kdaif.datasets import DistillationData
 from kdaif.evaluation import predict
 from kdaif.evaluation.alarms import canary_alarm, worst_group_alarms
@@ -16,10 +17,21 @@ from kdaif.evaluation.subgroups import group_accuracies
 from kdaif.records import CanaryCheck, DistillationSpec, Progress
 from kdaif.records.monitoring import Alarm, GroupAccuracy
 from kdaif.records.provenance import Provenance
-from kdaif.rounds import ArmState, PoolScoring, RoundOutcome, round_of_student, student_alone, student_of, train_arm
+from kdaif.rounds import (
+    ArmState,
+    PoolScoring,
+    RoundOutcome,
+    round_of_student,
+    sharded_student_of,
+    student_alone,
+    student_of,
+    train_arm,
+)
 from kdaif.scratch import Scratch
 from kdaif.store import BlobStore
+from kdaif.students import Student
 from kdaif.teachers import SoftTargets
+from kdaif.workspace import Workspace
 from kdaif_worker.attempt_files import AttemptFiles
 from kdaif_worker.canary import checked, shipped_arm
 from kdaif_worker.checkpoint import ArmKey, Checkpoint, FinishedArm
@@ -64,6 +76,7 @@ def train_all(
     initial_weights: Mapping[str, torch.Tensor] | None = None,
     revision: int = 0,
     scoring: PoolScoring | None = None,
+    sharded: bool = False,
 ) -> Checkpoint:
     """The checkpoint at which every arm is finished, going on from the furthest one there is.
 
@@ -75,7 +88,9 @@ def train_all(
     uniform arm's student is shipped; the weights are published all the same, for a person to see what was wrong.
     """
     with contextlib.closing(AttemptFiles(assignment, blobs, emit, scratch)) as files:
-        return _train_all(assignment, data, targets, device, files, emit, scratch, initial_weights, revision, scoring)
+        return _train_all(
+            assignment, data, targets, device, files, emit, scratch, initial_weights, revision, scoring, sharded
+        )
 
 
 def _train_all(
@@ -89,8 +104,9 @@ def _train_all(
     initial_weights: Mapping[str, torch.Tensor] | None,
     revision: int,
     scoring: PoolScoring | None,
+    sharded: bool,
 ) -> Checkpoint:
-    spec = assignment.spec
+    spec, group = assignment.spec, Collective.of_this_process()
     point = checked(
         assignment,
         data,
@@ -103,6 +119,7 @@ def _train_all(
         scratch=scratch,
         initial_weights=initial_weights,
         scoring=scoring,
+        sharded=sharded,
     )
     arms, shipped = arm_names(spec, data, point.canary), shipped_arm(spec, point.canary)
     first_seed = spec.training.seed
@@ -129,6 +146,7 @@ def _train_all(
             initial_weights=initial_weights,
             weighed_anew=decided,
             scoring=scoring,
+            sharded=sharded,
         ):
             shards = point.shards
             if weighs and outcome.weights is not None:
@@ -142,9 +160,16 @@ def _train_all(
                 shards=shards,
             )
             if outcome.last:
-                if weighs:
-                    point = _with_evidence(point, outcome.state, spec, data, targets, device, files, emit, scratch)
-                point = _finish_arm(point, (arm, seed), spec, data, device, ships=ships, weighs=weighs)
+                # Where students are cut, the first process alone has a whole one, on its CPU.
+                if weighs and (group.leads or not sharded):
+                    judge = torch.device("cpu") if sharded else device
+                    point = _with_evidence(point, outcome.state, spec, data, targets, judge, files, emit, scratch)
+                student = (
+                    sharded_student_of(outcome.state, spec, data, Workspace(device, scratch))
+                    if sharded
+                    else student_of(outcome.state, spec, data)
+                )
+                point = _finish_arm(point, (arm, seed), student, data, device, ships=ships, weighs=weighs)
             # An arm that ends early counts as whole, so that the bar jumps ahead rather than to stop short of its end.
             of_arms = len(point.finished) * spec.training.rounds + (0 if outcome.last else outcome.round)
             progress = Progress(
@@ -241,7 +266,7 @@ def _provenance(assignment: Assignment, seed: int, outcome: RoundOutcome) -> Pro
 def _finish_arm(
     point: Checkpoint,
     key: ArmKey,
-    spec: DistillationSpec,
+    student: Student,
     data: DistillationData,
     device: torch.device,
     *,
@@ -251,7 +276,6 @@ def _finish_arm(
     state = point.current
     if state is None:
         raise AssertionError("an arm ends with a state")
-    student = student_of(state, spec, data)
     logits = predict(student, data.test.features, device)
     external = None if data.external is None else predict(student, data.external.features, device)
     return dataclasses.replace(

@@ -256,6 +256,7 @@ class Attempt:
             otlp_endpoint=settings.otlp_endpoint,
             call=job.origin.get("call", ""),
             shard=job.shard,
+            shard_students=settings.shard_students,
         )
 
 

@@ -48,6 +48,7 @@ def checked(
     scratch: Scratch | None = None,
     initial_weights: Mapping[str, torch.Tensor] | None = None,
     scoring: PoolScoring | None = None,
+    sharded: bool = False,
 ) -> Checkpoint:
     """The checkpoint with the check's outcome, going on from where a former attempt left it.
 
@@ -65,6 +66,7 @@ def checked(
         scratch: where the rows are, and U with its canaries goes.
         initial_weights: that the side arm starts from, as every arm.
         scoring: of U, as in every arm.
+        sharded: its student is cut over processes, as every arm's.
     """
     spec = assignment.spec
     if spec.weighting.method != "influence" or spec.weighting.canary_bar == 0 or point.canary is not None:
@@ -96,6 +98,7 @@ def checked(
         resume=point.current,
         initial_weights=initial_weights,
         scoring=scoring,
+        sharded=sharded,
     )
     for outcome in side_arm:
         point = dataclasses.replace(point, step=point.step + 1, current=outcome.state)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -40,15 +41,16 @@ from kdaif_worker.messages import (
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages-fd", type=int, required=True)
+    parser.add_argument("--messages-fd", type=int)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--assignment", type=Path, help="a file; default standard input")
+    parser.add_argument("--host-rank", type=int, help="of a group")
+    parser.add_argument("--cache-dir", type=Path, help="of a host that follows, whose assignment the leader has")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     give_up_rights()
-    in_group = arguments.assignment is not None
-    given = arguments.assignment.read_bytes() if in_group else sys.stdin.buffer.readline()
-    assignment = Assignment.from_json(given)
+    in_group = arguments.host_rank is not None
+    given = _given(arguments.assignment, in_group=in_group)
     with _pipe(arguments.messages_fd, arguments.parent if in_group else None) as pipe:
 
         def emit(message: Message) -> None:
@@ -65,16 +67,21 @@ def main() -> None:
             from kdaif.collective import joined
             from kdaif_worker.pipeline import run
 
-            configure_tracing("kdaif-child", assignment.otlp_endpoint)
-            following: Assignment | None = assignment
-            while following is not None:
-                trained = span("train", following.trace, **{"kdaif.job": following.job_id})
-                with joined() if in_group else contextlib.nullcontext(), trained:
-                    last_word = run(following, emit, None if in_group else ask)
-                flush_tracing()
-                if last_word is not None:
-                    emit(last_word)
-                following = None if following.shard is None else _next_shard()
+            with contextlib.ExitStack() as stack:
+                if in_group:
+                    given = stack.enter_context(joined(arguments.host_rank)).told(given)
+                assignment = Assignment.from_json(given)
+                if arguments.cache_dir is not None:
+                    assignment = replace(assignment, cache_dir=arguments.cache_dir)
+                configure_tracing("kdaif-child", assignment.otlp_endpoint)
+                following: Assignment | None = assignment
+                while following is not None:
+                    with span("train", following.trace, **{"kdaif.job": following.job_id}):
+                        last_word = run(following, emit, None if in_group else ask)
+                    flush_tracing()
+                    if last_word is not None:
+                        emit(last_word)
+                    following = None if following.shard is None else _next_shard()
         except Exception as error:
             traceback.print_exc()
             flush_tracing()
@@ -89,11 +96,20 @@ def _next_shard() -> Assignment | None:
     return Assignment.from_json(line) if line else None
 
 
-def _pipe(number: int, torchrun: int | None) -> IO[bytes]:
+def _given(assignment: Path | None, *, in_group: bool) -> bytes:
+    """The assignment; nothing on a host that follows, which hears it of the first process."""
+    if assignment is not None:
+        return assignment.read_bytes()
+    return b"" if in_group else sys.stdin.buffer.readline()
+
+
+def _pipe(number: int | None, torchrun: int | None) -> IO[bytes]:
     """To the supervisor. Of a group the first process alone has it, through torchrun, which hands no file down."""
+    if number is None:
+        return Path(os.devnull).open("wb", buffering=0)  # of a host that follows
     if torchrun is None:
         return os.fdopen(number, "wb", buffering=0)
-    path = f"/proc/{torchrun}/fd/{number}" if os.environ["RANK"] == "0" else os.devnull
+    path = f"/proc/{torchrun}/fd/{number}" if os.environ["LOCAL_RANK"] == "0" else os.devnull
     return Path(path).open("wb", buffering=0)
 
 
@@ -102,7 +118,7 @@ def failure_of(error: Exception) -> Failure:
     message = str(error) or type(error).__name__
     if isinstance(error, TrainingError):
         return Failure(error.failure_reason, message, retryable=False)
-    if isinstance(error, LostPeerError):
+    if isinstance(error, LostPeerError) or _is_of_peers(error):
         return Failure(FailureReason.CRASHED, message, retryable=True)
     if isinstance(error, InvalidInputError | NotFoundError):
         return Failure(FailureReason.INVALID_DATA, message, retryable=False)
@@ -120,6 +136,11 @@ def failure_of(error: Exception) -> Failure:
         return Failure(FailureReason.OUT_OF_MEMORY, advice, retryable=False)
     known = isinstance(error, KdaifError)
     return Failure(FailureReason.INTERNAL, message if known else f"{type(error).__name__}: {message}", retryable=False)
+
+
+def _is_of_peers(error: Exception) -> bool:
+    """What a cut student's layers say to one another goes past `Collective`, and fails with errors of torch's own."""
+    return isinstance(error, RuntimeError) and (type(error).__name__.startswith("Dist") or "/gloo/" in str(error))
 
 
 if __name__ == "__main__":

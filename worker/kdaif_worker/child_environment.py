@@ -16,7 +16,7 @@ _NAMES = frozenset(
 _PREFIXES = (
     *("LC_", "PYTHON", "XDG_", "COVERAGE_", "MALLOC_"),
     *("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_"),
-    *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "TORCH", "PYTORCH_"),
+    *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "GLOO_", "TORCH", "PYTORCH_"),
 )
 _STORE_PREFIXES = ("AWS_",)
 _SECRET_NAME = re.compile(r"SECRET|PASSW|TOKEN|CREDENTIAL|PRIVATE|AUTH|(^|_)KEY|ACCESS_KEY", re.IGNORECASE)

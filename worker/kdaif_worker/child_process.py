@@ -205,10 +205,23 @@ def is_told_more(assignment: Assignment, settings: WorkerSettings) -> bool:
 
 
 def _program(settings: WorkerSettings) -> tuple[str, ...]:
-    if settings.processes_per_job == 1:
+    if settings.processes_per_job == settings.hosts == 1:
         return ("-m", settings.child_module)
+    return group_program(settings)
+
+
+def group_program(settings: WorkerSettings) -> tuple[str, ...]:
+    """What becomes torchrun: of the host that leads, or of one that follows."""
     group = ("-m", "kdaif_worker.group", "--processes", str(settings.processes_per_job))
-    return (*group, "--child-module", settings.child_module)
+    hosts = (
+        "--hosts",
+        str(settings.hosts),
+        "--host-rank",
+        str(settings.host_rank),
+        "--rendezvous",
+        settings.rendezvous,
+    )
+    return (*group, "--child-module", settings.child_module, *(hosts if settings.hosts > 1 else ()))
 
 
 def _printed(pid: int, line: str) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -19,6 +20,8 @@ from kdaif.queue import JobQueue, require_readable
 from kdaif.records import Worker
 from kdaif.telemetry import LogFormat, LogLevel, configure_logs, configure_tracing, flush_tracing, metrics_endpoint
 from kdaif_worker.devices import count_gpus, gpu_kind
+from kdaif_worker.follower import follow
+from kdaif_worker.messages import ShardStudents
 from kdaif_worker.metrics import WorkerMetrics
 from kdaif_worker.settings import WorkerSettings
 from kdaif_worker.supervisor import Supervisor
@@ -75,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="CPU threads for training; default 1 for small students, else all")
     parser.add_argument("--gpus", type=int, help="GPUs that jobs may ask for; default those that nvidia-smi lists")
     parser.add_argument("--processes-per-job", type=int, help="processes for each job, one for each GPU; default 1")
+    parser.add_argument(
+        "--shard-students",
+        choices=get_args(ShardStudents),
+        help="a part of the student in each process of a job; default auto, where it is large for a GPU",
+    )
+    parser.add_argument("--hosts", type=int, help="hosts that share each job, each with such a worker; default 1")
+    parser.add_argument("--host-rank", type=int, help="of this one, from 0, which claims jobs; the others follow it")
+    parser.add_argument("--rendezvous", metavar="HOST:PORT", help="where hosts meet: an address of host 0, a free port")
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for, beside the GPUs' kind")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
@@ -89,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
 async def work(settings: WorkerSettings) -> None:
     """Runs one supervisor until SIGTERM, SIGINT or its drain. A second signal ends it and its child at once."""
     stopping = asyncio.Event()
+    if settings.host_rank > 0:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await follow(settings, stopping)
+        return
     gpus = count_gpus() if settings.gpus is None else settings.gpus
     kind = gpu_kind() if gpus else None
     settings = settings if kind is None else settings.model_copy(update={"labels": (*settings.labels, kind)})

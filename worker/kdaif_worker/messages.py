@@ -14,6 +14,9 @@ from pydantic import Field, TypeAdapter
 from kdaif.records import DistillationSpec, Failure, JobResult, Progress, Shard
 from kdaif.store import References
 
+ShardStudents = Literal["auto", "always", "never"]
+"""Whether the processes that share a job hold a part of the student each: where it is large for their devices."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -35,6 +38,7 @@ class Assignment:
     otlp_endpoint: str = ""
     call: str = ""
     shard: Shard | None = None
+    shard_students: ShardStudents = "auto"
 
     def to_json(self) -> bytes:
         """One line."""

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdaif import datasets
-from kdaif.collective import Collective
+from kdaif.collective import Collective, processes_here
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
 from kdaif.processes import give_memory_back
@@ -30,6 +30,7 @@ from kdaif_worker.messages import Assignment, ProgressMessage, ReviewMessage, Sh
 from kdaif_worker.network import with_network
 from kdaif_worker.resources import Meter
 from kdaif_worker.review import ReviewNeededError
+from kdaif_worker.sharded import is_to_be_sharded, require_shardable
 from kdaif_worker.shards import Ask, ShardedScoring, score_shard
 from kdaif_worker.targets import soft_targets
 
@@ -58,6 +59,8 @@ def run(
     """
     spec, group = assignment.spec, Collective.of_this_process()
     device = _device(spec.device)
+    if group.size > 1 and assignment.shard_students == "always":
+        require_shardable(spec)
     meter, clock = Meter.started(device), _StageClock(emit)
     clock.stage("load", 0.0, f"on {device}")
     blobs = BlobStore.open(assignment.blob_url)
@@ -81,12 +84,17 @@ def run(
         assignment = with_network(assignment, data, blobs)
     spec = assignment.spec
     initial_weights = _initial_weights(spec, data, files)
-    torch.set_num_threads(max(1, (assignment.threads or _threads(spec, data)) // group.size))
+    sharded = is_to_be_sharded(assignment, data, device, group)
+    if sharded and not group.leads:
+        initial_weights = None  # the first process's are used
+    # What is worth cutting is worth all threads.
+    threads = assignment.threads or (torch.get_num_threads() if sharded else _threads(spec, data))
+    torch.set_num_threads(max(1, threads // processes_here()))
     clock.stage("teacher", 0.02)
     with group.first_alone():
         said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
     targets = with_labels(said, data, decisions, scratch)
-    clock.stage("distil", 0.05)
+    clock.stage("distil", 0.05, f"each of {group.size} processes holds a part of the student" if sharded else "")
     scoring = None
     if ask is not None and spec.weighting.rows_per_shard > 0:
         scoring = ShardedScoring(assignment, data, blobs, scratch, ask)
@@ -102,6 +110,7 @@ def run(
             initial_weights=initial_weights,
             revision=revisions[-1].revision if revisions else 0,
             scoring=scoring,
+            sharded=sharded,
         )
     except ReviewNeededError as error:
         clock.end()
