@@ -14,6 +14,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 _MOST_OPEN_FILES = 65_536
 # Of glibc's. Less is a hundredth of what a large job may take, and a twentieth of the time of a small one.
 _LEAST_GIVEN_BACK_BYTES = 24 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_KEPT_BYTES = 64 << 20
+_MAPPED_FROM_BYTES = 32 << 20  # the most that glibc takes
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -59,6 +62,20 @@ def give_memory_back() -> None:
         trim = getattr(libc, "malloc_trim", None)  # other C libraries have none
         if trim is not None and _freed_bytes(libc) >= _LEAST_GIVEN_BACK_BYTES:
             trim(0)
+
+
+def keep_memory_between_steps() -> None:
+    """Lets glibc keep up to 64 MiB of what a training step frees, for the next step to take.
+
+    By itself it gives back what is above some 25 MiB, and the kernel maps and clears it anew at each step: a sixth of
+    the time of a convolutional student on 28 x 28 pixels. Arrays of more than 32 MiB are mapped alone, as ever.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        mallopt = getattr(libc, "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
+            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 class _Mallinfo(ctypes.Structure):

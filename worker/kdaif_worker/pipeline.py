@@ -16,7 +16,7 @@ from kdaif import datasets
 from kdaif.collective import Collective, processes_here
 from kdaif.datasets import DistillationData
 from kdaif.errors import InvalidDataError
-from kdaif.processes import give_memory_back
+from kdaif.processes import give_memory_back, keep_memory_between_steps
 from kdaif.records import DistillationSpec, Progress
 from kdaif.records.overrides import in_force
 from kdaif.scratch import Scratch
@@ -87,9 +87,12 @@ def run(
     sharded = is_to_be_sharded(assignment, data, device, group)
     if sharded and not group.leads:
         initial_weights = None  # the first process's are used
-    # What is worth cutting is worth all threads.
-    threads = assignment.threads or (torch.get_num_threads() if sharded else _threads(spec, data))
+    large = sharded or _is_worth_threads(spec, data)
+    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows.
+    threads = assignment.threads or (torch.get_num_threads() if large else 1)
     torch.set_num_threads(max(1, threads // processes_here()))
+    if large:
+        keep_memory_between_steps()
     clock.stage("teacher", 0.02)
     with group.first_alone():
         said, teacher_cost = soft_targets(assignment, data, device, blobs, files, scratch)
@@ -172,8 +175,8 @@ def _initial_weights(
     return read_initial_weights(files["initial_weights"], student)
 
 
-def _threads(spec: DistillationSpec, data: DistillationData) -> int:
-    """One for small work: waking threads for a batch that takes microseconds costs more than it gives.
+def _is_worth_threads(spec: DistillationSpec, data: DistillationData) -> bool:
+    """Not small work: waking threads for a batch that takes microseconds costs more than it gives.
 
     Measured on 2 cores: an MLP of 5,000 parameters trains as fast with one thread as with two, and 13 times slower with
     two when another process wants a core.
@@ -182,8 +185,7 @@ def _threads(spec: DistillationSpec, data: DistillationData) -> int:
     student = build_student(spec.student, data.signature, len(data.class_names), batch, spec.training.seed)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         student.eval()(torch.from_numpy(np.array(batch)))
-    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows.
-    return 1 if counter.get_total_flops() < _FLOPS_WORTH_THREADS else torch.get_num_threads()
+    return int(counter.get_total_flops()) >= _FLOPS_WORTH_THREADS
 
 
 def _device(wanted: str) -> torch.device:
