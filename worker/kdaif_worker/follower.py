@@ -23,6 +23,7 @@ from kdaif_worker.settings import WorkerSettings
 _LOOK_S = 0.5
 _ANSWERS_WITHIN_S = 5.0
 _READY_S = 15.0
+_EXPORTS_S = 60.0
 
 _log = structlog.get_logger("kdaif.worker")
 
@@ -33,8 +34,8 @@ async def follow(settings: WorkerSettings, stopping: asyncio.Event) -> None:
     ready = asyncio.create_task(_show_ready(settings.ready_file))
     try:
         while not stopping.is_set():
-            if await _is_open(settings.rendezvous):
-                await _joined(settings, stopping)
+            if await _is_open(settings.rendezvous) and await _joined(settings, stopping) == 0:
+                await _until_closed(settings.rendezvous, stopping)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), _LOOK_S)
     finally:
@@ -63,8 +64,16 @@ async def _is_open(rendezvous: str) -> bool:
     return True
 
 
-async def _joined(settings: WorkerSettings, stopping: asyncio.Event) -> None:
-    """Until this host's part of the attempt is over, or is to stop."""
+async def _until_closed(rendezvous: str, stopping: asyncio.Event) -> None:
+    """A leader that still evaluates and exports has nothing to join; bounded, for its end may go by unseen."""
+    until = asyncio.get_running_loop().time() + _EXPORTS_S
+    while not stopping.is_set() and asyncio.get_running_loop().time() < until and await _is_open(rendezvous):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _LOOK_S)
+
+
+async def _joined(settings: WorkerSettings, stopping: asyncio.Event) -> int:
+    """The exit code of this host's part of an attempt, once that is over or was to stop."""
     environment = child_environment(os.environ, reads_s3=settings.reads_s3, also=settings.child_env)
     own = ("--parent", str(os.getpid()), "--cache-dir", str(settings.local_cache))
     with tempfile.TemporaryDirectory(prefix="kdaif-child-", ignore_cleanup_errors=True) as scratch:
@@ -86,3 +95,4 @@ async def _joined(settings: WorkerSettings, stopping: asyncio.Event) -> None:
                 os.killpg(group.pid, signal.SIGKILL)  # its processes die with it
             code = await group.wait()
     _log.info("left an attempt", code=code)
+    return code
