@@ -118,7 +118,7 @@ bench-edge: install ## What an edge team gets, in figures; PART=rollout runs one
 	@$(BIN)/python -m benchmarks.edge $(if $(PART),--part $(PART),--page docs/results/edge.md)
 
 bench-train: install ## CPU seconds of a weighted round beside an unweighted one and a bare PyTorch loop; KDAIF_DATA names the data
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.train
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.train && OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.train_levers
 
 bench-upload: install ## Upload and download beside raw grpc.aio and a plain copy
 	@$(BIN)/python -m benchmarks.transfer

@@ -137,22 +137,27 @@ def fisher_roots(logits: Tensor, row_weights: Tensor, temperatures: Tensor, left
         logits: `[M, C]`, or `[M, H C]` of H heads side by side, each with its own classes and roots.
         row_weights: w, `[M]`, or `[M, H]`.
         temperatures: T of p = softmax(z / T), `[M]`, or `[M, H]`.
-        left_out: the largest share of the trace over all rows that may be missing from the sum. Above 0 the vectors are
-            the leading eigenvectors of each row, where there are at most 64 classes and one head.
+        left_out: the largest share of each head's trace over all rows that may be missing from the sum. Above 0 the
+            vectors are the leading eigenvectors of each row, where a head has at most 64 classes.
     """
     p = head_probabilities(logits.detach(), temperatures)
-    if left_out > 0 and row_weights.ndim == 1 and p.shape[1] <= _MOST_DECOMPOSED_CLASSES:
-        yield from _leading_roots(p, row_weights, left_out)
-        return
-    width = p.shape[1] if row_weights.ndim == 1 else p.shape[1] // row_weights.shape[1]
-    for c in range(p.shape[1]):
-        head = c // width
+    of_heads = row_weights.reshape(len(p), -1)
+    width = p.shape[1] // of_heads.shape[1]
+    fewer = left_out > 0 and width <= _MOST_DECOMPOSED_CLASSES
+    for head in range(of_heads.shape[1]):
         own = slice(head * width, (head + 1) * width)
-        score = torch.zeros_like(p)
-        score[:, own] = -p[:, own]
+        weights = of_heads[:, head]
+        for found in _leading_roots(p[:, own], weights, left_out) if fewer else _scores(p[:, own], weights):
+            root = torch.zeros_like(p)
+            root[:, own] = found
+            yield root
+
+
+def _scores(p: Tensor, row_weights: Tensor) -> Iterator[Tensor]:
+    for c in range(p.shape[1]):
+        score = -p
         score[:, c] += 1.0
-        weights = row_weights if row_weights.ndim == 1 else row_weights[:, head]
-        yield (weights * p[:, c]).sqrt()[:, None] * score
+        yield (row_weights * p[:, c]).sqrt()[:, None] * score
 
 
 def _leading_roots(p: Tensor, row_weights: Tensor, left_out: float) -> Iterator[Tensor]:

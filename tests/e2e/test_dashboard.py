@@ -158,6 +158,18 @@ def test_the_job_is_run_again_and_the_difference_shows(seen: Seen, stack: Stack)
     assert seen.faults == []
 
 
+def test_at_a_desk_no_table_is_cut_off(seen: Seen, stack: Stack) -> None:
+    with Client(stack.target) as client:
+        client.line("desk").set_champion(seen.watched.result.student, author="Ada of the night shift", reason="first")
+    sample = seen.watched.override_revisions()[0].overrides[0].id
+    paths = ["", "/weights", f"/sample?id={sample}", f"/compare?with={_id(seen.again[0])}"]
+    pages = [f"{seen.site}/jobs/{_id(seen.watched)}{path}" for path in paths]
+    cut = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+    for url in [*pages, f"{seen.site}/students", f"{seen.site}/students/{_id(seen.watched)}"]:
+        seen.page.goto(url)
+        assert seen.page.evaluate(f"{cut}.map(each => each.innerText)") == [], url
+
+
 def test_pages_fit_a_phone_and_begin_with_a_skip_link(seen: Seen) -> None:
     page = seen.page
     page.set_viewport_size({"width": 390, "height": 844})

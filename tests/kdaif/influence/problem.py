@@ -125,11 +125,18 @@ def dense_influence(module: nn.Module, given: Problem, damping: float) -> tuple[
 
 
 def scores_of(
-    module: nn.Module, given: Problem, solver: Solver, training: Training = TRAINING, **options: Any
+    module: nn.Module,
+    given: Problem,
+    solver: Solver = "cg",
+    training: Training = TRAINING,
+    *,
+    rows: int = 1000,
+    seed: int = 0,
+    **options: Any,
 ) -> InfluenceScores:
-    """Of every row of U, with a curvature of all rows."""
+    """Of every row of U, with a curvature of so many rows: all of them, unless there are more."""
     curvature = curvature_at(
-        module, given.labeled, given.unlabeled, given.weights, training=training, rows=1000, seed=0
+        module, given.labeled, given.unlabeled, given.weights, training=training, rows=rows, seed=seed
     )
     return influence_scores(
         module,

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdaif.distillation import distillation_loss, soft_losses
-from kdaif.influence import RowLoss, curvature_at, influence_scores, logit_gradients
+from kdaif.influence import RowLoss, logit_gradients
 from kdaif.linalg import logits_of, parameter_vector
 from kdaif.records.spec import Solver, Training
 
-from .problem import TRAINING, Problem, dense_influence, minimise, network, problem
+from .problem import TRAINING, Problem, dense_influence, minimise, network, problem, scores_of
 
 OTHERS: list[dict[str, Any]] = [
     {"loss": "reverse_kl"},
@@ -49,22 +49,8 @@ def per_row_gradients(module: nn.Module, given: Problem, row_loss: RowLoss) -> T
 
 
 def scores(module: nn.Module, given: Problem, solver: Solver, row_loss: RowLoss | None, **options: Any) -> np.ndarray:
-    curvature = curvature_at(
-        module, given.labeled, given.unlabeled, given.weights, training=TRAINING, rows=1000, seed=0
-    )
-    return influence_scores(
-        module,
-        curvature,
-        given.unlabeled,
-        given.log_targets,
-        given.validation,
-        given.validation_labels,
-        temperature=TRAINING.temperature,
-        blocks=4,
-        solver=solver,
-        row_loss=row_loss,
-        **{"steps": 200, "tolerance": 1e-12, **options},
-    ).influence
+    told = {"blocks": 4, "steps": 200, "tolerance": 1e-12, "row_loss": row_loss, **options}
+    return scores_of(module, given, solver, **told).influence
 
 
 def test_the_closed_form_of_the_default_is_the_gradient_of_its_loss() -> None:

@@ -11,8 +11,6 @@ from torch.nn import functional
 from kdaif.influence import (
     InfluenceScores,
     block_stderr,
-    curvature_at,
-    influence_scores,
     per_unit_of_weight,
     rank_correlation,
 )
@@ -20,23 +18,11 @@ from kdaif.linalg import logits_of, parameter_vector
 from kdaif.records import Weighting
 from kdaif.weighting import influence_z, loss_weights, parts_of
 
-from .problem import L2, TRAINING, Problem, dense_influence, minimise, network, problem
+from .problem import L2, TRAINING, Problem, dense_influence, minimise, network, problem, scores_of
 
 
-def scores(module: nn.Module, given: Problem, rows: int = 1000, **options: Any) -> InfluenceScores:
-    curvature = curvature_at(
-        module, given.labeled, given.unlabeled, given.weights, training=TRAINING, rows=rows, seed=0
-    )
-    return influence_scores(
-        module,
-        curvature,
-        given.unlabeled,
-        given.log_targets,
-        given.validation,
-        given.validation_labels,
-        temperature=TRAINING.temperature,
-        **{"blocks": 4, "steps": 10, **options},
-    )
+def scores(module: nn.Module, given: Problem, **options: Any) -> InfluenceScores:
+    return scores_of(module, given, **{"blocks": 4, "steps": 10, **options})
 
 
 def trained(hidden: int | None) -> tuple[nn.Module, Problem]:
@@ -173,20 +159,7 @@ def test_the_default_subsample_ranks_a_large_pool_as_all_of_its_rows_do(solver: 
     every = scores(module.eval(), given, rows=10_000, solver=solver, steps=30).influence
     drawn = Weighting().curvature_rows
     some = [
-        influence_scores(
-            module,
-            curvature_at(
-                module, given.labeled, given.unlabeled, given.weights, training=TRAINING, rows=drawn, seed=seed
-            ),
-            given.unlabeled,
-            given.log_targets,
-            given.validation,
-            given.validation_labels,
-            temperature=TRAINING.temperature,
-            blocks=4,
-            steps=30,
-            solver="head" if solver == "head" else "cg",
-        ).influence
+        scores(module, given, rows=drawn, seed=seed, solver="head" if solver == "head" else "cg", steps=30).influence
         for seed in range(3)
     ]
     assert min(spearmanr(every, each).statistic for each in some) > 0.95

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from kdaif.distillation import distillation_loss
-from kdaif.influence import InfluenceScores, curvature_at, influence_scores
+from kdaif.influence import InfluenceScores, curvature_at
 from kdaif.linalg import (
     gauss_newton,
     gauss_newton_once,
@@ -83,19 +84,8 @@ def test_an_ekfac_of_some_rows_takes_conjugate_gradient_to_the_exact_answer_in_f
 
 def test_a_preconditioner_of_rows_that_are_not_finite_is_done_without() -> None:
     module, given = trained()
-    curvature = curvature_at(
-        module, given.labeled * float("nan"), given.unlabeled, given.weights, training=TRAINING, rows=1000, seed=0
-    )
-    options: dict[str, Any] = {"temperature": 1.0, "blocks": 4, "steps": 5, "damping": 0.01, "preconditioner_rows": 30}
-    found = influence_scores(
-        module,
-        curvature,
-        given.unlabeled,
-        given.log_targets,
-        given.validation,
-        given.validation_labels,
-        **options,
-    )
+    broken = replace(given, labeled=given.labeled * float("nan"))
+    found = scores_of(module, broken, blocks=4, steps=5, damping=0.01, preconditioner_rows=30)
     assert found.solves_stopped == 4
     assert np.isfinite(found.influence).all()
 
@@ -190,21 +180,7 @@ def test_closed_forms_take_no_steps_and_do_not_depend_on_a_start(solver: Solver)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_student_that_is_not_finite_stops_the_solve_with_a_finite_solution(solver: Solver) -> None:
     module, given = trained()
-    curvature = curvature_at(
-        module, given.labeled * float("nan"), given.unlabeled, given.weights, training=TRAINING, rows=1000, seed=0
-    )
-    found = influence_scores(
-        module,
-        curvature,
-        given.unlabeled,
-        given.log_targets,
-        given.validation,
-        given.validation_labels,
-        temperature=TRAINING.temperature,
-        solver=solver,
-        damping=0.01,
-        blocks=4,
-        steps=5,
-    )
+    broken = replace(given, labeled=given.labeled * float("nan"))
+    found = scores_of(module, broken, solver, damping=0.01, blocks=4, steps=5)
     assert found.solves_stopped == 4
     assert np.isfinite(found.influence).all()

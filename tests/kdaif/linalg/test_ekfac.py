@@ -89,6 +89,22 @@ def test_leading_roots_are_the_fewest_that_leave_out_no_more_than_asked(left_out
     assert float(torch.linalg.eigvalsh(missing).min()) > -1e-12
 
 
+def test_leading_roots_of_two_heads_are_few_and_leave_out_no_more_of_either() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20, 12, dtype=torch.float64, generator=generator)
+    labelled = (torch.arange(20) < 8).double()
+    weights = torch.stack([labelled, 1 - labelled], dim=1)  # as a row of L and of U has
+    temperatures = torch.tensor([[1.0, 2.0]]).double().expand(20, 2)
+    whole, some = (
+        sum(root[:, :, None] * root[:, None, :] for root in fisher_roots(logits, weights, temperatures, left_out))
+        for left_out in (0.0, 0.05)
+    )
+    for own in (slice(0, 6), slice(6, 12)):
+        traces = [found[:, own, own].diagonal(dim1=1, dim2=2).sum() for found in (whole, some)]
+        assert 0 <= float(1 - traces[1] / traces[0]) <= 0.05
+    assert len(list(fisher_roots(logits, weights, temperatures, 0.05))) < 10
+
+
 @pytest.mark.parametrize("given", [mlp(), cnn()], ids=["mlp", "cnn"])
 def test_chunks_do_not_change_the_factors(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ekfac(given.network, given.rows, given.row_weights, given.temperatures)
