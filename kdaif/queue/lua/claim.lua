@@ -73,7 +73,7 @@ for _ = 1, most_overdue do
   end
   open(id)
   leave_line()
-  if not is_overdue() then
+  if not (field('deadline_at_ms') and is_overdue()) then
     -- A job that came out of the archive counts on from a number that no worker of before can hold.
     local skipped = math.max(0, tonumber(field('attempt_floor') or '0') - field('attempt'))
     redis.call('ZADD', LEASES, NOW + lease_ms, ID)

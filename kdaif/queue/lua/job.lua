@@ -149,7 +149,7 @@ local function start_clock()
 end
 
 local function is_overdue()
-  local at = field('deadline_at_ms') and redis.call('ZSCORE', DEADLINES, ID)
+  local at = redis.call('ZSCORE', DEADLINES, ID)
   return at and tonumber(at) <= NOW
 end
 
