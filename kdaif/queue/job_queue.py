@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
-from redis.exceptions import ClusterCrossSlotError
 
 from kdaif.errors import InvalidInputError
 from kdaif.queue import codec, connection, endings, ids, keys, refusals, transitions
@@ -182,8 +181,9 @@ class JobQueue:
         digest = codec.digest_of_encoded(fields["spec"], display_name)
         of_id = [ids.DIGITS, ids.random_end()]
         arguments = ["", new_call(), digest, str(_MOST_NEEDS), *of_id, *touching(tenant), *codec.flat(fields)]
+        job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
         with connection.translated(self._url, "submit a job"):
-            answer = await self._submit(tenant, request_id, arguments)
+            answer = await self._tenants.give_work(tenant, self._scripts.submit, job_keys, arguments)
         if answer[0] == "TAKEN":
             raise refusals.taken(tenant, request_id, answer[1])
         if answer[0] == "TOO_DIFFERENT":
@@ -191,18 +191,6 @@ class JobQueue:
         if answer[0] == "KNOWN":
             return await self.get(tenant, answer[1])
         return codec.queued_job(tenant, answer[1:], spec, preflight, display_name, estimate, origin)
-
-    async def _submit(self, tenant: str, request_id: str, arguments: _Texts) -> _Answer:
-        """One script where one server has all keys; else a tenant is made busy first, by one of its own."""
-        job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
-        if self._tenants.share_a_server:
-            try:
-                return await self._scripts.submit([*job_keys, *keys.OF_TENANTS], arguments)  # type: ignore[no-any-return]
-            except ClusterCrossSlotError:
-                # A node of a Cluster that is addressed as one server. It looks at the keys before it runs anything.
-                self._tenants.lie_apart()
-        await self._tenants.touch(tenant, may_be_new=True)
-        return await self._scripts.submit(job_keys, arguments)  # type: ignore[no-any-return]
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is now. Raises NotFoundError."""

@@ -36,7 +36,7 @@ class KeptConnections:
         The command is sent once more, on a connection that the pool has looked at, where the server had closed the
         first while it was idle, or its answer was lost: it must be one that may be run twice.
         """
-        packed = pack_command(command)
+        packed = pack_command(command)  # type: ignore[arg-type]  # its stub knows commands of one word alone
         connection = self._idle.pop() if self._idle else await self._taken()
         try:
             return await self._asked(connection, packed)

@@ -12,9 +12,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ClusterCrossSlotError
 
 from kdaif.queue import keys
-from kdaif.queue.scripts import Scripts
+from kdaif.queue.scripts import Script, Scripts
 
 _BUSY_MS = 540_000
 _MADE_BUSY_MS = 600_000
@@ -35,6 +36,20 @@ class Tenants:
         """The tenant is about to get work. A tenant without any does no harm; one that is not touched is not served."""
         await self._scripts.touch(keys.OF_TENANTS, [*touching(tenant), "1" if may_be_new else "0"])
 
+    async def give_work(self, tenant: str, script: Script, script_keys: list[str], arguments: list[str]) -> Any:
+        """Runs a script that makes the tenant busy by itself, given the keys here behind its own.
+
+        Where no script can have both, one makes the tenant busy and then the other gives it work.
+        """
+        if self._share_a_server:
+            try:
+                return await script([*script_keys, *keys.OF_TENANTS], arguments)
+            except ClusterCrossSlotError:
+                # A node of a Cluster that is addressed as one server. It looks at the keys before it runs anything.
+                self.lie_apart()
+        await self.touch(tenant, may_be_new=True)
+        return await script(script_keys, arguments)
+
     async def all(self) -> list[str]:
         """Every tenant that ever had a job."""
         members: Any = await self._redis.smembers(keys.TENANTS)
@@ -44,11 +59,6 @@ class Tenants:
         """Those that may have jobs that are not over, or something for the archive."""
         members: Any = await self._redis.zrange(keys.BUSY, 0, -1)
         return sorted(members)
-
-    @property
-    def share_a_server(self) -> bool:
-        """Whether one script may have both the keys here and those of a tenant. Not on a Cluster."""
-        return self._share_a_server
 
     @property
     def lone(self) -> str | None:
