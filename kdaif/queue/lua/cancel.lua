@@ -6,7 +6,7 @@ if STATE == 'QUEUED' or STATE == 'AWAITING_REVIEW' then
   leave_line()
   finish('CANCELLED', with_attempt(ARGV[3]))
 elseif STATE == 'RUNNING' then
-  record_for_archive('cancelling', {}, 'state', 'CANCELLING')
+  record_for_archive('cancelling', nil, 'state', 'CANCELLING')
 elseif STATE ~= 'CANCELLING' and STATE ~= 'CANCELLED' then
   return refuse('WRONG_STATE')
 end

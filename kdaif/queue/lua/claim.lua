@@ -78,7 +78,7 @@ for _ = 1, most_overdue do
     local skipped = math.max(0, tonumber(field('attempt_floor') or '0') - field('attempt'))
     redis.call('ZADD', LEASES, NOW + lease_ms, ID)
     redis.call('HSET', CLAIMS, CALL, ID)
-    record('claimed', {},
+    record('claimed', nil,
       'state', 'RUNNING', 'worker', worker, 'claim', CALL, 'last_call', CALL,
       'attempt', field('attempt') + skipped + 1, 'attempts_forgiven', field('attempts_forgiven') + skipped,
       'started_at_ms', field('started_at_ms') or NOW)

@@ -89,6 +89,7 @@ end
 
 -- Of the job as it is now. Details: progress, metrics, failure.
 local function event(sequence, kind, details)
+  details = details or {}
   redis.call('XADD', EVENTS, sequence .. '-0',
     'kind', kind, 'time_ms', NOW, 'state', field('state'), 'attempt', field('attempt'),
     'progress', details.progress or '', 'metrics', details.metrics or '', 'failure', details.failure or '')
@@ -200,5 +201,5 @@ local function queue_afresh()
   unset('ended_at_ms', 'progress')
   redis.call('ZREM', ENDED, ID)
   join_line()
-  record_for_archive('queued', {}, 'state', 'QUEUED', 'attempts_forgiven', field('attempt'), 'last_call', CALL)
+  record_for_archive('queued', nil, 'state', 'QUEUED', 'attempts_forgiven', field('attempt'), 'last_call', CALL)
 end

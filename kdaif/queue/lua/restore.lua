@@ -24,8 +24,8 @@ if ARGV[4] == 'QUEUED' then
 end
 -- The archive must learn where attempts now count on from, or the next rebuild would give out the same ones.
 if ARGV[4] ~= 'SUCCEEDED' then
-  record_for_archive('restored', {})
+  record_for_archive('restored')
 else
-  record('restored', {})
+  record('restored')
 end
 return {'OK'}

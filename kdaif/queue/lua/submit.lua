@@ -47,5 +47,5 @@ redis.call('HSET', REQUEST, 'job', ID, 'body', ARGV[3])
 redis.call('ZADD', JOBS, 0, ID)
 redis.call('HSET', UNSAVED, ID, 1)
 join_line()
-event(1, 'queued', {})
+event(1, 'queued')
 return {'OK', ID, NOW, start_clock() or ''}
