@@ -18,7 +18,7 @@ Submit: TypeAlias = Callable[..., Any]
 
 WORKER = WorkerOffer("w")
 RESULT = JobResult(1, (), "no difference", 1.0)
-# Submitted, claimed and finished by a tenant who is alone; it was 84. Each costs the server a microsecond or two.
+# Submitted, claimed and finished by a tenant who is alone; it was 81. Each costs the server a microsecond or two.
 MOST_COMMANDS = 40
 
 
