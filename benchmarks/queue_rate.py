@@ -1,10 +1,11 @@
 """How many jobs a second the queue takes, beside what the same server does bare.
 
 A job is submitted, claimed and finished: three durable writes, each by one of 16 clients that wait for every answer.
-Two bare rates stand beside it: ``redis-benchmark``, a C program, says what the server can do, and plain writes by as
-many clients of the Python library that the queue uses say what is left of that in Python. All write values of about the
-size of a job to one Valkey that fsyncs before it answers, in the folder for temporary files. ``make bench-queue``
-writes ``queue.json``.
+Three bare rates stand beside it: ``redis-benchmark``, a C program, says what the server can do; plain writes by as many
+clients of redis-py, the library that one would take, say what is left of that in Python; and the same writes on
+connections that are kept, as the queue keeps them, say what its scripts and records cost beside nothing else. All write
+values of about the size of a job to one Valkey that fsyncs before it answers, in the folder for temporary files. ``make
+bench-queue`` writes ``queue.json``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from redis import Redis
 from benchmarks.record import write_results
 from kdaif.queue import JobQueue
 from kdaif.queue.connection import close, open_redis
+from kdaif.queue.kept_connections import KeptConnections
 from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
 
 _CLIENTS = 16
@@ -63,10 +65,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class QueueRate:
-    """The queue, and the bare server by Python clients and by ``redis-benchmark`` (writes per second by command)."""
+    """The queue, and the bare server by redis-py, by kept connections, and by ``redis-benchmark`` (by command)."""
 
     queue: Rate
     python: Rate
+    kept: Rate
     bare_writes_per_s: dict[str, float]
 
     @property
@@ -94,13 +97,20 @@ class QueueRate:
             "bare_jobs_per_s": self.python.jobs_per_s,
         }
 
+    @property
+    def ratio_to_kept(self) -> float:
+        """Jobs per three bare writes on connections that are kept."""
+        return self.queue.jobs_per_s / self.kept.jobs_per_s
+
     def __str__(self) -> str:
         bare = ", ".join(f"{command} {rate:,.0f}/s" for command, rate in self.bare_writes_per_s.items())
         return (
             f"queue at {_CLIENTS} clients (submit + claim + finish): {self.queue}\n"
             f"bare writes by {_CLIENTS} clients of the same library, {_WRITES_PER_JOB} a job: {self.python}\n"
+            f"the same on connections that are kept: {self.kept}\n"
             f"bare redis-benchmark at {_CLIENTS} clients, fsync always: {bare}\n"
             f"queue_ratio_to_bare_python: {self.ratio_to_python:.3f}\n"
+            f"queue_ratio_to_kept: {self.ratio_to_kept:.3f}\n"
             f"queue_ratio_to_bare: {self.ratio_to_bare:.3f}"
         )
 
@@ -112,11 +122,12 @@ def measure() -> QueueRate:
         sys.exit("redis-benchmark is not installed; 'apt-get install redis-tools' brings it")
     with tempfile.TemporaryDirectory(prefix="kdaif-bench-") as folder, _server(Path(folder)) as (url, socket):
         bare = {command: _bare(benchmark, socket, command) for command in ("SET", "RPUSH")}
-        python, queue = [], []
+        python, kept, queue = [], [], []
         for _ in range(_TURNS):
             python.append(_rate(url, _write_bare))
+            kept.append(_rate(url, _write_kept))
             queue.append(_rate(url, _run_jobs))
-        return QueueRate(_middle(queue), _middle(python), bare)
+        return QueueRate(_middle(queue), _middle(python), _middle(kept), bare)
 
 
 @contextmanager
@@ -193,6 +204,21 @@ def _write_bare(url: str, clients: int, ready: Any, seconds: Any) -> None:
         for place in range(_JOBS_PER_CLIENT * _WRITES_PER_JOB):
             await redis.set(f"{name}:{place}", value)
 
+    _write(url, clients, ready, seconds, write)
+
+
+def _write_kept(url: str, clients: int, ready: Any, seconds: Any) -> None:
+    async def write(redis: Any, name: str) -> None:
+        value, kept = "x" * _BYTES, KeptConnections(redis.connection_pool)
+        for place in range(_JOBS_PER_CLIENT * _WRITES_PER_JOB):
+            await kept.ask("SET", f"{name}:{place}", value)
+
+    _write(url, clients, ready, seconds, write)
+
+
+def _write(
+    url: str, clients: int, ready: Any, seconds: Any, write: Callable[[Any, str], Coroutine[Any, Any, None]]
+) -> None:
     async def run() -> None:
         connections = [open_redis(url) for _ in range(clients)]
         for redis in connections:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.commands.core import AsyncScript
 from redis.exceptions import ClusterCrossSlotError
 
 from kdaif.errors import InvalidInputError
 from kdaif.queue import codec, connection, endings, keys, refusals
 from kdaif.queue.claim import Claim
-from kdaif.queue.scripts import Scripts
+from kdaif.queue.scripts import Script, Scripts
 from kdaif.queue.shards import LABEL as SHARDS_LABEL
 from kdaif.queue.tenants import Tenants
 from kdaif.queue.transitions import Backoff, new_call, run
@@ -118,7 +117,7 @@ class Attempts:
         """
         texts = ("" if result is None else codec.encode(result), endings.cancelled("while it ran"))
         answer = await self.run_held(self._scripts.succeed, "finish", claim, *texts)
-        return codec.moved(claim.job, codec.pairs(answer[1]))
+        return codec.moved(claim.job, codec.answered(answer[1]))
 
     async def fail(self, claim: Claim, failure: Failure) -> Job:
         """The job is FAILED; or, when ``failure.retryable``, QUEUED again while attempts are left, else DEAD.
@@ -136,7 +135,7 @@ class Attempts:
             endings.cancelled("while it ran"),
         )
         answer = await self.run_held(self._scripts.fail, "fail", claim, *texts)
-        return codec.moved(claim.job, codec.pairs(answer[1]))
+        return codec.moved(claim.job, codec.answered(answer[1]))
 
     async def await_review(self, claim: Claim, why: str) -> Job:
         """The job is AWAITING_REVIEW until a person resumes, rejects or cancels it; its worker is free.
@@ -153,7 +152,7 @@ class Attempts:
         failure = endings.for_review(why)
         texts = (failure, endings.cancelled("while it ran"))
         answer = await self.run_held(self._scripts.await_review, "hold for review", claim, *texts)
-        return codec.moved(claim.job, codec.pairs(answer[1]))
+        return codec.moved(claim.job, codec.answered(answer[1]))
 
     async def give_back(self, claim: Claim, why: str) -> Job:
         """The job is QUEUED again at its old place, at once, and the attempt does not count against ``max_attempts``.
@@ -171,9 +170,9 @@ class Attempts:
         failure = endings.given_back(why)
         texts = (failure, endings.cancelled("while it ran"))
         answer = await self.run_held(self._scripts.give_back, "give back", claim, *texts)
-        return codec.moved(claim.job, codec.pairs(answer[1]))
+        return codec.moved(claim.job, codec.answered(answer[1]))
 
-    async def run_held(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> list[Any]:
+    async def run_held(self, script: Script, action: str, claim: Claim, *arguments: str) -> list[Any]:
         """What a script answers that the claim must hold for. Raises FencedError."""
         job = claim.job
         answer = await run(self._url, script, action, job.tenant, job.id, f"{claim.token}:{claim.nonce}", *arguments)
@@ -183,8 +182,8 @@ class Attempts:
 
 
 def _claim(tenant: str, answer: list[Any]) -> Claim:
-    _, job_id, flat, lease_expires_ms, now_ms = answer
-    fields = codec.pairs(flat)
+    _, moving, as_submitted, job_id, lease_expires_ms, now_ms = answer
+    fields = codec.answered(moving, as_submitted)
     job = codec.job_from(tenant, job_id, fields)
     return Claim(
         job=job,

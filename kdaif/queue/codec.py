@@ -35,6 +35,32 @@ _METRICS = TypeAdapter(dict[str, float])
 _ORIGIN = TypeAdapter(dict[str, str])
 _SHARD = TypeAdapter(Shard)
 
+MOVING = (
+    "state",
+    "attempt",
+    "worker",
+    "claim",
+    "started_at_ms",
+    "ended_at_ms",
+    "deadline_at_ms",
+    "progress",
+    "failure",
+    "result",
+)
+"""The fields that transitions change, in the order in which scripts answer with them."""
+
+AS_SUBMITTED = (
+    "spec",
+    "preflight",
+    "estimate",
+    "display_name",
+    "max_attempts",
+    "created_at_ms",
+    "origin",
+    "shard",
+)
+"""The fields that stay as they were, in that order too."""
+
 # Characters of a log's end that are kept: some hundred lines, and not so many that a crash loop would fill the memory.
 _LOG_TAIL = 8192
 _LEAST_URGENT = 100
@@ -224,8 +250,14 @@ def flat(fields: Mapping[str, str]) -> list[str]:
 
 
 def pairs(flat: Sequence[str]) -> dict[str, str]:
-    """``[key, value, key, value]``, as a script answers with a hash, as a dictionary."""
+    """``[key, value, key, value]``, as a script or the server answers with a hash, as a dictionary."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def answered(moving: Sequence[str | int | None], as_submitted: Sequence[str | None] = ()) -> dict[str, str]:
+    """The fields of a job with which a script answers, by their names."""
+    values = zip((*MOVING, *AS_SUBMITTED), (*moving, *as_submitted), strict=False)
+    return {name: str(value) for name, value in values if value is not None}
 
 
 def event_from(entry_id: str, fields: Mapping[str, str]) -> JobEvent:

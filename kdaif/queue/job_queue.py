@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
 from kdaif.errors import InvalidInputError
 from kdaif.queue import codec, connection, endings, ids, keys, refusals, transitions
@@ -25,9 +24,9 @@ from kdaif.queue.listing import read_page
 from kdaif.queue.outcome_counts import OutcomeCounts
 from kdaif.queue.reaper import Reaper
 from kdaif.queue.registry import WorkerRegistry
-from kdaif.queue.scripts import Scripts
+from kdaif.queue.scripts import Script, Scripts
 from kdaif.queue.shards import Shards
-from kdaif.queue.tenants import Tenants
+from kdaif.queue.tenants import Tenants, touching
 from kdaif.queue.transitions import Backoff, check_job_name, check_work_name, new_call
 from kdaif.records import (
     DistillationSpec,
@@ -180,12 +179,11 @@ class JobQueue:
         check_request_id(request_id)
         fields = codec.submitted_fields(spec, preflight, display_name, request_id, estimate, origin)
         digest = codec.digest_of_encoded(fields["spec"], display_name)
-        arguments = ["", new_call(), digest, str(_MOST_NEEDS), ids.DIGITS, ids.random_end(), *codec.flat(fields)]
+        of_id = [ids.DIGITS, ids.random_end()]
+        arguments = ["", new_call(), digest, str(_MOST_NEEDS), *of_id, *touching(tenant), *codec.flat(fields)]
         job_keys = [*keys.of_job(tenant, ""), keys.jobs(tenant), keys.request(tenant, request_id)]
         with connection.translated(self._url, "submit a job"):
-            answer = await self._scripts.in_turn(
-                self._tenants.touching(tenant, may_be_new=True), (self._scripts.submit, job_keys, arguments)
-            )
+            answer = await self._tenants.give_work(tenant, self._scripts.submit, job_keys, arguments)
         if answer[0] == "TAKEN":
             raise refusals.taken(tenant, request_id, answer[1])
         if answer[0] == "TOO_DIFFERENT":
@@ -230,7 +228,7 @@ class JobQueue:
         if answer[0] == "WRONG_STATE":
             wanted = "QUEUED, RUNNING or AWAITING_REVIEW"
             raise refusals.wrong_state(tenant, job_id, answer[1], "cancelled", wanted)
-        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+        return codec.job_from(tenant, job_id, codec.answered(*answer[1:]))
 
     async def retry(self, tenant: str, job_id: str) -> Job:
         """Queues a FAILED, DEAD or CANCELLED job again, at the end of the line and with all its attempts and time.
@@ -244,7 +242,7 @@ class JobQueue:
         answer = await self._ask(self._scripts.retry, "retry", tenant, job_id)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "retried", "FAILED, DEAD or CANCELLED")
-        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+        return codec.job_from(tenant, job_id, codec.answered(*answer[1:]))
 
     async def resume(self, tenant: str, job_id: str) -> Job:
         """Queues a job that awaited a review again, at the end of the line and with all its attempts.
@@ -258,7 +256,7 @@ class JobQueue:
         answer = await self._ask(self._scripts.resume, "resume", tenant, job_id)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "resumed", "AWAITING_REVIEW")
-        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+        return codec.job_from(tenant, job_id, codec.answered(*answer[1:]))
 
     async def reject(self, tenant: str, job_id: str, why: str) -> Job:
         """A job that awaited a review FAILED with reason REVIEW.
@@ -276,7 +274,7 @@ class JobQueue:
         answer = await self._ask(self._scripts.reject, "reject", tenant, job_id, failure)
         if answer[0] == "WRONG_STATE":
             raise refusals.wrong_state(tenant, job_id, answer[1], "rejected", "AWAITING_REVIEW")
-        return codec.job_from(tenant, job_id, codec.pairs(answer[1]))
+        return codec.job_from(tenant, job_id, codec.answered(*answer[1:]))
 
     async def delete(self, tenant: str, job_id: str) -> None:
         """Removes a terminal job with its events and its request id. Its blobs are then due: see ``deleted``.
@@ -392,7 +390,7 @@ class JobQueue:
         check_work_name(tenant, job_id)
         return await self._events.wait(tenant, job_id, after_sequence, timeout_s, is_there=is_there)
 
-    async def _ask(self, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
+    async def _ask(self, script: Script, action: str, tenant: str, job_id: str, *arguments: str) -> _Answer:
         """What a person asks: the job may come to life after a long time."""
         check_job_name(tenant, job_id)
         with connection.translated(self._url, f"{action} job {job_id}"):

@@ -35,7 +35,7 @@ class Reaper:
                 for job_id in overdue:
                     answer = await run(self._url, self._scripts.expire, "end", tenant, job_id, endings.OVERDUE)
                     if answer[0] == "OK":
-                        reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
+                        reaped.append(codec.job_from(tenant, job_id, codec.answered(*answer[1:])))
                 for job_id in expired:
                     texts = (
                         endings.LOST,
@@ -44,5 +44,5 @@ class Reaper:
                     )
                     answer = await run(self._url, self._scripts.reap, "reap", tenant, job_id, *texts)
                     if answer[0] == "OK":
-                        reaped.append(codec.job_from(tenant, job_id, codec.pairs(answer[1])))
+                        reaped.append(codec.job_from(tenant, job_id, codec.answered(*answer[1:])))
         return reaped

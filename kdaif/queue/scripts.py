@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
-from redis.commands.core import AsyncScript
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import NoScriptError
 
-# A script, its keys and its arguments.
-Call: TypeAlias = tuple[AsyncScript, list[str], list[str]]
+from kdaif.queue.kept_connections import KeptConnections
+
+
+class Script:
+    """A script on its server, or on the node of a Cluster that has its keys."""
+
+    def __init__(self, redis: Redis, kept: KeptConnections | None, text: str) -> None:
+        self._kept = kept
+        self._loaded: Any = redis.register_script(text)
+
+    async def __call__(self, script_keys: Sequence[str], arguments: Sequence[str] = ()) -> Any:
+        """What it answers. Raises what redis-py raises. It may be run twice, when the first answer was lost."""
+        if self._kept is not None:
+            try:
+                return await self._kept.ask("EVALSHA", self._loaded.sha, len(script_keys), *script_keys, *arguments)
+            except NoScriptError:
+                pass
+        return await self._loaded(script_keys, arguments)
 
 
 class Scripts:
@@ -19,58 +34,42 @@ class Scripts:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self.submit = _job_script(redis, "submit")
-        self.claim = _job_script(redis, "claim")
-        self.renew = _job_script(redis, "renew")
-        self.publish = _job_script(redis, "publish")
-        self.succeed = _job_script(redis, "succeed")
-        self.fail = _job_script(redis, "fail")
-        self.cancel = _job_script(redis, "cancel")
-        self.retry = _job_script(redis, "retry")
-        self.await_review = _job_script(redis, "await_review")
-        self.resume = _job_script(redis, "resume")
-        self.reject = _job_script(redis, "reject")
-        self.give_back = _job_script(redis, "give_back")
-        self.expire = _job_script(redis, "expire")
-        self.reap = _job_script(redis, "reap")
-        self.delete = _job_script(redis, "delete")
-        self.restore = _job_script(redis, "restore")
-        self.submit_shards = _job_script(redis, "submit_shards")
-        self.work_on_shards = _job_script(redis, "work_on_shards")
-        self.touch = _register(redis, "clock", "touch")
-        self.retire = _register(redis, "clock", "retire")
-        self.now = _register(redis, "clock", "now")
-        self.saved = _register(redis, "saved")
-        self.expired = _register(redis, "clock", "expired")
-        self.announce = _register(redis, "clock", "announce")
-        self.set_mode = _register(redis, "set_mode")
-        self.leave = _register(redis, "clock", "leave")
-        self.report = _register(redis, "report")
-        self.measure = _register(redis, "clock", "measure")
+        # Behind Sentinels and in a Cluster, which server has a key may change: there each call asks for it anew.
+        pool = redis.connection_pool if isinstance(redis, Redis) else None
+        self._kept = KeptConnections(pool) if isinstance(pool, BlockingConnectionPool) else None
+        self.submit = self._of("clock", "busy", "job", "submit")
+        self.claim = self._of_job("claim")
+        self.renew = self._of_job("renew")
+        self.publish = self._of_job("publish")
+        self.succeed = self._of_job("succeed")
+        self.fail = self._of_job("fail")
+        self.cancel = self._of_job("cancel")
+        self.retry = self._of_job("retry")
+        self.await_review = self._of_job("await_review")
+        self.resume = self._of_job("resume")
+        self.reject = self._of_job("reject")
+        self.give_back = self._of_job("give_back")
+        self.expire = self._of_job("expire")
+        self.reap = self._of_job("reap")
+        self.delete = self._of_job("delete")
+        self.restore = self._of_job("restore")
+        self.submit_shards = self._of_job("submit_shards")
+        self.work_on_shards = self._of_job("work_on_shards")
+        self.touch = self._of("clock", "busy", "touch")
+        self.retire = self._of("clock", "retire")
+        self.now = self._of("clock", "now")
+        self.saved = self._of("saved")
+        self.expired = self._of("clock", "expired")
+        self.announce = self._of("clock", "announce")
+        self.set_mode = self._of("set_mode")
+        self.leave = self._of("clock", "leave")
+        self.report = self._of("report")
+        self.measure = self._of("clock", "measure")
 
-    async def in_turn(self, first: Call, second: Call) -> Any:
-        """Runs two scripts, the second only after the first, and answers what the second does.
+    def _of_job(self, name: str) -> Script:
+        return self._of("clock", "job", name)
 
-        Their keys may lie in two slots: then the nodes of a Cluster are asked one after the other, for it knows no
-        order between them. One server is asked once.
-        """
-        if not isinstance(self._redis, RedisCluster):
-            try:
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for script, script_keys, arguments in (first, second):
-                        pipeline.evalsha(script.sha, len(script_keys), *script_keys, *arguments)
-                    return (await pipeline.execute())[1]
-            except NoScriptError:
-                pass
-        await first[0](first[1], first[2])
-        return await second[0](second[1], second[2])
-
-
-def _job_script(redis: Redis, name: str) -> AsyncScript:
-    return _register(redis, "clock", "job", name)
-
-
-def _register(redis: Redis, *parts: str) -> AsyncScript:
-    folder = files("kdaif.queue") / "lua"
-    script: Any = redis.register_script("\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts))
-    return script  # type: ignore[no-any-return]
+    def _of(self, *parts: str) -> Script:
+        folder = files("kdaif.queue") / "lua"
+        text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+        return Script(self._redis, self._kept, text)

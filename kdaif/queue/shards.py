@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
-from redis.commands.core import AsyncScript
 
 from kdaif.queue import codec
 from kdaif.queue.claim import Claim
-from kdaif.queue.scripts import Scripts
+from kdaif.queue.scripts import Script, Scripts
 from kdaif.records import DistillationSpec, Failure, PreflightReport, Shard
 
 LABEL = "kdaif/shards-1"
@@ -49,7 +48,7 @@ class Standing:
 class RunHeld(Protocol):
     """Runs a script that a claim must hold for."""
 
-    def __call__(self, script: AsyncScript, action: str, claim: Claim, *arguments: str) -> Awaitable[list[Any]]:
+    def __call__(self, script: Script, action: str, claim: Claim, *arguments: str) -> Awaitable[list[Any]]:
         """What the script answers. Raises FencedError."""
         ...
 

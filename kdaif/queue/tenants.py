@@ -12,9 +12,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ClusterCrossSlotError
 
 from kdaif.queue import keys
-from kdaif.queue.scripts import Call, Scripts
+from kdaif.queue.scripts import Script, Scripts
 
 _BUSY_MS = 540_000
 _MADE_BUSY_MS = 600_000
@@ -33,13 +34,21 @@ class Tenants:
 
     async def touch(self, tenant: str, *, may_be_new: bool = False) -> None:
         """The tenant is about to get work. A tenant without any does no harm; one that is not touched is not served."""
-        script, script_keys, arguments = self.touching(tenant, may_be_new=may_be_new)
-        await script(script_keys, arguments)
+        await self._scripts.touch(keys.OF_TENANTS, [*touching(tenant), "1" if may_be_new else "0"])
 
-    def touching(self, tenant: str, *, may_be_new: bool = False) -> Call:
-        """What `touch` calls, to be called together with what gives the tenant its work."""
-        arguments = [tenant, str(_BUSY_MS), str(_MADE_BUSY_MS), "1" if may_be_new else "0"]
-        return self._scripts.touch, keys.OF_TENANTS, arguments
+    async def give_work(self, tenant: str, script: Script, script_keys: list[str], arguments: list[str]) -> Any:
+        """Runs a script that makes the tenant busy by itself, given the keys here behind its own.
+
+        Where no script can have both, one makes the tenant busy and then the other gives it work.
+        """
+        if self._share_a_server:
+            try:
+                return await script([*script_keys, *keys.OF_TENANTS], arguments)
+            except ClusterCrossSlotError:
+                # A node of a Cluster that is addressed as one server. It looks at the keys before it runs anything.
+                self.lie_apart()
+        await self.touch(tenant, may_be_new=True)
+        return await script(script_keys, arguments)
 
     async def all(self) -> list[str]:
         """Every tenant that ever had a job."""
@@ -53,11 +62,11 @@ class Tenants:
 
     @property
     def lone(self) -> str | None:
-        """The one tenant that was busy at the last look. None on a Cluster, where no script can look again."""
+        """The one tenant that was busy at the last look. None where no script can look again."""
         return self._last_busy[0] if len(self._last_busy) == 1 and self._share_a_server else None
 
     def lie_apart(self) -> None:
-        """The keys here and those of a tenant are not for one script, as it turned out; no tenant is `lone` now."""
+        """The keys here and those of a tenant are not for one script, as it turned out."""
         self._share_a_server = False
 
     async def running(self, worker: str) -> dict[str, int]:
@@ -102,6 +111,11 @@ class Tenants:
             for tenant in tenants:
                 pipeline.exists(*keys.of_work(tenant))
             return dict(zip(tenants, map(bool, await pipeline.execute()), strict=True))
+
+
+def touching(tenant: str) -> list[str]:
+    """What the scripts that make a tenant busy are told of it."""
+    return [tenant, str(_BUSY_MS), str(_MADE_BUSY_MS)]
 
 
 def _count_jobs(pipeline: Any, tenants: list[str]) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.commands.core import AsyncScript
-
 from kdaif.queue import connection, keys, refusals
 from kdaif.queue.ids import check_tenant, is_job_id, is_shard_id
+from kdaif.queue.scripts import Script
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Backoff:
         return str(self.delay_ms), str(self.chance())
 
 
-async def run(url: str, script: AsyncScript, action: str, tenant: str, job_id: str, *arguments: str) -> list[Any]:
+async def run(url: str, script: Script, action: str, tenant: str, job_id: str, *arguments: str) -> list[Any]:
     """What the script answers, its verdict first: "OK", or why nothing happened.
 
     Raises:

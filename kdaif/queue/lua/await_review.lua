@@ -9,14 +9,12 @@ end
 if not holds(ARGV[3]) then
   return refuse('FENCED')
 end
-set('verdict', verdict, 'last_call', CALL)
 if STATE == 'CANCELLING' then
-  finish('CANCELLED', with_attempt(ARGV[5]))
+  finish('CANCELLED', with_attempt(ARGV[5]), 'verdict', verdict, 'last_call', CALL)
 else
   local failure = with_attempt(ARGV[4])
   release()
-  set('state', 'AWAITING_REVIEW', 'failure', failure)
-  mark_unsaved()
-  record('review', {failure = failure})
+  record_for_archive('review', {failure = failure},
+    'state', 'AWAITING_REVIEW', 'failure', failure, 'verdict', verdict, 'last_call', CALL)
 end
 return answer_holder()

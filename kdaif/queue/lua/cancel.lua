@@ -6,9 +6,7 @@ if STATE == 'QUEUED' or STATE == 'AWAITING_REVIEW' then
   leave_line()
   finish('CANCELLED', with_attempt(ARGV[3]))
 elseif STATE == 'RUNNING' then
-  set('state', 'CANCELLING')
-  mark_unsaved()
-  record('cancelling')
+  record_for_archive('cancelling', nil, 'state', 'CANCELLING')
 elseif STATE ~= 'CANCELLING' and STATE ~= 'CANCELLED' then
   return refuse('WRONG_STATE')
 end

@@ -9,14 +9,14 @@ local worker, lease_ms, gpus = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 -- Bounded numbers at a time; the next claim goes on with the rest.
 local most_promoted, most_overdue = 256, 256
 
-local function claimed()
-  return {'OK', ID, whole(), redis.call('ZSCORE', LEASES, ID) or '0', NOW}
+local function claimed(expires_ms)
+  return {'OK', moving(), as_submitted(), ID, expires_ms, NOW}
 end
 
 local before = redis.call('HGET', CLAIMS, CALL)
 if before then
   open(before)
-  return claimed()
+  return claimed(redis.call('ZSCORE', LEASES, ID) or '0')
 end
 
 if MODES then
@@ -73,18 +73,16 @@ for _ = 1, most_overdue do
   end
   open(id)
   leave_line()
-  if not is_overdue() then
+  if not (field('deadline_at_ms') and is_overdue()) then
     -- A job that came out of the archive counts on from a number that no worker of before can hold.
     local skipped = math.max(0, tonumber(field('attempt_floor') or '0') - field('attempt'))
-    redis.call('HINCRBY', JOB, 'attempts_forgiven', skipped)
-    redis.call('HINCRBY', JOB, 'attempt', skipped + 1)
-    redis.call('HSETNX', JOB, 'started_at_ms', NOW)
-    set('state', 'RUNNING', 'worker', worker, 'claim', CALL, 'last_call', CALL)
     redis.call('ZADD', LEASES, NOW + lease_ms, ID)
-    redis.call('SREM', EXTENDED, ID)
     redis.call('HSET', CLAIMS, CALL, ID)
-    record('claimed')
-    return claimed()
+    record('claimed', nil,
+      'state', 'RUNNING', 'worker', worker, 'claim', CALL, 'last_call', CALL,
+      'attempt', field('attempt') + skipped + 1, 'attempts_forgiven', field('attempts_forgiven') + skipped,
+      'started_at_ms', field('started_at_ms') or NOW)
+    return claimed(NOW + lease_ms)
   end
   finish('FAILED', with_attempt(ARGV[5]))
 end

@@ -15,9 +15,8 @@ if STATE == 'CANCELLING' then
   finish('CANCELLED', with_attempt(ARGV[5]))
 else
   release()
-  redis.call('HINCRBY', JOB, 'attempts_forgiven', 1)
-  set('state', 'QUEUED')
   join_line()
-  record('requeued', {failure = with_attempt(ARGV[4])})
+  record('requeued', {failure = with_attempt(ARGV[4])},
+    'state', 'QUEUED', 'attempts_forgiven', field('attempts_forgiven') + 1)
 end
 return answer_holder()

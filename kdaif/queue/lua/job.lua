@@ -6,49 +6,74 @@ local JOB, EVENTS, LINE, DELAYED, NEEDS, LEASES, EXTENDED, ORDER, DEADLINES, END
 local SHARDS = KEYS[1] .. ':shards'
 local ID, CALL = ARGV[1], ARGV[2]
 
-local function field(name)
-  return redis.call('HGET', JOB, name)
+-- Fields of the job that were read or written here; false where it has none. A command costs more than what is done with
+-- its answer, so only `set` and `unset` write a job's hash, and what most transitions look at is read at once.
+local KNOWN, STATE = {}, false
+
+local function look()
+  local read = redis.call('HMGET', JOB, 'state', 'attempt', 'worker', 'claim', 'started_at_ms', 'ended_at_ms',
+    'deadline_at_ms', 'progress', 'failure', 'result', 'last_call', 'verdict', 'version', 'event_count', 'place',
+    'needs', 'attempts_forgiven', 'attempt_floor', 'shard', 'shards')
+  KNOWN = {state = read[1], attempt = read[2], worker = read[3], claim = read[4], started_at_ms = read[5],
+    ended_at_ms = read[6], deadline_at_ms = read[7], progress = read[8], failure = read[9], result = read[10],
+    last_call = read[11], verdict = read[12], version = read[13], event_count = read[14], place = read[15],
+    needs = read[16], attempts_forgiven = read[17], attempt_floor = read[18], shard = read[19], shards = read[20]}
+  STATE = read[1]
 end
 
-local STATE = ID ~= '' and field('state')
+if ID ~= '' then
+  look()
+end
 
 -- For scripts that find the job themselves. Their first two keys end before its id.
 local function open(id)
   ID, JOB, EVENTS, SHARDS = id, KEYS[1] .. id, KEYS[2] .. id, KEYS[1] .. id .. ':shards'
-  STATE = field('state')
+  look()
+end
+
+local function field(name)
+  local value = KNOWN[name]
+  if value == nil then
+    value = redis.call('HGET', JOB, name)
+    KNOWN[name] = value
+  end
+  return value
 end
 
 local function set(...)
   redis.call('HSET', JOB, ...)
-end
-
-local AS_SUBMITTED = {'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms', 'origin', 'shard'}
-local MOVING = {'state', 'attempt', 'worker', 'claim', 'started_at_ms', 'ended_at_ms', 'deadline_at_ms', 'progress',
-  'failure', 'result'}
-
--- Those of the fields that the job has, as name, value, ...
-local function told(told_fields, flat)
-  flat = flat or {}
-  for i, value in ipairs(redis.call('HMGET', JOB, unpack(told_fields))) do
-    if value then
-      flat[#flat + 1] = told_fields[i]
-      flat[#flat + 1] = value
-    end
+  local written = {...}
+  for i = 1, #written, 2 do
+    KNOWN[written[i]] = written[i + 1]
   end
-  return flat
 end
 
-local function whole()
-  return told(MOVING, told(AS_SUBMITTED))
+local function unset(...)
+  redis.call('HDEL', JOB, ...)
+  for _, name in ipairs({...}) do
+    KNOWN[name] = false
+  end
+end
+
+-- What `codec.MOVING` names, in its order.
+local function moving()
+  return {KNOWN.state, KNOWN.attempt, KNOWN.worker, KNOWN.claim, KNOWN.started_at_ms, KNOWN.ended_at_ms,
+    KNOWN.deadline_at_ms, KNOWN.progress, KNOWN.failure, KNOWN.result}
+end
+
+-- What `codec.AS_SUBMITTED` names, in its order.
+local function as_submitted()
+  return redis.call('HMGET', JOB, 'spec', 'preflight', 'estimate', 'display_name', 'max_attempts', 'created_at_ms',
+    'origin', 'shard')
 end
 
 local function answer()
-  return {'OK', whole()}
+  return {'OK', moving(), as_submitted()}
 end
 
 -- To who claimed the job, and so knows the rest of it.
 local function answer_holder()
-  return {'OK', told(MOVING)}
+  return {'OK', moving()}
 end
 
 local function refuse(code)
@@ -64,24 +89,38 @@ local function holds(token)
   return (STATE == 'RUNNING' or STATE == 'CANCELLING') and field('attempt') .. ':' .. (field('claim') or '') == token
 end
 
-local function record(kind, details)
+-- Of the job as it is now. Details: progress, metrics, failure.
+local function event(sequence, kind, details)
   details = details or {}
-  local sequence = redis.call('HINCRBY', JOB, 'event_count', 1)
-  redis.call('XADD', EVENTS, string.format('%d-0', sequence),
+  redis.call('XADD', EVENTS, sequence .. '-0',
     'kind', kind, 'time_ms', NOW, 'state', field('state'), 'attempt', field('attempt'),
     'progress', details.progress or '', 'metrics', details.metrics or '', 'failure', details.failure or '')
 end
 
--- The archive has yet to write the job as it is now. The version tells its writers which of two states is the later.
-local function mark_unsaved()
-  redis.call('HSET', UNSAVED, ID, redis.call('HINCRBY', JOB, 'version', 1))
+-- Writes fields of the job (name, value, ...), and then the event.
+local function record(kind, details, ...)
+  local sequence = (field('event_count') or 0) + 1
+  set('event_count', sequence, ...)
+  event(sequence, kind, details)
+end
+
+-- As `record`, where the archive has yet to write the job as it then is. The version tells its writers which of two
+-- states is the later.
+local function record_for_archive(kind, details, ...)
+  local version = (field('version') or 0) + 1
+  redis.call('HSET', UNSAVED, ID, version)
+  record(kind, details, 'version', version, ...)
 end
 
 
 -- What a worker must offer, then how urgent, then how old: members sort by their letters, so the first member that
 -- begins with some needs is the next job of those needs. Jobs that no worker may run are in nobody's way.
+local function place_of(order)
+  return string.format('%s|%s|%015d|%s', field('needs'), field('rank'), order, ID)
+end
+
 local function take_place(order)
-  set('order', order, 'place', string.format('%s|%s|%015d|%s', field('needs'), field('rank'), order, ID))
+  set('order', order, 'place', place_of(order))
 end
 
 local function join_line()
@@ -90,20 +129,20 @@ local function join_line()
 end
 
 local function leave_line()
-  local place = field('place')
-  redis.call('ZREM', DELAYED, place)
-  if redis.call('ZREM', LINE, place) == 1 and redis.call('HINCRBY', NEEDS, field('needs'), -1) <= 0 then
+  if redis.call('ZREM', LINE, field('place')) == 0 then
+    redis.call('ZREM', DELAYED, field('place'))
+  elseif redis.call('HINCRBY', NEEDS, field('needs'), -1) <= 0 then
     redis.call('HDEL', NEEDS, field('needs'))
   end
 end
 
 -- Does something with the names of a shard in the place of the job's own, behind which they go on.
 local function at_shard(end_of_id, act)
-  local id, job, events, state = ID, JOB, EVENTS, STATE
+  local id, job, events, known, state = ID, JOB, EVENTS, KNOWN, STATE
   ID, JOB, EVENTS = id .. end_of_id, job .. end_of_id, events .. end_of_id
-  STATE = field('state')
+  look()
   act()
-  ID, JOB, EVENTS, STATE = id, job, events, state
+  ID, JOB, EVENTS, KNOWN, STATE = id, job, events, known, state
 end
 
 local function give_up_lease()
@@ -124,7 +163,7 @@ local function drop_shards()
     end)
   end
   redis.call('DEL', SHARDS)
-  redis.call('HDEL', JOB, 'shards')
+  unset('shards')
 end
 
 -- However an attempt ends.
@@ -135,12 +174,13 @@ local function release()
   end
 end
 
--- The time that a person gave the job for all it has to do, from now on.
+-- The time that a person gave the job for all it has to do, from now on. Answers when that ends, if it does.
 local function start_clock()
   local deadline_ms = tonumber(field('deadline_ms') or '0')
   if deadline_ms > 0 then
     set('deadline_at_ms', NOW + deadline_ms)
     redis.call('ZADD', DEADLINES, NOW + deadline_ms, ID)
+    return NOW + deadline_ms
   end
 end
 
@@ -156,21 +196,22 @@ local function with_attempt(failure)
   return cjson.encode(decoded)
 end
 
-local function finish(state, failure)
+local function finish(state, failure, ...)
   release()
-  set('state', state, 'ended_at_ms', NOW)
   if failure then
     set('failure', failure)
-  else
-    redis.call('HDEL', JOB, 'failure')
+  elseif field('failure') then
+    unset('failure')
   end
-  record('finished', {failure = failure})
   if field('shard') then
+    record('finished', {failure = failure}, 'state', state, 'ended_at_ms', NOW, ...)
     return
   end
-  redis.call('ZREM', DEADLINES, ID)
+  if field('deadline_at_ms') then
+    redis.call('ZREM', DEADLINES, ID)
+  end
   redis.call('ZADD', ENDED, NOW, ID)
-  mark_unsaved()
+  record_for_archive('finished', {failure = failure}, 'state', state, 'ended_at_ms', NOW, ...)
 end
 
 -- Back to its old place in the line, but not before a delay that doubles with each attempt: a job that kills its worker
@@ -183,7 +224,6 @@ local function requeue_or_bury(failure, delay_ms, chance)
     return
   end
   release()
-  set('state', 'QUEUED', 'failure', failure)
   local longest_ms = math.min(60000, delay_ms * 2 ^ (used - 1))
   local wait_ms = math.floor(longest_ms * (1 + chance) / 2)
   if wait_ms > 0 then
@@ -191,16 +231,14 @@ local function requeue_or_bury(failure, delay_ms, chance)
   else
     join_line()
   end
-  record('requeued', {failure = failure})
+  record('requeued', {failure = failure}, 'state', 'QUEUED', 'failure', failure)
 end
 
 -- At the end of the line, with every attempt to use again. The attempt goes on counting, for it is the fencing token.
 local function queue_afresh()
   take_place(redis.call('INCR', ORDER))
-  set('state', 'QUEUED', 'attempts_forgiven', field('attempt'), 'last_call', CALL)
-  redis.call('HDEL', JOB, 'ended_at_ms', 'progress')
+  unset('ended_at_ms', 'progress')
   redis.call('ZREM', ENDED, ID)
   join_line()
-  mark_unsaved()
-  record('queued')
+  record_for_archive('queued', nil, 'state', 'QUEUED', 'attempts_forgiven', field('attempt'), 'last_call', CALL)
 end

@@ -8,9 +8,10 @@ end
 if not holds(ARGV[3]) then
   return refuse('FENCED')
 end
+local details = {progress = ARGV[5], metrics = ARGV[6]}
 if ARGV[5] ~= '' then
-  set('progress', ARGV[5])
+  record(ARGV[4], details, 'last_call', CALL, 'progress', ARGV[5])
+else
+  record(ARGV[4], details, 'last_call', CALL)
 end
-set('last_call', CALL)
-record(ARGV[4], {progress = ARGV[5], metrics = ARGV[6]})
 return {'OK', STATE}

@@ -24,7 +24,8 @@ if ARGV[4] == 'QUEUED' then
 end
 -- The archive must learn where attempts now count on from, or the next rebuild would give out the same ones.
 if ARGV[4] ~= 'SUCCEEDED' then
-  mark_unsaved()
+  record_for_archive('restored')
+else
+  record('restored')
 end
-record('restored')
 return {'OK'}

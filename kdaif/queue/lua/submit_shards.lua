@@ -8,8 +8,13 @@ if not holds(ARGV[3]) then
   return refuse('FENCED')
 end
 local rank, order = field('rank'), tonumber(field('order'))
-local inherited = {'display_name', 'max_attempts', 'origin'}
-local as_the_job = told(inherited)
+local as_the_job = {}
+for _, name in ipairs({'display_name', 'max_attempts', 'origin'}) do
+  if field(name) then
+    as_the_job[#as_the_job + 1] = name
+    as_the_job[#as_the_job + 1] = field(name)
+  end
+end
 
 for i = 7, #ARGV, 2 do
   if redis.call('SADD', SHARDS, ARGV[i]) == 1 then

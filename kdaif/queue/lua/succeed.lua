@@ -9,11 +9,9 @@ end
 if not holds(ARGV[3]) then
   return refuse('FENCED')
 end
-set('verdict', verdict, 'last_call', CALL)
 if STATE == 'CANCELLING' then
-  finish('CANCELLED', with_attempt(ARGV[5]))
+  finish('CANCELLED', with_attempt(ARGV[5]), 'verdict', verdict, 'last_call', CALL)
 else
-  set('result', ARGV[4])
-  finish('SUCCEEDED')
+  finish('SUCCEEDED', nil, 'verdict', verdict, 'last_call', CALL, 'result', ARGV[4])
 end
 return answer_holder()

@@ -6,9 +6,4 @@ if ARGV[4] == '1' then
 elseif redis.call('SISMEMBER', TENANTS, ARGV[1]) == 0 then
   return 0
 end
--- No write for each of many submissions.
-local until_ms = redis.call('ZSCORE', BUSY, ARGV[1])
-if until_ms and tonumber(until_ms) >= NOW + tonumber(ARGV[2]) then
-  return 0
-end
-return redis.call('ZADD', BUSY, NOW + tonumber(ARGV[3]), ARGV[1])
+return make_busy(BUSY, ARGV[1], ARGV[2], ARGV[3])

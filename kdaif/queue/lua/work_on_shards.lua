@@ -24,8 +24,7 @@ for _, end_of_id in ipairs(ends_of_ids) do
     -- The claim of a shard that the job took itself is the job's own token.
     local is_own = STATE == 'RUNNING' and field('claim') == token
     if is_own and end_of_id == done then
-      set('state', 'SUCCEEDED', 'ended_at_ms', NOW)
-      record('finished')
+      record('finished', nil, 'state', 'SUCCEEDED', 'ended_at_ms', NOW)
       STATE = 'SUCCEEDED'
     elseif is_own then
       taken = end_of_id
@@ -50,10 +49,8 @@ if not taken and waiting and failure == '' then
   taken = waiting
   at_shard(taken, function()
     leave_line()
-    redis.call('HINCRBY', JOB, 'attempt', 1)
-    redis.call('HSETNX', JOB, 'started_at_ms', NOW)
-    set('state', 'RUNNING', 'worker', worker, 'claim', token)
-    record('claimed')
+    record('claimed', nil, 'state', 'RUNNING', 'worker', worker, 'claim', token, 'attempt', field('attempt') + 1,
+      'started_at_ms', field('started_at_ms') or NOW)
   end)
 end
 if taken then
