@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from kdaif_server.access.scopes import Scope
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
 from benchmarks.load_clients import Uploads, Watches, call_for, call_until_told, credentials, upload, watch
+from benchmarks.load_cpu import CpuClock, cpu_s
 from benchmarks.load_page import page
 from benchmarks.record import write_results
 
@@ -80,6 +81,7 @@ class Load:
     uploads: int
     events_watched: int
     minutes: float
+    cores_of: Mapping[str, float]
     callers: int = _CALLERS
 
     @property
@@ -96,6 +98,7 @@ class Load:
             f"{self.raw_beside_unary_per_s:,.0f}/s\n"
             f"CPU time of the server for a call, and all that it did beside: {self.server_cpu_us_per_call:,.0f} us; "
             f"of the bare one {self.raw_server_cpu_us_per_call:,.0f} us\n"
+            f"processors kept busy: {', '.join(f'{cores:.2f} {kind}' for kind, cores in self.cores_of.items())}\n"
             f"failed calls: {self.failed_calls}, in the drain of {self.drain_s:.1f} s {self.drain_failed_calls}\n"
             f"memory: {self.rss_mb:,.0f} MB, growth {self.rss_growth_mb:+.1f} MB, "
             f"of which {self.rss_growth_second_half_mb:+.1f} MB in the second half"
@@ -114,8 +117,10 @@ def main() -> None:
         load = measure(Path(folder), arguments.minutes * 60)
     print(load)
     if arguments.record:
-        figures = {name: float(value) for name, value in vars(load).items()} | {"wanted_per_s": load.wanted_per_s}
-        file = write_results("load", figures, [], started_at)
+        figures = {name: float(value) for name, value in vars(load).items() if name != "cores_of"}
+        figures["wanted_per_s"] = load.wanted_per_s
+        table = [{"kind": kind, "cores": cores} for kind, cores in load.cores_of.items()]
+        file = write_results("load", figures, table, started_at)
         print(f"Written to {file}")
         if arguments.page:
             arguments.page.write_text(page(json.loads(file.read_text())))
@@ -136,20 +141,27 @@ def measure(folder: Path, seconds: float) -> Load:
         bare = [bare_rate(answer)]
         with (
             ExitStack() as held,
-            _process(watch, server.target, jobs, valkey.url) as watches,
-            _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as uploads,
+            _process(watch, server.target, jobs, valkey.url) as (watches, watching_pid),
+            _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as (uploads, uploading_pid),
         ):
             watches.recv()  # all of them have seen their job's first event
             beside = bare_rate(answer)
-            calls = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS))
+            calls, calling_pid = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS))
+            kinds = {
+                "server": server.pid,
+                "Valkey": valkey.pid,
+                "unary callers": calling_pid,
+                "watching clients, and what moves their jobs": watching_pid,
+                "uploading clients": uploading_pid,
+            }
             time.sleep(min(_SETTLE_S, seconds / 4))
-            first_cpu_s = server.cpu_s()
+            first = CpuClock.now(kinds)
             calls.send("measure")
             memory_mb = [server.rss_mb()]
             for _ in range(_MEMORY_LOOKS):
                 time.sleep(seconds / _MEMORY_LOOKS)
                 memory_mb.append(server.rss_mb())
-            cpu_s = server.cpu_s() - first_cpu_s
+            cores_of = first.cores_until(CpuClock.now(kinds))
             calls.send("drain")
             steady = calls.recv()
             uploads.send("drain")
@@ -165,7 +177,7 @@ def measure(folder: Path, seconds: float) -> Load:
     return Load(
         unary_per_s=steady.calls / steady.seconds,
         raw_unary_per_s=float(np.mean([each.per_s for each in bare])),
-        server_cpu_us_per_call=cpu_s * 1e6 / steady.calls,
+        server_cpu_us_per_call=cores_of["server"] * seconds * 1e6 / steady.calls,
         raw_server_cpu_us_per_call=float(np.mean([each.cpu_us for each in bare])),
         raw_beside_unary_per_s=beside.per_s,
         p50_ms=float(np.percentile(steady.latencies_ms, 50)),
@@ -180,6 +192,7 @@ def measure(folder: Path, seconds: float) -> Load:
         uploads=uploaded.done,
         events_watched=watched.events,
         minutes=seconds / 60,
+        cores_of=cores_of,
     )
 
 
@@ -221,9 +234,10 @@ class Served:
         """Resident memory of the server."""
         return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
 
-    def cpu_s(self) -> float:
-        """CPU time that the server has used."""
-        return _cpu_s(self._process.pid)
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._process.pid
 
     def drain(self) -> float:
         """Seconds from SIGTERM to its end."""
@@ -271,20 +285,17 @@ def bare_rate(answer: bytes) -> Bare:
     ours, theirs = _spawn.Pipe()
     server = _spawn.Process(target=_serve_bare, args=(theirs, answer), daemon=True)
     server.start()
+    pid = server.pid
+    assert pid is not None
     try:
         target = f"127.0.0.1:{ours.recv()}"
-        before_s = _cpu_s(server.pid)
+        before_s = cpu_s(pid)
         seen = asyncio.run(call_for(target, ["tenants/t/distillationJobs/j"], _CALLERS, _BARE_S))
-        cpu_s = _cpu_s(server.pid) - before_s
+        used_s = cpu_s(pid) - before_s
     finally:
         server.kill()
         server.join()
-    return Bare(seen.calls / seen.seconds, cpu_s * 1e6 / seen.calls)
-
-
-def _cpu_s(pid: int | None) -> float:
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)
+    return Bare(seen.calls / seen.seconds, used_s * 1e6 / seen.calls)
 
 
 def _serve_bare(pipe: Connection, answer: bytes) -> None:
@@ -306,14 +317,15 @@ def _serve_bare(pipe: Connection, answer: bytes) -> None:
 
 
 @contextmanager
-def _process(work: Any, *arguments: Any) -> Iterator[Connection]:
-    """The other end of a process that runs ``work(pipe, *arguments)``."""
+def _process(work: Any, *arguments: Any) -> Iterator[tuple[Connection, int]]:
+    """The other end of a process that runs ``work(pipe, *arguments)``, and its id."""
     ours, theirs = _spawn.Pipe()
     process = _spawn.Process(target=work, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
+    assert process.pid is not None
     try:
-        yield ours
+        yield ours, process.pid
     finally:
         process.kill()
         process.join()

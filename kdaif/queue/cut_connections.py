@@ -1,0 +1,44 @@
+"""That a connection was cut is one kind of error, whichever event loop runs.
+
+asyncio's own transports take what is written to a connection that was reset, and tell it a step later by an OSError.
+Those of uvloop raise a RuntimeError at once, which redis-py takes for a fault of its caller: it would neither connect
+again nor call it an outage.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+_Client = TypeVar("_Client", bound=Redis | RedisCluster)
+
+
+def told_as_errors(redis: _Client) -> _Client:
+    """The same client, before its first connection, whose cut connections raise redis' ConnectionError."""
+    if isinstance(redis, RedisCluster):
+        redis.connection_kwargs["connection_class"] = _telling(redis.connection_kwargs["connection_class"])
+        for node in redis.startup_nodes:
+            node.connection_class = _telling(node.connection_class)
+    else:
+        pool: ConnectionPool = redis.connection_pool
+        pool.connection_class = _telling(pool.connection_class)
+    return redis
+
+
+@functools.cache
+def _telling(kind: type[Any]) -> type[Any]:
+    class Telling(kind):  # type: ignore[misc]
+        async def send_packed_command(
+            self, command: bytes | str | Iterable[bytes], check_health: bool = True
+        ) -> None:
+            try:
+                await super().send_packed_command(command, check_health)
+            except RuntimeError as error:
+                raise RedisConnectionError(f"The connection was cut before a command was sent: {error}") from error
+
+    return Telling
