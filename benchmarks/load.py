@@ -2,8 +2,8 @@
 
 The server is `kdaif-server serve` in a process of its own, on a Valkey that fsyncs before it answers. The watches
 follow a job each, on a connection each; some of the jobs move all the time. The unary calls are GetDistillationJob,
-from 32 callers that each wait for the answer; every call has an API key, which the server checks. The bare rate is that
-of a `grpc.aio` server that answers the same bytes to the same callers and does nothing else: alone, before the load and
+from 32 callers on 8 connections that each wait for the answer; every call has an API key, which the server checks. The bare rate is that
+of a `grpc.aio` server that answers the same bytes to the same callers and does nothing else, in as many processes: alone, before the load and
 after it, and once while kdaif's server has the watches and the uploads, which need the same processors. At the end the
 server gets SIGTERM amid all of that, ends in its own time, and is started again; a call that fails there though the SDK
 hid what it could is a failure.
@@ -41,13 +41,14 @@ from kdaif_server.access.scopes import Scope
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
 from benchmarks.load_clients import Uploads, Watches, call_for, call_until_told, credentials, upload, watch
-from benchmarks.load_cpu import CpuClock, cpu_s
+from benchmarks.load_cpu import CpuClock, cpu_s, family
 from benchmarks.load_page import page
 from benchmarks.record import write_results
 
 WATCHERS = 200
 UPLOADS = 50
 _CALLERS = 32
+_CONNECTIONS = 8
 _BARE_S = 10.0
 _SETTLE_S = 10.0
 _AFTER_S = 5.0
@@ -82,7 +83,9 @@ class Load:
     events_watched: int
     minutes: float
     cores_of: Mapping[str, float]
+    processes: int
     callers: int = _CALLERS
+    connections: int = _CONNECTIONS
 
     @property
     def wanted_per_s(self) -> float:
@@ -109,12 +112,13 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="of each server")
     parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--page", type=Path, help="a page of Markdown to write")
     arguments = parser.parse_args()
     started_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="kdaif-load-") as folder:
-        load = measure(Path(folder), arguments.minutes * 60)
+        load = measure(Path(folder), arguments.minutes * 60, arguments.processes)
     print(load)
     if arguments.record:
         figures = {name: float(value) for name, value in vars(load).items() if name != "cores_of"}
@@ -128,25 +132,25 @@ def main() -> None:
         sys.exit("Calls failed that the SDK should have hidden.")
 
 
-def measure(folder: Path, seconds: float) -> Load:
+def measure(folder: Path, seconds: float, processes: int) -> Load:
     """One run, all in ``folder``."""
     files = write_files(folder)
     os.environ["KDAIF_API_KEY"] = key_of(folder / "data")
-    with EmbeddedValkey(folder / "valkey") as valkey, served(valkey.url, folder) as server:
+    with EmbeddedValkey(folder / "valkey") as valkey, served(valkey.url, folder, processes) as server:
         with Client(server.target) as client:
             labeled = client.upload_dataset(_table(0, labels=True), name="labeled")
             pool = client.upload_dataset(_table(1), name="pool")
             jobs = [client.submit(labeled, pool, request_id=f"load-{n}").name for n in range(WATCHERS)]
         answer = client_answer(server.target, jobs[0])
-        bare = [bare_rate(answer)]
+        bare = [bare_rate(answer, processes)]
         with (
             ExitStack() as held,
             _process(watch, server.target, jobs, valkey.url) as (watches, watching_pid),
             _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as (uploads, uploading_pid),
         ):
             watches.recv()  # all of them have seen their job's first event
-            beside = bare_rate(answer)
-            calls, calling_pid = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS))
+            beside = bare_rate(answer, processes)
+            calls, calling_pid = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS, _CONNECTIONS))
             kinds = {
                 "server": server.pid,
                 "Valkey": valkey.pid,
@@ -173,7 +177,7 @@ def measure(folder: Path, seconds: float) -> Load:
             uploaded: Uploads = uploads.recv()
             watches.send("end")
             watched: Watches = watches.recv()
-        bare.append(bare_rate(answer))
+        bare.append(bare_rate(answer, processes))
     return Load(
         unary_per_s=steady.calls / steady.seconds,
         raw_unary_per_s=float(np.mean([each.per_s for each in bare])),
@@ -193,6 +197,7 @@ def measure(folder: Path, seconds: float) -> Load:
         events_watched=watched.events,
         minutes=seconds / 60,
         cores_of=cores_of,
+        processes=processes,
     )
 
 
@@ -215,10 +220,14 @@ def write_files(folder: Path) -> list[Path]:
 class Served:
     """`kdaif-server serve`, always at the same port."""
 
-    def __init__(self, redis_url: str, folder: Path) -> None:
+    def __init__(self, redis_url: str, folder: Path, processes: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.target = f"127.0.0.1:{free.getsockname()[1]}"
-        self._command = (sys.executable, "-m", "kdaif_server", "serve", "--port", self.target.rpartition(":")[2])
+        port = self.target.rpartition(":")[2]
+        self._command = (
+            *(sys.executable, "-m", "kdaif_server", "serve"),
+            *("--port", port, "--processes", str(processes)),
+        )
         self._environment = os.environ | {"KDAIF_REDIS_URL": redis_url, "KDAIF_DATA_DIR": str(folder / "data")}
         self._log = folder / "server.log"
         self.start()
@@ -231,8 +240,9 @@ class Served:
             grpc.channel_ready_future(channel).result(_START_S)
 
     def rss_mb(self) -> float:
-        """Resident memory of the server."""
-        return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
+        """Resident memory of the server, of all its processes together."""
+        processes = family(self._process.pid)
+        return float(sum(process.memory_info().rss for process in processes) / 1e6)
 
     @property
     def pid(self) -> int:
@@ -253,9 +263,9 @@ class Served:
 
 
 @contextmanager
-def served(redis_url: str, folder: Path) -> Iterator[Served]:
+def served(redis_url: str, folder: Path, processes: int = 1) -> Iterator[Served]:
     """A server until the block is left."""
-    server = Served(redis_url, folder)
+    server = Served(redis_url, folder, processes)
     try:
         yield server
     finally:
@@ -280,37 +290,34 @@ class Bare:
     cpu_us: float
 
 
-def bare_rate(answer: bytes) -> Bare:
+def bare_rate(answer: bytes, processes: int) -> Bare:
     """That of a server that answers the same bytes and does nothing."""
-    ours, theirs = _spawn.Pipe()
-    server = _spawn.Process(target=_serve_bare, args=(theirs, answer), daemon=True)
-    server.start()
-    pid = server.pid
-    assert pid is not None
-    try:
-        target = f"127.0.0.1:{ours.recv()}"
-        before_s = cpu_s(pid)
-        seen = asyncio.run(call_for(target, ["tenants/t/distillationJobs/j"], _CALLERS, _BARE_S))
-        used_s = cpu_s(pid) - before_s
-    finally:
-        server.kill()
-        server.join()
+    with ExitStack() as held:
+        port, pids = 0, []
+        for _ in range(processes):
+            started, pid = held.enter_context(_process(_serve_bare, answer, port, processes > 1))
+            port = started.recv()
+            pids.append(pid)
+        before_s = sum(map(cpu_s, pids))
+        jobs = ["tenants/t/distillationJobs/j"]
+        seen = asyncio.run(call_for(f"127.0.0.1:{port}", jobs, _CALLERS, _CONNECTIONS, _BARE_S))
+        used_s = sum(map(cpu_s, pids)) - before_s
     return Bare(seen.calls / seen.seconds, used_s * 1e6 / seen.calls)
 
 
-def _serve_bare(pipe: Connection, answer: bytes) -> None:
+def _serve_bare(pipe: Connection, answer: bytes, port: int, shares_port: bool) -> None:
     async def answered(request: bytes, context: Any) -> bytes:
         return answer
 
     async def serve() -> None:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
         handler: Any = grpc.unary_unary_rpc_method_handler(answered)
         methods = {"GetDistillationJob": handler}
         service = grpc.method_handlers_generic_handler("kdaif.v1.DistillationJobService", methods)
         server.add_generic_rpc_handlers((service,))
-        port = server.add_insecure_port("127.0.0.1:0")
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
-        pipe.send(port)
+        pipe.send(bound)
         await server.wait_for_termination()
 
     asyncio.run(serve())

@@ -46,8 +46,13 @@ class CpuClock:
 
 def cpu_s(pid: int) -> float:
     """CPU time that a process has used, and those that it started."""
+    return sum(_own_cpu_s(each) for each in family(pid))
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and those that it started."""
     process = psutil.Process(pid)
-    return sum(_own_cpu_s(each) for each in (process, *process.children(recursive=True)))
+    return [process, *process.children(recursive=True)]
 
 
 def _own_cpu_s(process: psutil.Process) -> float:
