@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import uvloop
 from pydantic import ValidationError
 
 from kdaif.errors import KdaifError
@@ -62,7 +63,10 @@ def main() -> None:
             # Off must be said: behind a proxy, a loopback address is no proof that only this machine calls.
             asked = settings.model_copy(update={"authentication": settings.authentication or "on"})
             work_in_turns()
-            asyncio.run(serve(asked) if asked.processes == 1 else ServerProcesses(asked).run())
+            if asked.processes == 1:
+                uvloop.run(serve(asked))
+            else:
+                asyncio.run(ServerProcesses(asked).run())
     except KdaifError as error:
         sys.exit(f"kdaif-server: {error}")
     except RuntimeError as error:

@@ -17,6 +17,7 @@ import sys
 from multiprocessing.connection import Connection
 
 import structlog
+import uvloop
 
 from kdaif.errors import KdaifError, UnavailableError
 from kdaif.processes import die_with_parent
@@ -152,7 +153,7 @@ def _serve_one(settings: ServerSettings, number: int, parent_pid: int, started: 
             started.send(server.port)
 
     try:
-        asyncio.run(serve(settings, shares_port=True, announce=announce))
+        uvloop.run(serve(settings, shares_port=True, announce=announce))
     except KdaifError as error:
         sys.exit(f"kdaif-server: {error}")
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from google.protobuf.message import Message
 
 NAME_FIELDS = ("name", "parent")
@@ -12,10 +14,13 @@ _PREFIX = "tenants/"
 
 def resource_of(request: Message) -> str:
     """The resource name that the request is about; empty where it has none."""
-    for field in NAME_FIELDS:
-        if field in request.DESCRIPTOR.fields_by_name:
-            return str(getattr(request, field))
-    return ""
+    field = _name_field(type(request))
+    return str(getattr(request, field)) if field else ""
+
+
+@functools.cache
+def _name_field(kind: type[Message]) -> str:
+    return next((field for field in NAME_FIELDS if field in kind.DESCRIPTOR.fields_by_name), "")
 
 
 def tenant_of(resource: str) -> str:
