@@ -2,7 +2,7 @@
 
 The server is `kdaif-server serve` in a process of its own, on a Valkey that fsyncs before it answers. The watches
 follow a job each, on a connection each; some of the jobs move all the time. The unary calls are GetDistillationJob,
-from 32 callers on 8 connections that each wait for the answer; every call has an API key, which the server checks. The bare rate is that
+from 32 callers that each wait for the answer, on one connection, or on four for each process; every call has an API key, which the server checks. The bare rate is that
 of a `grpc.aio` server that answers the same bytes to the same callers and does nothing else, in as many processes: alone, before the load and
 after it, and once while kdaif's server has the watches and the uploads, which need the same processors. At the end the
 server gets SIGTERM amid all of that, ends in its own time, and is started again; a call that fails there though the SDK
@@ -48,7 +48,7 @@ from benchmarks.record import write_results
 WATCHERS = 200
 UPLOADS = 50
 _CALLERS = 32
-_CONNECTIONS = 8
+_CONNECTIONS_PER_PROCESS = 4
 _BARE_S = 10.0
 _SETTLE_S = 10.0
 _AFTER_S = 5.0
@@ -85,7 +85,6 @@ class Load:
     cores_of: Mapping[str, float]
     processes: int
     callers: int = _CALLERS
-    connections: int = _CONNECTIONS
 
     @property
     def wanted_per_s(self) -> float:
@@ -112,7 +111,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="of each server")
+    parser.add_argument("--processes", type=int, default=1, help="of each server, kdaif's and the bare one")
     parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--page", type=Path, help="a page of Markdown to write")
     arguments = parser.parse_args()
@@ -123,6 +122,7 @@ def main() -> None:
     if arguments.record:
         figures = {name: float(value) for name, value in vars(load).items() if name != "cores_of"}
         figures["wanted_per_s"] = load.wanted_per_s
+        figures["share_of_raw_beside"] = load.unary_per_s / load.raw_beside_unary_per_s
         table = [{"kind": kind, "cores": cores} for kind, cores in load.cores_of.items()]
         file = write_results("load", figures, table, started_at)
         print(f"Written to {file}")
@@ -150,7 +150,7 @@ def measure(folder: Path, seconds: float, processes: int) -> Load:
         ):
             watches.recv()  # all of them have seen their job's first event
             beside = bare_rate(answer, processes)
-            calls, calling_pid = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS, _CONNECTIONS))
+            calls, calling_pid = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS, connections(processes)))
             kinds = {
                 "server": server.pid,
                 "Valkey": valkey.pid,
@@ -199,6 +199,11 @@ def measure(folder: Path, seconds: float, processes: int) -> Load:
         cores_of=cores_of,
         processes=processes,
     )
+
+
+def connections(processes: int) -> int:
+    """Of all unary callers together. The kernel gives each to one process, and a single one would keep one busy."""
+    return 1 if processes == 1 else _CONNECTIONS_PER_PROCESS * processes
 
 
 def key_of(data: Path) -> str:
@@ -300,7 +305,7 @@ def bare_rate(answer: bytes, processes: int) -> Bare:
             pids.append(pid)
         before_s = sum(map(cpu_s, pids))
         jobs = ["tenants/t/distillationJobs/j"]
-        seen = asyncio.run(call_for(f"127.0.0.1:{port}", jobs, _CALLERS, _CONNECTIONS, _BARE_S))
+        seen = asyncio.run(call_for(f"127.0.0.1:{port}", jobs, _CALLERS, connections(processes), _BARE_S))
         used_s = sum(map(cpu_s, pids)) - before_s
     return Bare(seen.calls / seen.seconds, used_s * 1e6 / seen.calls)
 
