@@ -2,11 +2,11 @@
 
 The server is `kdaif-server serve` in a process of its own, on a Valkey that fsyncs before it answers. The watches
 follow a job each, on a connection each; some of the jobs move all the time. The unary calls are GetDistillationJob,
-from 32 callers that each wait for the answer, on one connection, or on four for each process; every call has an API key, which the server checks. The bare rate is that
-of a `grpc.aio` server that answers the same bytes to the same callers and does nothing else, in as many processes: alone, before the load and
-after it, and once while kdaif's server has the watches and the uploads, which need the same processors. At the end the
-server gets SIGTERM amid all of that, ends in its own time, and is started again; a call that fails there though the SDK
-hid what it could is a failure.
+from 32 callers that each wait for the answer, on one connection, or on four for each process of the server; every call
+has an API key, which the server checks. The bare rate is that of a `grpc.aio` server that answers the same bytes to the
+same callers and does nothing else, in as many processes: alone, before the load and after it, and once while kdaif's
+server has the watches and the uploads, which need the same processors. At the end the server gets SIGTERM amid all of
+that, ends in its own time, and is started again; a call that fails there though the SDK hid what it could is a failure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_client import Client
@@ -150,7 +149,9 @@ def measure(folder: Path, seconds: float, processes: int) -> Load:
         ):
             watches.recv()  # all of them have seen their job's first event
             beside = bare_rate(answer, processes)
-            calls, calling_pid = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS, connections(processes)))
+            calls, calling_pid = held.enter_context(
+                _process(call_until_told, server.target, jobs, _CALLERS, connections(processes))
+            )
             kinds = {
                 "server": server.pid,
                 "Valkey": valkey.pid,
@@ -335,9 +336,8 @@ def _process(work: Any, *arguments: Any) -> Iterator[tuple[Connection, int]]:
     process = _spawn.Process(target=work, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
-    assert process.pid is not None
     try:
-        yield ours, process.pid
+        yield ours, process.pid or 0
     finally:
         process.kill()
         process.join()

@@ -92,9 +92,7 @@ def call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers:
     asyncio.run(_call_until_told(pipe, target, jobs, callers, connections))
 
 
-async def _call_until_told(
-    pipe: Connection, target: str, jobs: Sequence[str], callers: int, connections: int
-) -> None:
+async def _call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers: int, connections: int) -> None:
     async with _connected(target, connections) as rpcs:
         for answers in (False, True, True):
             seen, started = Calls(), time.monotonic()

@@ -33,9 +33,7 @@ def told_as_errors(redis: _Client) -> _Client:
 @functools.cache
 def _telling(kind: type[Any]) -> type[Any]:
     class Telling(kind):  # type: ignore[misc]
-        async def send_packed_command(
-            self, command: bytes | str | Iterable[bytes], check_health: bool = True
-        ) -> None:
+        async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
             try:
                 await super().send_packed_command(command, check_health)
             except RuntimeError as error:

@@ -30,9 +30,9 @@ class ServerSettings(BaseSettings):
     ``authentication`` is asked for by ``kdaif-server serve`` and off for ``up`` where nothing is said. ``plaintext``
     says that something in front ends TLS. The limits of a tenant are of each server; ``docs/security.md`` has the rest.
 
-    ``processes`` is how many ``kdaif-server serve`` starts behind its port, about one for each core that it may use. The
-    limits of a tenant are of each of them, and each but the first has a page of metrics at a port of its own, one after
-    the other, and a part of the cache (``cache_folder``, by default below ``data_dir``).
+    ``processes`` is how many ``kdaif-server serve`` starts behind its port, about one for each core that it may use.
+    The limits of a tenant are of each of them; each has a page of metrics, at the next port, and a part of the cache
+    (``cache_folder``, by default below ``data_dir``) for itself.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")

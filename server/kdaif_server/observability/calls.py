@@ -50,7 +50,7 @@ class Observing:
 
     def __init__(self, metrics: ServerMetrics) -> None:
         self.metrics = metrics
-        # Both are set before a server is made, and asking after them in each call costs more than most of a call's lines.
+        # Both are set before a server is made; asking after them in each call would cost more than the call's line.
         self.sends_traces = sends_traces()
         self.tells_all = bool(_log.is_enabled_for(logging.DEBUG))
 
