@@ -29,7 +29,8 @@ _PAGE = """# Load: one server, many clients
 Written by `make bench-load` from `benchmarks/results/load.json`. One
 `kdaif-server serve --processes {processes:.0f}` with authentication, on a Valkey that fsyncs before it answers, had
 {watchers:.0f} clients that watched a job each, {uploads:.0f} uploads, and {callers:.0f} callers that asked for jobs as
-fast as they were answered, for {minutes:g} minutes; all of that on {cores} cores ({cpu}). The rate that was wanted was {reached}.
+fast as they were answered, for {minutes:g} minutes; all of that on {cores} cores ({cpu}). The rate that was wanted was
+{reached}.
 
 | | |
 | --- | ---: |
@@ -43,8 +44,8 @@ What the processors did meanwhile, 1 being one of them all the time:
 
 Server, Valkey and all clients share the cores, so a client that costs more lowers every rate here; raw `grpc.aio` alone
 has no watches, no uploads and no Valkey beside it. It runs as `grpc.aio` does by itself, kdaif's server on uvloop and
-under SCHED_BATCH (ADR 37). At the end the server gets SIGTERM amid it all, drains, and is started again: the SDK repeats
-what was cut, goes on with uploads where they stopped and with watches after the last event.
+under SCHED_BATCH (ADR 37). At the end the server gets SIGTERM amid it all, drains, and is started again: the SDK
+repeats what was cut, goes on with uploads where they stopped and with watches after the last event.
 """
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, TypeAlias
 
 import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -19,9 +20,10 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kdaif.queue import codec
-from kdaif.queue.connection import MAX_CONNECTIONS, SOCKET_TIMEOUT_S
+from kdaif.queue.connection import SOCKET_TIMEOUT_S
 
-_Hash = Mapping[str, str]
+_Hash: TypeAlias = Mapping[str, str]
+_Answer: TypeAlias = asyncio.Future[_Hash]
 
 
 class HashReads:
@@ -36,8 +38,9 @@ class HashReads:
         pool = redis.connection_pool if isinstance(redis, Redis) else None
         self._pool = pool if isinstance(pool, BlockingConnectionPool) else None
         self._kept: _Kept | None = None
-        self._connecting = asyncio.Lock()
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connecting: asyncio.Task[_Kept] | None = None
+        self._waiting: dict[str, list[_Answer]] = {}
+        self._running: asyncio.Task[None] | None = None
 
     async def hash(self, key: str) -> _Hash:
         """Empty where there is none. Raises what redis raises."""
@@ -45,26 +48,61 @@ class HashReads:
             try:
                 kept = self._kept
                 if kept is None or kept.is_lost:
-                    kept = await self._connect(self._pool)
+                    kept = await self._connected(self._pool)
                 # One for each caller: where one is cancelled, the others still get theirs.
                 return await kept.ask(key)
             except RedisTimeoutError:
                 raise  # by who took this long, the same would take as long again
             except (RedisError, OSError):
                 pass
-        async with self._slots:
-            found: _Hash = await self._redis.hgetall(key)
-        return found
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(answer)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await answer
+
+    async def _connected(self, pool: BlockingConnectionPool) -> _Kept:
+        """One attempt for all who ask meanwhile, so that an outage takes no caller longer than another."""
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(pool))
+            self._connecting.add_done_callback(self._has_connected)
+        return await asyncio.shield(self._connecting)
 
     async def _connect(self, pool: BlockingConnectionPool) -> _Kept:
-        async with self._connecting:
-            if self._kept is not None and not self._kept.is_lost:
-                return self._kept
-            if self._kept is not None:
-                await self._kept.give_back(pool)
-                self._kept = None
-            self._kept = _Kept(await pool.get_connection())  # type: ignore[no-untyped-call]
-            return self._kept
+        lost, self._kept = self._kept, None
+        if lost is not None:
+            await lost.give_back(pool)
+        return _Kept(await pool.get_connection())  # type: ignore[no-untyped-call]
+
+    def _has_connected(self, done: asyncio.Task[_Kept]) -> None:
+        self._connecting = None
+        if not done.cancelled() and done.exception() is None:
+            self._kept = done.result()
+
+    async def _run(self) -> None:
+        """By a pipeline, with all its retries; what is asked for while one is on its way goes in the next."""
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, {}
+                await self._answer(batch)
+        finally:
+            self._running = None
+
+    async def _answer(self, batch: Mapping[str, list[_Answer]]) -> None:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key in batch:
+                    pipeline.hgetall(key)
+                found = await pipeline.execute()
+        except BaseException as error:
+            for answer in _open(chain.from_iterable(batch.values())):
+                answer.set_exception(error) if isinstance(error, Exception) else answer.cancel()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for answers, fields in zip(batch.values(), found, strict=True):
+                for answer in _open(answers):
+                    answer.set_result(fields)
 
 
 class _Kept(asyncio.Protocol):
@@ -75,15 +113,15 @@ class _Kept(asyncio.Protocol):
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(encoding="utf-8", replyError=RedisError)
-        self._unsent: dict[str, list[asyncio.Future[_Hash]]] = {}
-        self._asked: deque[tuple[float, list[asyncio.Future[_Hash]]]] = deque()
+        self._unsent: dict[str, list[_Answer]] = {}
+        self._asked: deque[tuple[float, list[_Answer]]] = deque()
         self._is_watched = False
         self._transport: Any = connection._writer.transport
         self._greeter = self._transport.get_protocol()
         self._transport.set_protocol(self)
 
-    def ask(self, key: str) -> asyncio.Future[_Hash]:
-        answer: asyncio.Future[_Hash] = self._loop.create_future()
+    def ask(self, key: str) -> _Answer:
+        answer: _Answer = self._loop.create_future()
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent.setdefault(key, []).append(answer)
@@ -93,11 +131,13 @@ class _Kept(asyncio.Protocol):
         unsent, self._unsent = self._unsent, {}
         now = self._loop.time()
         self._asked.extend((now, answers) for answers in unsent.values())
+        try:
+            self._transport.write(b"".join(_hgetall(key) for key in unsent))
+        except RuntimeError:  # of uvloop, whose transport is closed; asyncio's take what nobody will read
+            self.is_lost = True
         if self.is_lost:
             self._fail(RedisConnectionError("The connection was cut before a command was sent."))
-            return
-        self._transport.write(b"".join(_hgetall(key) for key in unsent))
-        if not self._is_watched:
+        elif not self._is_watched:
             self._is_watched = True
             self._loop.call_later(SOCKET_TIMEOUT_S, self._look)
 
@@ -105,12 +145,11 @@ class _Kept(asyncio.Protocol):
         self._reader.feed(data)
         while (found := self._reader.gets()) is not False:
             _, answers = self._asked.popleft()
-            for answer in answers:
-                if not answer.done():
-                    if isinstance(found, Exception):
-                        answer.set_exception(found)
-                    else:
-                        answer.set_result(codec.pairs(found))
+            for answer in _open(answers):
+                if isinstance(found, Exception):
+                    answer.set_exception(found)
+                else:
+                    answer.set_result(codec.pairs(found))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(RedisConnectionError(f"The connection was cut: {exc}"))
@@ -132,9 +171,8 @@ class _Kept(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self.is_lost = True
         while self._asked:
-            for answer in self._asked.popleft()[1]:
-                if not answer.done():
-                    answer.set_exception(error)
+            for answer in _open(self._asked.popleft()[1]):
+                answer.set_exception(error)
 
     async def give_back(self, pool: BlockingConnectionPool) -> None:
         """Closed: answers may be on their way that nobody would read."""
@@ -145,3 +183,8 @@ class _Kept(asyncio.Protocol):
 def _hgetall(key: str) -> bytes:
     encoded = key.encode()
     return b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n" % (len(encoded), encoded)
+
+
+def _open(answers: Iterable[_Answer]) -> Iterator[_Answer]:
+    """Those that somebody still waits for."""
+    return (answer for answer in answers if not answer.done())

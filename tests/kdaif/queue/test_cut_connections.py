@@ -77,6 +77,25 @@ def test_an_outage_is_unavailable(proxy: Proxy, run: Run) -> None:
     run(main())
 
 
+@LOOPS
+def test_readers_on_a_connection_that_is_cut_as_they_ask_get_their_answer(proxy: Proxy, run: Run) -> None:
+    async def main() -> None:
+        queue = await JobQueue.connect(f"redis://127.0.0.1:{proxy.port}/0")
+        try:
+            job_id = (await queue.submit("t", SPEC, PreflightReport(()), request_id="r")).id
+            await queue.get("t", job_id)
+            for _ in range(3):
+                kept: Any = queue._reads._asked._kept
+                readers = [asyncio.create_task(queue.get("t", job_id)) for _ in range(20)]
+                await asyncio.sleep(0)  # they have asked, and nothing is sent yet
+                kept._transport.abort()
+                assert {job.id for job in await asyncio.wait_for(asyncio.gather(*readers), 5)} == {job_id}
+        finally:
+            await queue.close()
+
+    run(main())
+
+
 def test_what_a_closed_transport_of_uvloop_raises_is_a_connection_error(proxy: Proxy) -> None:
     async def main() -> None:
         redis = open_redis(f"redis://127.0.0.1:{proxy.port}/0")
