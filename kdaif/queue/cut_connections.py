@@ -31,7 +31,7 @@ def told_as_errors(redis: _Client) -> _Client:
 
 
 @functools.cache
-def _telling(kind: type[Any]) -> type[Any]:
+def _telling(kind: Any) -> Any:
     class Telling(kind):  # type: ignore[misc]
         async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
             try:

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 
 import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -108,7 +107,7 @@ class HashReads:
 class _Kept(asyncio.Protocol):
     """A connection of redis-py after its greeting, whose bytes come here from then on."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: Any) -> None:
         self.is_lost = False
         self._connection = connection
         self._loop = asyncio.get_running_loop()

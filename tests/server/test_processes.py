@@ -14,12 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kdaif_client import Client, Job, JobState
+from kdaif_client import Client, Job
 from kdaif_client._rpc import Rpc
 from kdaif_proto.v1 import jobs_pb2
 from kdaif_server.processes import work_in_turns
 from kdaif_server.settings import ServerSettings
 
+from kdaif.records import JobState
 from tests.server.serving import submit, with_queue
 from tests.waiting import wait_for
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
+from typing import cast
 
 from google.protobuf.message import Message
 
@@ -19,8 +21,9 @@ def resource_of(request: Message) -> str:
 
 
 @functools.cache
-def _name_field(kind: type[Message]) -> str:
-    return next((field for field in NAME_FIELDS if field in kind.DESCRIPTOR.fields_by_name), "")
+def _name_field(kind: Hashable) -> str:
+    fields = cast("type[Message]", kind)  # mypy takes the hash of a message for that of its class
+    return next((field for field in NAME_FIELDS if field in fields.DESCRIPTOR.fields_by_name), "")
 
 
 def tenant_of(resource: str) -> str:
