@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -21,12 +21,15 @@ _Client = TypeVar("_Client", bound=Redis | RedisCluster)
 def told_as_errors(redis: _Client) -> _Client:
     """The same client, before its first connection, whose cut connections raise redis' ConnectionError."""
     if isinstance(redis, RedisCluster):
-        redis.connection_kwargs["connection_class"] = _telling(redis.connection_kwargs["connection_class"])
+        given: Any = redis.connection_kwargs
+        given["connection_class"] = _telling(given["connection_class"])
         for node in redis.startup_nodes:
-            node.connection_class = _telling(node.connection_class)
+            plain: Any = node.connection_class
+            node.connection_class = _telling(plain)
     else:
-        pool: ConnectionPool = redis.connection_pool
-        pool.connection_class = _telling(pool.connection_class)
+        pool: Any = redis.connection_pool
+        plain = pool.connection_class
+        pool.connection_class = _telling(plain)
     return redis
 
 

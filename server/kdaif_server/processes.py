@@ -118,10 +118,10 @@ class ServerProcesses:
 async def _readable(descriptor: int) -> None:
     """Returns when there is something to read, or the other end is closed."""
     loop = asyncio.get_running_loop()
-    found = loop.create_future()
-    loop.add_reader(descriptor, lambda: found.done() or found.set_result(None))
+    found = asyncio.Event()
+    loop.add_reader(descriptor, found.set)
     try:
-        await found
+        await found.wait()
     finally:
         loop.remove_reader(descriptor)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable
-from typing import cast
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -16,14 +15,14 @@ _PREFIX = "tenants/"
 
 def resource_of(request: Message) -> str:
     """The resource name that the request is about; empty where it has none."""
-    field = _name_field(type(request))
+    kind: Any = type(request)  # mypy takes the hash of a message for that of its class
+    field = _name_field(kind)
     return str(getattr(request, field)) if field else ""
 
 
 @functools.cache
-def _name_field(kind: Hashable) -> str:
-    fields = cast("type[Message]", kind)  # mypy takes the hash of a message for that of its class
-    return next((field for field in NAME_FIELDS if field in fields.DESCRIPTOR.fields_by_name), "")
+def _name_field(kind: Any) -> str:
+    return next((field for field in NAME_FIELDS if field in kind.DESCRIPTOR.fields_by_name), "")
 
 
 def tenant_of(resource: str) -> str:
