@@ -2,11 +2,11 @@
 
 The server is `kdaif-server serve` in a process of its own, on a Valkey that fsyncs before it answers. The watches
 follow a job each, on a connection each; some of the jobs move all the time. The unary calls are GetDistillationJob,
-from 32 callers that each wait for the answer; every call has an API key, which the server checks. The bare rate is that
-of a `grpc.aio` server that answers the same bytes to the same callers and does nothing else: alone, before the load and
-after it, and once while kdaif's server has the watches and the uploads, which need the same processors. At the end the
-server gets SIGTERM amid all of that, ends in its own time, and is started again; a call that fails there though the SDK
-hid what it could is a failure.
+from 32 callers that each wait for the answer, on one connection, or on four for each process of the server; every call
+has an API key, which the server checks. The bare rate is that of a `grpc.aio` server that answers the same bytes to the
+same callers and does nothing else, in as many processes: alone, before the load and after it, and once while kdaif's
+server has the watches and the uploads, which need the same processors. At the end the server gets SIGTERM amid all of
+that, ends in its own time, and is started again; a call that fails there though the SDK hid what it could is a failure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kdaif_client import Client
@@ -41,12 +40,14 @@ from kdaif_server.access.scopes import Scope
 from kdaif_server.embedded.valkey import EmbeddedValkey
 
 from benchmarks.load_clients import Uploads, Watches, call_for, call_until_told, credentials, upload, watch
+from benchmarks.load_cpu import CpuClock, cpu_s, family
 from benchmarks.load_page import page
 from benchmarks.record import write_results
 
 WATCHERS = 200
 UPLOADS = 50
 _CALLERS = 32
+_CONNECTIONS_PER_PROCESS = 4
 _BARE_S = 10.0
 _SETTLE_S = 10.0
 _AFTER_S = 5.0
@@ -80,6 +81,8 @@ class Load:
     uploads: int
     events_watched: int
     minutes: float
+    cores_of: Mapping[str, float]
+    processes: int
     callers: int = _CALLERS
 
     @property
@@ -96,6 +99,7 @@ class Load:
             f"{self.raw_beside_unary_per_s:,.0f}/s\n"
             f"CPU time of the server for a call, and all that it did beside: {self.server_cpu_us_per_call:,.0f} us; "
             f"of the bare one {self.raw_server_cpu_us_per_call:,.0f} us\n"
+            f"processors kept busy: {', '.join(f'{cores:.2f} {kind}' for kind, cores in self.cores_of.items())}\n"
             f"failed calls: {self.failed_calls}, in the drain of {self.drain_s:.1f} s {self.drain_failed_calls}\n"
             f"memory: {self.rss_mb:,.0f} MB, growth {self.rss_growth_mb:+.1f} MB, "
             f"of which {self.rss_growth_second_half_mb:+.1f} MB in the second half"
@@ -106,16 +110,20 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--processes", type=int, default=1, help="of each server, kdaif's and the bare one")
     parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--page", type=Path, help="a page of Markdown to write")
     arguments = parser.parse_args()
     started_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="kdaif-load-") as folder:
-        load = measure(Path(folder), arguments.minutes * 60)
+        load = measure(Path(folder), arguments.minutes * 60, arguments.processes)
     print(load)
     if arguments.record:
-        figures = {name: float(value) for name, value in vars(load).items()} | {"wanted_per_s": load.wanted_per_s}
-        file = write_results("load", figures, [], started_at)
+        figures = {name: float(value) for name, value in vars(load).items() if name != "cores_of"}
+        figures["wanted_per_s"] = load.wanted_per_s
+        figures["share_of_raw_beside"] = load.unary_per_s / load.raw_beside_unary_per_s
+        table = [{"kind": kind, "cores": cores} for kind, cores in load.cores_of.items()]
+        file = write_results("load", figures, table, started_at)
         print(f"Written to {file}")
         if arguments.page:
             arguments.page.write_text(page(json.loads(file.read_text())))
@@ -123,33 +131,42 @@ def main() -> None:
         sys.exit("Calls failed that the SDK should have hidden.")
 
 
-def measure(folder: Path, seconds: float) -> Load:
+def measure(folder: Path, seconds: float, processes: int) -> Load:
     """One run, all in ``folder``."""
     files = write_files(folder)
     os.environ["KDAIF_API_KEY"] = key_of(folder / "data")
-    with EmbeddedValkey(folder / "valkey") as valkey, served(valkey.url, folder) as server:
+    with EmbeddedValkey(folder / "valkey") as valkey, served(valkey.url, folder, processes) as server:
         with Client(server.target) as client:
             labeled = client.upload_dataset(_table(0, labels=True), name="labeled")
             pool = client.upload_dataset(_table(1), name="pool")
             jobs = [client.submit(labeled, pool, request_id=f"load-{n}").name for n in range(WATCHERS)]
         answer = client_answer(server.target, jobs[0])
-        bare = [bare_rate(answer)]
+        bare = [bare_rate(answer, processes)]
         with (
             ExitStack() as held,
-            _process(watch, server.target, jobs, valkey.url) as watches,
-            _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as uploads,
+            _process(watch, server.target, jobs, valkey.url) as (watches, watching_pid),
+            _process(upload, server.target, files, seconds, _UPLOADS_IN_THE_DRAIN) as (uploads, uploading_pid),
         ):
             watches.recv()  # all of them have seen their job's first event
-            beside = bare_rate(answer)
-            calls = held.enter_context(_process(call_until_told, server.target, jobs, _CALLERS))
+            beside = bare_rate(answer, processes)
+            calls, calling_pid = held.enter_context(
+                _process(call_until_told, server.target, jobs, _CALLERS, connections(processes))
+            )
+            kinds = {
+                "server": server.pid,
+                "Valkey": valkey.pid,
+                "unary callers": calling_pid,
+                "watching clients, and what moves their jobs": watching_pid,
+                "uploading clients": uploading_pid,
+            }
             time.sleep(min(_SETTLE_S, seconds / 4))
-            first_cpu_s = server.cpu_s()
+            first = CpuClock.now(kinds)
             calls.send("measure")
             memory_mb = [server.rss_mb()]
             for _ in range(_MEMORY_LOOKS):
                 time.sleep(seconds / _MEMORY_LOOKS)
                 memory_mb.append(server.rss_mb())
-            cpu_s = server.cpu_s() - first_cpu_s
+            cores_of = first.cores_until(CpuClock.now(kinds))
             calls.send("drain")
             steady = calls.recv()
             uploads.send("drain")
@@ -161,11 +178,11 @@ def measure(folder: Path, seconds: float) -> Load:
             uploaded: Uploads = uploads.recv()
             watches.send("end")
             watched: Watches = watches.recv()
-        bare.append(bare_rate(answer))
+        bare.append(bare_rate(answer, processes))
     return Load(
         unary_per_s=steady.calls / steady.seconds,
         raw_unary_per_s=float(np.mean([each.per_s for each in bare])),
-        server_cpu_us_per_call=cpu_s * 1e6 / steady.calls,
+        server_cpu_us_per_call=cores_of["server"] * seconds * 1e6 / steady.calls,
         raw_server_cpu_us_per_call=float(np.mean([each.cpu_us for each in bare])),
         raw_beside_unary_per_s=beside.per_s,
         p50_ms=float(np.percentile(steady.latencies_ms, 50)),
@@ -180,7 +197,14 @@ def measure(folder: Path, seconds: float) -> Load:
         uploads=uploaded.done,
         events_watched=watched.events,
         minutes=seconds / 60,
+        cores_of=cores_of,
+        processes=processes,
     )
+
+
+def connections(processes: int) -> int:
+    """Of all unary callers together. The kernel gives each to one process, and a single one would keep one busy."""
+    return 1 if processes == 1 else _CONNECTIONS_PER_PROCESS * processes
 
 
 def key_of(data: Path) -> str:
@@ -202,10 +226,14 @@ def write_files(folder: Path) -> list[Path]:
 class Served:
     """`kdaif-server serve`, always at the same port."""
 
-    def __init__(self, redis_url: str, folder: Path) -> None:
+    def __init__(self, redis_url: str, folder: Path, processes: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.target = f"127.0.0.1:{free.getsockname()[1]}"
-        self._command = (sys.executable, "-m", "kdaif_server", "serve", "--port", self.target.rpartition(":")[2])
+        port = self.target.rpartition(":")[2]
+        self._command = (
+            *(sys.executable, "-m", "kdaif_server", "serve"),
+            *("--port", port, "--processes", str(processes)),
+        )
         self._environment = os.environ | {"KDAIF_REDIS_URL": redis_url, "KDAIF_DATA_DIR": str(folder / "data")}
         self._log = folder / "server.log"
         self.start()
@@ -218,12 +246,14 @@ class Served:
             grpc.channel_ready_future(channel).result(_START_S)
 
     def rss_mb(self) -> float:
-        """Resident memory of the server."""
-        return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
+        """Resident memory of the server, of all its processes together."""
+        processes = family(self._process.pid)
+        return float(sum(process.memory_info().rss for process in processes) / 1e6)
 
-    def cpu_s(self) -> float:
-        """CPU time that the server has used."""
-        return _cpu_s(self._process.pid)
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._process.pid
 
     def drain(self) -> float:
         """Seconds from SIGTERM to its end."""
@@ -239,9 +269,9 @@ class Served:
 
 
 @contextmanager
-def served(redis_url: str, folder: Path) -> Iterator[Served]:
+def served(redis_url: str, folder: Path, processes: int = 1) -> Iterator[Served]:
     """A server until the block is left."""
-    server = Served(redis_url, folder)
+    server = Served(redis_url, folder, processes)
     try:
         yield server
     finally:
@@ -266,54 +296,48 @@ class Bare:
     cpu_us: float
 
 
-def bare_rate(answer: bytes) -> Bare:
+def bare_rate(answer: bytes, processes: int) -> Bare:
     """That of a server that answers the same bytes and does nothing."""
-    ours, theirs = _spawn.Pipe()
-    server = _spawn.Process(target=_serve_bare, args=(theirs, answer), daemon=True)
-    server.start()
-    try:
-        target = f"127.0.0.1:{ours.recv()}"
-        before_s = _cpu_s(server.pid)
-        seen = asyncio.run(call_for(target, ["tenants/t/distillationJobs/j"], _CALLERS, _BARE_S))
-        cpu_s = _cpu_s(server.pid) - before_s
-    finally:
-        server.kill()
-        server.join()
-    return Bare(seen.calls / seen.seconds, cpu_s * 1e6 / seen.calls)
+    with ExitStack() as held:
+        port, pids = 0, []
+        for _ in range(processes):
+            started, pid = held.enter_context(_process(_serve_bare, answer, port, processes > 1))
+            port = started.recv()
+            pids.append(pid)
+        before_s = sum(map(cpu_s, pids))
+        jobs = ["tenants/t/distillationJobs/j"]
+        seen = asyncio.run(call_for(f"127.0.0.1:{port}", jobs, _CALLERS, connections(processes), _BARE_S))
+        used_s = sum(map(cpu_s, pids)) - before_s
+    return Bare(seen.calls / seen.seconds, used_s * 1e6 / seen.calls)
 
 
-def _cpu_s(pid: int | None) -> float:
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)
-
-
-def _serve_bare(pipe: Connection, answer: bytes) -> None:
+def _serve_bare(pipe: Connection, answer: bytes, port: int, shares_port: bool) -> None:
     async def answered(request: bytes, context: Any) -> bytes:
         return answer
 
     async def serve() -> None:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
         handler: Any = grpc.unary_unary_rpc_method_handler(answered)
         methods = {"GetDistillationJob": handler}
         service = grpc.method_handlers_generic_handler("kdaif.v1.DistillationJobService", methods)
         server.add_generic_rpc_handlers((service,))
-        port = server.add_insecure_port("127.0.0.1:0")
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
-        pipe.send(port)
+        pipe.send(bound)
         await server.wait_for_termination()
 
     asyncio.run(serve())
 
 
 @contextmanager
-def _process(work: Any, *arguments: Any) -> Iterator[Connection]:
-    """The other end of a process that runs ``work(pipe, *arguments)``."""
+def _process(work: Any, *arguments: Any) -> Iterator[tuple[Connection, int]]:
+    """The other end of a process that runs ``work(pipe, *arguments)``, and its id."""
     ours, theirs = _spawn.Pipe()
     process = _spawn.Process(target=work, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours
+        yield ours, process.pid or 0
     finally:
         process.kill()
         process.join()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -58,34 +59,50 @@ def credentials() -> Credentials:
     return Credentials(api_key=os.environ["KDAIF_API_KEY"])
 
 
-async def call_for(target: str, jobs: Sequence[str], callers: int, seconds: float) -> Calls:
+async def call_for(target: str, jobs: Sequence[str], callers: int, connections: int, seconds: float) -> Calls:
     """Calls from so many callers that each wait for the answer."""
     seen = Calls()
-    rpc = AsyncRpc(target, _TIMEOUT_S, credentials=credentials())
     ends_at = time.monotonic() + seconds
-    await asyncio.gather(*(_call(rpc, jobs, seen, lambda: time.monotonic() >= ends_at) for _ in range(callers)))
-    await rpc.close()
+    async with _connected(target, connections) as rpcs:
+        await _call_all(rpcs, jobs, seen, callers, lambda: time.monotonic() >= ends_at)
     seen.seconds = seconds
     return seen
 
 
-def call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers: int) -> None:
+@asynccontextmanager
+async def _connected(target: str, connections: int) -> AsyncIterator[list[AsyncRpc]]:
+    """So many clients, each with a connection of its own, which stays with one process of the server."""
+    rpcs = [
+        AsyncRpc(target, _TIMEOUT_S, shares_connection=False, credentials=credentials()) for _ in range(connections)
+    ]
+    try:
+        yield rpcs
+    finally:
+        await asyncio.gather(*(rpc.close() for rpc in rpcs))
+
+
+async def _call_all(
+    rpcs: Sequence[AsyncRpc], jobs: Sequence[str], seen: Calls, callers: int, is_over: Callable[[], bool]
+) -> None:
+    await asyncio.gather(*(_call(rpcs[number % len(rpcs)], jobs, seen, is_over) for number in range(callers)))
+
+
+def call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers: int, connections: int) -> None:
     """Calls all the time. Told "measure", "drain" and "end"; answers what it saw between two of them."""
-    asyncio.run(_call_until_told(pipe, target, jobs, callers))
+    asyncio.run(_call_until_told(pipe, target, jobs, callers, connections))
 
 
-async def _call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers: int) -> None:
-    rpc = AsyncRpc(target, _TIMEOUT_S, credentials=credentials())
-    for answers in (False, True, True):
-        seen, started = Calls(), time.monotonic()
-        told = asyncio.ensure_future(asyncio.to_thread(pipe.recv))
-        await asyncio.gather(*(_call(rpc, jobs, seen, told.done) for _ in range(callers)))
-        seen.seconds = time.monotonic() - started
-        for failure in seen.failures[:5]:
-            print(f"failed: {failure}")
-        if answers:
-            pipe.send(seen)
-    await rpc.close()
+async def _call_until_told(pipe: Connection, target: str, jobs: Sequence[str], callers: int, connections: int) -> None:
+    async with _connected(target, connections) as rpcs:
+        for answers in (False, True, True):
+            seen, started = Calls(), time.monotonic()
+            told = asyncio.ensure_future(asyncio.to_thread(pipe.recv))
+            await _call_all(rpcs, jobs, seen, callers, told.done)
+            seen.seconds = time.monotonic() - started
+            for failure in seen.failures[:5]:
+                print(f"failed: {failure}")
+            if answers:
+                pipe.send(seen)
 
 
 async def _call(rpc: AsyncRpc, jobs: Sequence[str], seen: Calls, is_over: Callable[[], bool]) -> None:

@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kdaif.errors import FailedPreconditionError, UnavailableError
 from kdaif.queue.address import Address, Topology, parse, without_password
+from kdaif.queue.cut_connections import told_as_errors
 
 SOCKET_TIMEOUT_S = 5.0
 """A reply that takes longer counts as a dead connection. Blocking reads ask for less."""
@@ -41,7 +42,7 @@ def open_redis(url: str) -> Redis:
     if address.topology is not Topology.ONE_SERVER:
         return _open_many(address, _MAX_UNBLOCKED_CONNECTIONS)
     pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_S, **_options())
-    return Redis.from_pool(pool)
+    return told_as_errors(Redis.from_pool(pool))
 
 
 def open_waiting_redis(url: str, max_connections: int) -> Redis:
@@ -50,7 +51,7 @@ def open_waiting_redis(url: str, max_connections: int) -> Redis:
     if address.topology is not Topology.ONE_SERVER:
         return _open_many(address, max_connections)
     pool = ConnectionPool.from_url(url, max_connections=max_connections, **_options())
-    return Redis.from_pool(pool)
+    return told_as_errors(Redis.from_pool(pool))
 
 
 def _open_many(address: Address, max_connections: int) -> Redis:
@@ -60,7 +61,7 @@ def _open_many(address: Address, max_connections: int) -> Redis:
         options["retry"] = Retry(ExponentialBackoff(base=0.02, cap=0.2), _CLUSTER_TRIES)
         cluster: Any = RedisCluster(startup_nodes=nodes, max_connections=max_connections, ssl=address.is_tls, **options)
         # It takes the commands that a client of one server takes, and sends each to the node of its key.
-        return cast("Redis", cluster)
+        return cast("Redis", told_as_errors(cluster))
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         list(address.hosts),
@@ -69,7 +70,7 @@ def _open_many(address: Address, max_connections: int) -> Redis:
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         address.service, sentinel, max_connections=max_connections, ssl=address.is_tls, **options
     )
-    return Redis.from_pool(pool)
+    return told_as_errors(Redis.from_pool(pool))
 
 
 async def close(redis: Redis) -> None:

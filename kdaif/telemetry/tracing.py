@@ -78,9 +78,14 @@ def under(carrier: Carrier) -> otel_context.Context:
     return _PROPAGATOR.extract(dict(carrier))
 
 
+def sends_traces() -> bool:
+    """Whether this process was told where spans go."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def is_traced(carrier: Carrier) -> bool:
-    """Whether a span would be of use: there is somewhere to send it, or one from elsewhere to go on with."""
-    return "traceparent" in carrier or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    """Whether there is a trace from elsewhere to go on with."""
+    return "traceparent" in carrier
 
 
 def start_span(

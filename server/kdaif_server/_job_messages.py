@@ -1,4 +1,4 @@
-"""The messages of jobs that are asked for again and again and have not changed."""
+"""The answers about jobs that are asked for again and again and have not changed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _MOST_REMEMBERED = 1024
 
 
 class JobMessages:
-    """Remembers the message of a ``Job`` that the queue gave; one that has changed is another ``Job``."""
+    """Remembers the answer for a ``Job`` that the queue gave; one that has changed is another ``Job``."""
 
     def __init__(self) -> None:
-        self._remembered: OrderedDict[tuple[str, str], tuple[Job, jobs_pb2.DistillationJob]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, str], tuple[Job, jobs_pb2.GetDistillationJobResponse]] = OrderedDict()
 
-    def of(self, job: Job) -> jobs_pb2.DistillationJob:
-        """Read it, or copy it; do not change it."""
+    def of(self, job: Job) -> jobs_pb2.GetDistillationJobResponse:
+        """Send it, or copy it; do not change it."""
         name = (job.tenant, job.id)
         known = self._remembered.get(name)
         if known is not None and known[0] is job:
             self._remembered.move_to_end(name)
             return known[1]
-        message = job_to_proto(job)
+        message = jobs_pb2.GetDistillationJobResponse(job=job_to_proto(job))
         # In the place of what the job was before: else a few jobs that move would fill all places.
         self._remembered[name] = (job, message)
         self._remembered.move_to_end(name)

@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import uvloop
 from pydantic import ValidationError
 
 from kdaif.errors import KdaifError
@@ -19,6 +20,7 @@ from kdaif_server.access.commands import add_keys_command, run_keys_command
 from kdaif_server.access.keys import KeyFile
 from kdaif_server.embedded.stack import up
 from kdaif_server.observability.health_check import healthy
+from kdaif_server.processes import ServerProcesses, work_in_turns
 from kdaif_server.rebuild import rebuild_index
 from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
@@ -59,7 +61,12 @@ def main() -> None:
             run_keys_command(arguments, KeyFile(settings.key_file))
         else:
             # Off must be said: behind a proxy, a loopback address is no proof that only this machine calls.
-            asyncio.run(serve(settings.model_copy(update={"authentication": settings.authentication or "on"})))
+            asked = settings.model_copy(update={"authentication": settings.authentication or "on"})
+            work_in_turns()
+            if asked.processes == 1:
+                uvloop.run(serve(asked))
+            else:
+                asyncio.run(ServerProcesses(asked).run())
     except KdaifError as error:
         sys.exit(f"kdaif-server: {error}")
     except RuntimeError as error:
@@ -97,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kdaif-server {version('kdaif-server')}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve_command = commands.add_parser("serve", help="run the gRPC server against a Redis or Valkey by URL")
+    serve_command.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="that many behind the port, about one for each core; each has the limits of a tenant for itself, and the "
+        "next port for its metrics; default 1",
+    )
     rebuild_command = commands.add_parser(
         "rebuild-index", help="put the jobs that the blob store keeps back into an empty Redis; prints counts"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -68,11 +68,11 @@ _SERVICES = tuple(
 _log = structlog.get_logger("kdaif.server")
 
 
-def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+def _options(settings: ServerSettings, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", 16 * 1024 * 1024),
         # On by default, it would let a second server bind the same port unseen.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
         # Clients ping every 10 s through quiet watches. This spelling works; min_recv_... is ignored silently.
         ("grpc.http2.min_ping_interval_without_data_ms", round(settings.min_client_ping_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -101,8 +101,8 @@ class RunningServer:
 
 
 @contextlib.asynccontextmanager
-async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServer]:
-    """Connects, starts, and on leaving drains.
+async def running_server(settings: ServerSettings, *, shares_port: bool = False) -> AsyncIterator[RunningServer]:
+    """Connects, starts, and on leaving drains. With ``shares_port`` others that do may listen on the same port.
 
     Raises:
         FailedPreconditionError: Redis could lose jobs.
@@ -145,7 +145,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
                 cache_dir=settings.cache_dir,
                 stopping=stopping,
             )
-            server = _build(settings, backend, metrics, health, authentication)
+            server = _build(settings, backend, metrics, health, authentication, shares_port=shares_port)
             port = _listen(server, f"{settings.host}:{settings.port}", tls)
             await server.start()
             await monitor.look()
@@ -170,13 +170,15 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
         await queue.close()
 
 
-async def serve(settings: ServerSettings) -> None:
-    """Runs until SIGTERM or SIGINT, then drains."""
+async def serve(
+    settings: ServerSettings, *, shares_port: bool = False, announce: Callable[[RunningServer], None] | None = None
+) -> None:
+    """Runs until SIGTERM or SIGINT, then drains. Calls ``announce`` once calls are answered."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
-    async with running_server(settings) as server:
+    async with running_server(settings, shares_port=shares_port) as server:
         _log.info(
             "serving",
             host=settings.host,
@@ -185,6 +187,8 @@ async def serve(settings: ServerSettings) -> None:
             dashboard=server.dashboard_url,
             metrics=server.metrics_url,
         )
+        if announce is not None:
+            announce(server)
         await asked.wait()
         _log.info("draining", drain_s=settings.drain_s)
 
@@ -241,6 +245,8 @@ def _build(
     metrics: ServerMetrics,
     health: grpc_health.aio.HealthServicer,
     authentication: Authentication | None,
+    *,
+    shares_port: bool,
 ) -> grpc.aio.Server:
     queue, artifacts = backend.queue, backend.artifacts
     key = SigningKey.at(settings.signing_key)
@@ -263,6 +269,6 @@ def _build(
         shown = reflection.aio.ReflectionServicer((*_SERVICES, reflection.SERVICE_NAME))
         add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
         add(shown, to)
-    server = grpc.aio.server(options=_options(settings))
+    server = grpc.aio.server(options=_options(settings, shares_port=shares_port))
     server.add_generic_rpc_handlers((layers,))
     return server

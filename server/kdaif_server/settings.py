@@ -29,14 +29,20 @@ class ServerSettings(BaseSettings):
 
     ``authentication`` is asked for by ``kdaif-server serve`` and off for ``up`` where nothing is said. ``plaintext``
     says that something in front ends TLS. The limits of a tenant are of each server; ``docs/security.md`` has the rest.
+
+    ``processes`` is how many ``kdaif-server serve`` starts behind its port, about one for each core that it may use.
+    The limits of a tenant are of each of them; each has a page of metrics, at the next port, and a part of the cache
+    (``cache_folder``, by default below ``data_dir``) for itself.
     """
 
     model_config = SettingsConfigDict(env_prefix="KDAIF_", frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65_535)
+    processes: int = Field(default=1, ge=1, le=256)
     redis_url: str = "redis://127.0.0.1:6379/0"
     data_dir: Path = Path("~/.kdaif")
+    cache_folder: Path | None = None
     store_url: str | None = None
     lease_ttl_s: float = Field(default=60.0, gt=0.0)
     retry_delay_s: float = Field(default=2.0, ge=0.0)
@@ -104,7 +110,7 @@ class ServerSettings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         """Local copies of blobs; may be deleted at any time."""
-        return self.root / "cache"
+        return (self.cache_folder or self.root / "cache").expanduser()
 
     @property
     def dashboard_address(self) -> Address | None:
@@ -140,6 +146,15 @@ class ServerSettings(BaseSettings):
         if not all(given):
             raise InvalidInputError.of("jwt_jwks", "goes with jwt_issuer and jwt_audience; give all three, or none")
         return Issuer(*given, self.jwt_tenant_claim, self.jwt_scope_claim)
+
+    def of_process(self, number: int) -> ServerSettings:
+        """For one of several processes behind one port: what two of them cannot share is the first one's alone."""
+        if number == 0:
+            return self
+        host, colon, port = self.metrics.rpartition(":")
+        shifted = f"{host}{colon}{int(port) + number}" if port.isdecimal() and int(port) else self.metrics
+        cache = self.cache_dir / f"process-{number}"
+        return self.model_copy(update={"dashboard": "", "metrics": shifted, "cache_folder": cache})
 
     @property
     def call_limits(self) -> CallLimits:

@@ -35,6 +35,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "imagePullSecrets": [{"name": "pull"}],
     },
     "mutual tls": {"access": {"tls": {"existingSecret": "tls", "mutual": True}}},
+    "processes": {"server": {"processes": 3}, "podMonitor": {"enabled": True}},
     "bare": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 
@@ -84,6 +85,18 @@ def test_servers_are_probed_by_grpc_and_drained() -> None:
     assert pod["containers"][0]["readinessProbe"]["grpc"] == {"port": 50051}
     assert pod["terminationGracePeriodSeconds"] >= 30
     assert kind(documents, "PodDisruptionBudget", "r-server")["spec"]["maxUnavailable"] == 1
+
+
+def test_each_process_of_a_server_has_a_page_of_metrics_that_is_scraped() -> None:
+    documents = rendered(VALUES["processes"])
+    container = pods(documents)["r-server"]["containers"][0]
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["KDAIF_PROCESSES"] == "3"
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports == {"grpc": 50051, "metrics": 9464, "metrics-1": 9465, "metrics-2": 9466}
+    scraped = {each["port"] for each in kind(documents, "PodMonitor", "r")["spec"]["podMetricsEndpoints"]}
+    allowed = {each["port"] for each in kind(documents, "NetworkPolicy", "r-server")["spec"]["ingress"][1]["ports"]}
+    assert scraped == allowed == {"metrics", "metrics-1", "metrics-2"}
 
 
 def test_keda_follows_the_age_of_the_queue_and_the_replicas_are_its_own() -> None:

@@ -17,7 +17,7 @@ def test_a_job_that_moves_takes_one_place_and_shows_how_it_is() -> None:
     assert messages.of(JOB) is first
     for attempt in range(1, 5000):
         moved = replace(JOB, attempt=attempt)
-        assert messages.of(moved).attempt == attempt
+        assert messages.of(moved).job.attempt == attempt
         assert messages.of(moved) is messages.of(moved)
     assert len(messages._remembered) == 1
-    assert messages.of(JOB).attempt == 0
+    assert messages.of(JOB).job.attempt == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 from google.protobuf.message import Message
 
 NAME_FIELDS = ("name", "parent")
@@ -12,10 +15,14 @@ _PREFIX = "tenants/"
 
 def resource_of(request: Message) -> str:
     """The resource name that the request is about; empty where it has none."""
-    for field in NAME_FIELDS:
-        if field in request.DESCRIPTOR.fields_by_name:
-            return str(getattr(request, field))
-    return ""
+    kind: Any = type(request)  # mypy takes the hash of a message for that of its class
+    field = _name_field(kind)
+    return str(getattr(request, field)) if field else ""
+
+
+@functools.cache
+def _name_field(kind: Any) -> str:
+    return next((field for field in NAME_FIELDS if field in kind.DESCRIPTOR.fields_by_name), "")
 
 
 def tenant_of(resource: str) -> str:

@@ -7,6 +7,7 @@ what is bound to the context ends with the call.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import time
@@ -20,7 +21,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from kdaif.telemetry import is_traced, start_span
+from kdaif.telemetry import is_traced, sends_traces, start_span
 from kdaif_server.handlers import Handler, Streaming, Unary, around, metadata
 from kdaif_server.observability.metrics import ServerMetrics
 
@@ -48,7 +49,10 @@ class Observing:
     """
 
     def __init__(self, metrics: ServerMetrics) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
+        # Both are set before a server is made; asking after them in each call would cost more than the call's line.
+        self.sends_traces = sends_traces()
+        self.tells_all = bool(_log.is_enabled_for(logging.DEBUG))
 
     def __call__(self, method: str, handler: Handler) -> Handler:
         """Health checks and reflection go by unseen."""
@@ -63,7 +67,7 @@ class Observing:
 
     def _unary(self, method: str, behaviour: Unary, *, is_stream: bool) -> Unary:
         async def observed(request: Any, context: Any) -> Any:
-            call = _Call(method, self._metrics)
+            call = _Call(method, self)
             request = call.begin(request, is_stream=is_stream)
             try:
                 response = await behaviour(request, context)
@@ -78,7 +82,7 @@ class Observing:
 
     def _streaming(self, method: str, behaviour: Streaming, *, is_stream: bool) -> Streaming:
         async def observed(request: Any, context: Any) -> AsyncIterator[Any]:
-            call = _Call(method, self._metrics)
+            call = _Call(method, self)
             request = call.begin(request, is_stream=is_stream)
             try:
                 async for response in behaviour(request, context):
@@ -94,10 +98,10 @@ class Observing:
 class _Call:
     """One call from its first message to its status."""
 
-    def __init__(self, method: str, metrics: ServerMetrics) -> None:
+    def __init__(self, method: str, observing: Observing) -> None:
         self._method = method
         self._name = method.rpartition("/")[2]
-        self._metrics = metrics
+        self._observing = observing
         self._fields: dict[str, str] = {}
         self._span: Span = trace.INVALID_SPAN
 
@@ -113,7 +117,7 @@ class _Call:
         # What was bound outside of the calls is not the calls'.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=found, **self._fields)
-        if is_traced(sent):
+        if self._observing.sends_traces or is_traced(sent):
             self._span = start_span(self._method, sent, kind=SpanKind.SERVER)
             if self._span.is_recording():
                 self._span.set_attributes({"rpc.system": "grpc", "rpc.method": self._name, "kdaif.request_id": found})
@@ -126,7 +130,7 @@ class _Call:
             if not self._fields:
                 self._name_resources(request)
             if data := getattr(request, "data", b""):
-                self._metrics.upload_bytes.inc(len(data))
+                self._observing.metrics.upload_bytes.inc(len(data))
             yield request
 
     def answered(self, response: Any) -> None:
@@ -142,7 +146,7 @@ class _Call:
     def end(self, code: str) -> None:
         """The call has this status."""
         seconds = time.perf_counter() - self._started
-        self._metrics.seconds_of(self._name, code).observe(seconds)
+        self._observing.metrics.seconds_of(self._name, code).observe(seconds)
         if self._span.is_recording():
             self._span.set_attributes(
                 {"rpc.grpc.status_code": code} | {f"kdaif.{k}": v for k, v in self._fields.items()}
@@ -154,8 +158,10 @@ class _Call:
             write = _log.error
         elif code not in ("OK", "CANCELLED") or not self._name.startswith(_QUIET):
             write = _log.info
-        else:
+        elif self._observing.tells_all:
             write = _log.debug
+        else:
+            return
         write("call", method=self._name, code=code, seconds=round(seconds, 4))
 
 

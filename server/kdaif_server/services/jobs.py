@@ -99,7 +99,7 @@ class DistillationJobService(jobs_pb2_grpc.DistillationJobServiceServicer):
     ) -> pb.GetDistillationJobResponse:
         """One job."""
         job = await self._queue.get(*parse_name(request.name, "distillationJobs"))
-        return pb.GetDistillationJobResponse(job=self._messages.of(job))
+        return self._messages.of(job)
 
     async def ListDistillationJobs(
         self, request: pb.ListDistillationJobsRequest, context: Any
