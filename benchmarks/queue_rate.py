@@ -92,6 +92,7 @@ class QueueRate:
         """Of ``queue.json``. ``queue_ratio`` is to the writes of clients in Python, as the queue's own are."""
         return {
             "queue_ratio": self.ratio_to_python,
+            "queue_ratio_to_kept": self.ratio_to_kept,
             "queue_ratio_to_redis_benchmark": self.ratio_to_bare,
             "jobs_per_s": self.queue.jobs_per_s,
             "bare_jobs_per_s": self.python.jobs_per_s,

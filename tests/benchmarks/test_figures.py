@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_queues_ratio_is_to_as_many_writes_of_the_same_library() -> None:
-    rate = QueueRate(Rate(1400, 0.7, 0.3), Rate(2800, 0.3, 0.1), {"SET": 21_000.0, "RPUSH": 20_000.0})
+    bare, kept = Rate(2800, 0.3, 0.1), Rate(5600, 0.1, 0.1)
+    rate = QueueRate(Rate(1400, 0.7, 0.3), bare, kept, {"SET": 21_000.0, "RPUSH": 20_000.0})
     assert rate.figures["queue_ratio"] == pytest.approx(0.5)
+    assert rate.figures["queue_ratio_to_kept"] == pytest.approx(0.25)
     assert rate.figures["queue_ratio_to_redis_benchmark"] == pytest.approx(0.2)
 
 
