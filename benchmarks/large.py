@@ -17,7 +17,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,10 +57,7 @@ def main() -> None:
 def measured(rows: int, folder: Path) -> dict[str, float]:
     """One job of so many unlabelled rows, from an empty folder."""
     pool = write_rows(folder / "pool.parquet", rows, seed=0, labelled=False)
-    parts = {
-        name: write_rows(folder / f"{name}.parquet", count, seed=1 + seed, labelled=True)
-        for seed, (name, count) in enumerate(_PARTS.items())
-    }
+    parts = write_labelled(folder, _PARTS)
     with local_stack(folder / "stack") as target, Client(target) as kdaif:
         server = psutil.Process(int(json.loads((folder / "stack" / "ready.json").read_text())["pid"]))
         with watched(server) as peaks:
@@ -97,6 +94,14 @@ def measured(rows: int, folder: Path) -> dict[str, float]:
         "attempt_cpu_s": round(peaks["child"].cpu_s, 2),
         "attempt_s": round(result.seconds, 1),
         "seconds": round(seconds, 1),
+    }
+
+
+def write_labelled(folder: Path, parts: Mapping[str, int]) -> dict[str, Path]:
+    """A file with so many labelled rows for each of the parts, by its name."""
+    return {
+        name: write_rows(folder / f"{name}.parquet", count, seed=1 + seed, labelled=True)
+        for seed, (name, count) in enumerate(parts.items())
     }
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 from kdaif_client import Client, Dataset, Job, JobState, Mlp, TrainedTeacher, Training, Weighting
 
-from benchmarks.large import write_rows
+from benchmarks.large import write_labelled, write_rows
 from benchmarks.record import write_results
 from examples.local_stack import local_stack
 from tests.waiting import wait_for
@@ -51,10 +51,7 @@ def main() -> None:
 def measured(rows: int, rows_per_shard: int, workers: int, folder: Path) -> dict[str, float]:
     """Three jobs, one after the other."""
     pool = write_rows(folder / "pool.parquet", rows, seed=0, labelled=False)
-    parts = {
-        name: write_rows(folder / f"{name}.parquet", count, seed=1 + seed, labelled=True)
-        for seed, (name, count) in enumerate(_PARTS.items())
-    }
+    parts = write_labelled(folder, _PARTS)
     with local_stack(folder / "stack") as target, Client(target) as kdaif:
         server = psutil.Process(int(json.loads((folder / "stack" / "ready.json").read_text())["pid"]))
         given = {name: kdaif.upload_dataset(file, name=name) for name, file in parts.items()}
