@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -46,6 +47,17 @@ def give_up_rights() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
+
+
+def end_now(status: int) -> NoReturn:
+    """Ends this process without the interpreter's own end, which takes .6 s of processor where torch is loaded.
+
+    And which a thread of gloo's can make an abort: it may hold a tensor of the last sum for a moment after the program
+    is over, and to let go of it takes the interpreter's lock, which is gone by then.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def give_memory_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,37 @@ def test_two_processes_equal_one(tmp_path: Path, dropout: float, dual_head: bool
         assert one[name].norm() > 0
         worst = float((one[name].double() - two[name].double()).abs().max())
         assert worst < 1e-5 * max(1.0, float(one[name].abs().max())), (name, worst)
+
+
+# A peer's tensors are with gloo's threads when the program is over.
+_ENDS_EARLY = """
+import sys, torch
+from torch import distributed
+from kdaif.processes import end_now
+
+rank, path = sys.argv[1:]
+distributed.init_process_group("gloo", store=distributed.FileStore(path, 2), rank=int(rank), world_size=2)
+kept_alive = distributed.distributed_c10d._get_default_group()  # as the mesh of a cut student does
+for _ in range(500):
+    distributed.all_reduce(torch.ones(200_000), async_op=True)
+distributed.destroy_process_group()
+end_now(0)
+"""
+
+
+def test_a_process_ends_well_that_its_peers_still_hear(tmp_path: Path) -> None:
+    """At the interpreter's own end one of the two aborts."""
+    peers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ENDS_EARLY, str(rank), str(tmp_path / "store")],
+            env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    told = [peer.communicate(timeout=60)[1] for peer in peers]
+    assert [peer.returncode for peer in peers] == [0, 0], told
 
 
 def _run(program: tuple[str, ...], out: Path, dropout: float, dual_head: bool, kept: int) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from kdaif.collective import joined
 from kdaif.datasets import DistillationData, InputSignature, Rows
+from kdaif.processes import end_now
 from kdaif.records import DistillationSpec, Mlp, PreflightReport, Training, Weighting
 from kdaif.rounds import train_arm
 from kdaif.scratch import Scratch
@@ -82,3 +83,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_now(0)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from kdaif.collective import joined
 from kdaif.evaluation import predict
+from kdaif.processes import end_now
 from kdaif.records import Architecture, DistillationSpec, Training, Weighting
 from kdaif.rounds import ArmState, sharded_student_of, student_of, train_arm
 from kdaif.sharding import own_part
@@ -75,3 +76,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_now(0)

@@ -12,7 +12,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from kdaif.errors import (
     DataCorruptedError,
@@ -24,7 +24,7 @@ from kdaif.errors import (
     TrainingError,
     UnavailableError,
 )
-from kdaif.processes import die_with_parent, give_up_rights
+from kdaif.processes import die_with_parent, end_now, give_up_rights
 from kdaif.records import Failure, Shard
 from kdaif.telemetry import configure_tracing, flush_tracing, span
 from kdaif_worker.messages import (
@@ -38,7 +38,7 @@ from kdaif_worker.messages import (
 )
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages-fd", type=int)
@@ -87,7 +87,8 @@ def main() -> None:
             flush_tracing()
             emit(FailedMessage(failure_of(error)))
             if in_group:
-                sys.exit(1)  # so that torchrun ends the others
+                end_now(1)  # so that torchrun ends the others
+    end_now(0)
 
 
 def _next_shard() -> Assignment | None:
