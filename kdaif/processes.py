@@ -13,9 +13,8 @@ from typing import NoReturn
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _MOST_OPEN_FILES = 65_536
-# Of glibc's. Less is a hundredth of what a large job may take, and a twentieth of the time of a small one.
-_LEAST_GIVEN_BACK_BYTES = 24 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+# Of what was freed. A large job may take ten times as much; a small one would pay a twentieth of its time for less.
 _KEPT_BYTES = 64 << 20
 _MAPPED_FROM_BYTES = 32 << 20  # the most that glibc takes
 
@@ -72,7 +71,7 @@ def give_memory_back() -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         trim = getattr(libc, "malloc_trim", None)  # other C libraries have none
-        if trim is not None and _freed_bytes(libc) >= _LEAST_GIVEN_BACK_BYTES:
+        if trim is not None and _freed_bytes(libc) >= _KEPT_BYTES:
             trim(0)
 
 
