@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+from docs_diagrams import BLOCK, FOLDER, THEMES, name_of  # noqa: E402
 from proto_reference import proto_reference  # noqa: E402
 
 _MADE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
@@ -33,9 +36,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_given: Any) -> str:
-    """A link to a file beside the docs, which the repository shows and the site does not have, becomes its name."""
-    return re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?:README|examples|benchmarks|tests|deploy)[^)]*\)", r"\1", markdown)
+def on_page_markdown(markdown: str, *, page: Page, **_given: Any) -> str:
+    """A link to a file beside the docs, which the site does not have, becomes its name, and a diagram its picture."""
+    markdown = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?:README|examples|benchmarks|tests|deploy)[^)]*\)", r"\1", markdown)
+    up = "../" * page.file.src_uri.count("/")
+    return BLOCK.sub(lambda found: _pictures(found[1], up), markdown)
+
+
+def _pictures(code: str, up: str) -> str:
+    name = name_of(code)
+    if missing := [suffix for suffix in THEMES if not (FOLDER / f"{name}-{suffix}.svg").exists()]:
+        raise PluginError(f"no {' and no '.join(missing)} picture of a changed diagram; run tools/docs_diagrams.py:\n{code}")
+    return "\n".join(f"![Diagram]({up}images/diagrams/{name}-{suffix}.svg#only-{suffix})" for suffix in THEMES)
 
 
 def _present(entry: Any, docs: Path) -> Any:
