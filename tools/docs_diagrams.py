@@ -20,8 +20,9 @@ BLOCK = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 THEMES = {"light": "default", "dark": "dark"}
 _DRAW = """async ([code, theme]) => {
     // Labels as SVG text: a picture in an <img> shows no HTML everywhere.
-    const plain = {htmlLabels: false};
-    mermaid.initialize({startOnLoad: false, theme, fontFamily: "sans-serif", ...plain, flowchart: plain, state: plain});
+    const plain = {htmlLabels: false, useMaxWidth: false};
+    const kinds = {flowchart: plain, state: plain, sequence: plain};
+    mermaid.initialize({startOnLoad: false, theme, fontFamily: "sans-serif", ...plain, ...kinds});
     return (await mermaid.render("drawn", code)).svg;
 }"""
 
