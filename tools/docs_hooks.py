@@ -46,7 +46,9 @@ def on_page_markdown(markdown: str, *, page: Page, **_given: Any) -> str:
 def _pictures(code: str, up: str) -> str:
     name = name_of(code)
     if missing := [suffix for suffix in THEMES if not (FOLDER / f"{name}-{suffix}.svg").exists()]:
-        raise PluginError(f"no {' and no '.join(missing)} picture of a changed diagram; run tools/docs_diagrams.py:\n{code}")
+        raise PluginError(
+            f"no {' and no '.join(missing)} picture of a changed diagram; run tools/docs_diagrams.py:\n{code}"
+        )
     return "\n".join(f"![Diagram]({up}images/diagrams/{name}-{suffix}.svg#only-{suffix})" for suffix in THEMES)
 
 
