@@ -1,10 +1,10 @@
-"""The diagrams of the docs site, drawn from the mermaid blocks of its pages, since the site loads no script from elsewhere.
+"""The diagrams of the docs site, drawn from the mermaid blocks of its pages: the site loads no script from elsewhere.
 
     npm pack mermaid@11.17.2 && tar xzf mermaid-*.tgz
     python tools/docs_diagrams.py package/dist/mermaid.min.js
 
-Writes ``docs/images/diagrams``: two files for each block, light and dark, named by the hash of its text. ``make docs`` fails
-for a block that has none, so no picture stays behind when its block changes.
+Writes ``docs/images/diagrams``: two files for each block, light and dark, named by the hash of its text. ``make docs``
+fails for a block that has none, so no picture stays behind when its block changes.
 """
 
 from __future__ import annotations

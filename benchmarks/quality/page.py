@@ -114,8 +114,8 @@ def page(
         "",
         "## Beside the labels alone",
         "",
-        "Points of influence, of uniform and of the oracle over the supervised arm, which trains on the labels and never",
-        "sees the pool: means, and in how many conditions influence is above it.",
+        "Points of influence, of uniform and of the oracle over the supervised arm, which trains on the labels and",
+        "never sees the pool: means, and in how many conditions influence is above it.",
         "",
         *_table(
             ("pseudo-labels", "conditions", "influence", "uniform", "oracle", "influence is above in"),
