@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--processes",
         type=int,
         metavar="N",
-        help="so many behind the port, about one for each core; each counts a tenant's limits for itself and has its own "
+        help="so many behind the port, about one for each core; each counts a tenant's limits for itself, with its own "
         "port for metrics, one after the other; default 1",
     )
     rebuild_command = commands.add_parser(
