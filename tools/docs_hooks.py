@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+from docs_diagrams import BLOCK, FOLDER, THEMES, name_of  # noqa: E402
 from proto_reference import proto_reference  # noqa: E402
 
 _MADE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+_PROTOS = "reference/protos.md"
+# Where a link of a page leads in the repository, and on the site.
+_ON_THE_SITE = {f"../{source}": page for page, source in _MADE.items()} | {"../proto/kdaif_proto/v1": _PROTOS}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -29,13 +35,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made."""
     for page, source in _MADE.items():
         files.append(File.generated(config, page, content=_from_root((ROOT / source).read_text())))
-    files.append(File.generated(config, "reference/protos.md", content=proto_reference(ROOT / "proto")))
+    files.append(File.generated(config, _PROTOS, content=proto_reference(ROOT / "proto")))
     return files
 
 
-def on_page_markdown(markdown: str, **_given: Any) -> str:
-    """A link to a file beside the docs, which the repository shows and the site does not have, becomes its name."""
-    return re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?:README|examples|benchmarks|tests|deploy)[^)]*\)", r"\1", markdown)
+def on_page_markdown(markdown: str, *, page: Page, **_given: Any) -> str:
+    """A link to a file beside the docs, which the site does not have, becomes its name, and a diagram its picture."""
+    markdown = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?:README|examples|benchmarks|tests|deploy)[^)]*\)", r"\1", markdown)
+    for there, here in _ON_THE_SITE.items():
+        markdown = markdown.replace(f"]({there})", f"]({here})")
+    up = "../" * page.file.src_uri.count("/")
+    return BLOCK.sub(lambda found: _pictures(found[1], up), markdown)
+
+
+def _pictures(code: str, up: str) -> str:
+    name = name_of(code)
+    if missing := [suffix for suffix in THEMES if not (FOLDER / f"{name}-{suffix}.svg").exists()]:
+        raise PluginError(
+            f"no {' and no '.join(missing)} picture of a changed diagram; run tools/docs_diagrams.py:\n{code}"
+        )
+    return "\n".join(f"![Diagram]({up}images/diagrams/{name}-{suffix}.svg#only-{suffix})" for suffix in THEMES)
 
 
 def _present(entry: Any, docs: Path) -> Any:
@@ -44,7 +63,7 @@ def _present(entry: Any, docs: Path) -> Any:
         return {title: [f"adr/{file.name}" for file in sorted((docs / "adr").glob("*.md"))]}
     if isinstance(value, list):
         return {title: [found for each in value if (found := _present(each, docs))]}
-    made = (*_MADE, "reference/protos.md")
+    made = (*_MADE, _PROTOS)
     return entry if value in made or (docs / value).exists() else None
 
 

@@ -19,6 +19,12 @@ _FIGURES_WANTED = {
     "minority_clean_weight": ">= .9",
 }
 _SIGNIFICANT_OVER = (UNIFORM, "confidence threshold", "SoftMatch", "Meta-Weight-Net", "small loss", "cleanlab filter")
+_PSEUDO_LABELS = {
+    "weak": "of rules, people or a larger model",
+    "clean": "of a teacher trained on the same labels",
+    "planted": "the same, corrupted on purpose",
+}
+_ALONE_ARMS = (DEFAULT, UNIFORM, ORACLE)
 _WHAT = {
     MORE_LABELS: "uniform+V+G",
     "confidence threshold": "threshold",
@@ -106,6 +112,19 @@ def page(
             ("influence against", "points", "p", "conditions won"), [_duel_line(duel) for duel in duels(conditions)]
         ),
         "",
+        "## Beside the labels alone",
+        "",
+        "Points of influence, of uniform and of the oracle over the supervised arm, which trains on the labels and",
+        "never sees the pool: means, and in how many conditions influence is above it.",
+        "",
+        *_table(
+            ("pseudo-labels", "conditions", "influence", "uniform", "oracle", "influence is above in"),
+            _alone_lines(conditions),
+        ),
+        "",
+        "A teacher that was trained on the same labels knows nothing that they do not say: where its labels are then",
+        "corrupted, weighting repairs the harm and no more. Pseudo-labels that bring something new are worth it.",
+        "",
         "## Rivals by condition",
         "",
         *_rival_table(conditions),
@@ -147,7 +166,7 @@ def _real_weak_lines(conditions: Sequence[ConditionSummary]) -> list[str]:
 
 
 def _shortfalls(conditions: Sequence[ConditionSummary], figures: Mapping[str, float]) -> list[str]:
-    """One sentence for each promise of the project that these figures do not keep."""
+    """One sentence for each promise of the project that these figures do not keep, and for what they do not show."""
     found: list[str] = []
     recovered = figures.get("oracle_gap_recovered_noisy", 0.0)
     if recovered < 0.85:
@@ -186,11 +205,33 @@ def _shortfalls(conditions: Sequence[ConditionSummary], figures: Mapping[str, fl
             f"Spending the held-out labels on training instead (uniform, V and G trained on) is {-more.points:.2f} "
             "points better over the noisy conditions; it leaves no label to score or judge with."
         )
+    if worse := {
+        f"{condition.data_set}, {condition.condition}": points
+        for condition in conditions
+        if SUPERVISED in condition.arms and (points := condition.points_over(SUPERVISED)) < 0
+    }:
+        worst = min(worse, key=lambda name: worse[name])
+        beside = sum(SUPERVISED in condition.arms for condition in conditions)
+        found.append(
+            f"In {len(worse)} of {beside} conditions training on the labels alone does better, by {-worse[worst]:.1f} "
+            f"points at most ({worst}): see [beside the labels alone](#beside-the-labels-alone)."
+        )
     return [f"- {sentence}" for sentence in found] or ["- Every promise holds on these conditions."]
 
 
 def _duel_line(duel: Duel) -> list[str]:
     return [duel.arm, f"{duel.points:+.2f}", f"{duel.p_value:.4f}", f"{duel.conditions_won} of {duel.conditions}"]
+
+
+def _alone_lines(conditions: Sequence[ConditionSummary]) -> list[list[str]]:
+    lines = []
+    for kind, called in _PSEUDO_LABELS.items():
+        of_kind = [each for each in conditions if each.kind == kind and SUPERVISED in each.arms]
+        if of_kind:
+            points = {arm: [each.points_over(SUPERVISED, of=arm) for each in of_kind] for arm in _ALONE_ARMS}
+            means = [f"{sum(values) / len(values):+.1f}" for values in points.values()]
+            lines.append([called, str(len(of_kind)), *means, str(sum(value > 0 for value in points[DEFAULT]))])
+    return lines
 
 
 def _rival_table(conditions: Sequence[ConditionSummary]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdaif_client._cli_decisions import Author, Ban, Clear, Pin, Relabel, decided
+from kdaif_client._cli_decisions import Author, Ban, Clear, Pin, Relabel, decided, named
 from kdaif_client._cli_session import DEFAULT_TARGET, AsJson, JobArgument, Target, Tenant, connection, print_json
 from kdaif_client._job import Job
 
@@ -45,6 +45,7 @@ def resume(
     """
     with connection(target, tenant) as client:
         chosen = decided(pin, ban, relabel, clear)
+        author = named(author) if any(chosen.values()) else author
         _tell(client.get_job(job).resume(author=author, reason=reason, **chosen), as_json)
 
 

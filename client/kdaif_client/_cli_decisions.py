@@ -25,6 +25,13 @@ def decided(pin: Pin, ban: Ban, relabel: Relabel, clear: Clear) -> dict[str, Any
     }
 
 
+def named(author: str) -> str:
+    """Decisions are kept with a name, which a container's environment need not have."""
+    if not author:
+        raise InvalidArgument.of("author", "is not known; say who decides with --author NAME or KDAIF_AUTHOR")
+    return author
+
+
 def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
     found = []
     for text in given or []:

@@ -15,7 +15,7 @@ def export_mlflow(
     tracking_uri: Annotated[
         str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Of the MLflow server, such as http://mlflow:5000.")
     ] = None,
-    experiment: Annotated[str, typer.Option(help="Made where it is not there.")] = "kdaif",
+    experiment: Annotated[str, typer.Option(help="Created if it does not exist.")] = "kdaif",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
     as_json: AsJson = False,

@@ -22,7 +22,9 @@ Test = Annotated[
 ]
 External = Annotated[
     str | None,
-    typer.Option("--external", metavar=_DATA, help="Labels of an outer set; the report repeats its claims there."),
+    typer.Option(
+        "--external", metavar=_DATA, help="Labels of a set from elsewhere; the report repeats its comparison on it."
+    ),
 ]
 Student = Annotated[str | None, typer.Option("--student", metavar="NET", help=f"{STUDENT_FORMS}.")]
 Teacher = Annotated[str | None, typer.Option("--teacher", metavar="TEACHER", help=f"{TEACHER_FORMS}.")]
@@ -46,7 +48,7 @@ MaxRuntime = Annotated[
     int | None, typer.Option("--max-runtime-s", help="Wall-clock limit of one attempt; default a day.")
 ]
 Priority = Annotated[
-    int | None, typer.Option("--priority", help="-100 to 100 among one's own jobs, higher first; default 0.")
+    int | None, typer.Option("--priority", help="-100 to 100 among your tenant's jobs, higher first; default 0.")
 ]
 Gpus = Annotated[int | None, typer.Option("--gpus", help="GPUs that the worker must have; default 0.")]
 WorkerLabels = Annotated[
@@ -55,8 +57,10 @@ WorkerLabels = Annotated[
 ]
 Deadline = Annotated[
     int | None,
-    typer.Option("--deadline-s", help="Seconds from now by which the job must be over, waits and all; default none."),
+    typer.Option(
+        "--deadline-s", help="Seconds from now by which the job must be over, waiting included; default none."
+    ),
 ]
 SpecFile = Annotated[
-    Path | None, typer.Option("--spec", metavar="FILE", help="A whole spec as JSON; the other options go over it.")
+    Path | None, typer.Option("--spec", metavar="FILE", help="A whole spec as JSON; other options override it.")
 ]

@@ -24,13 +24,13 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Go on whatever the promotion gate finds; that is recorded, and a canary set so may be promoted so.",
+        help="Go on whatever the promotion gate says. It is recorded; a canary set so needs no --force later.",
     ),
 ]
 Margin = Annotated[float | None, typer.Option(help="What it may lose in accuracy on the same test rows; default 0.01.")]
-GroupMargin = Annotated[float | None, typer.Option(help="The same of the worst group; default that of --margin.")]
+GroupMargin = Annotated[float | None, typer.Option(help="The same for the worst group; default: --margin.")]
 Revision = Annotated[
-    int | None, typer.Option("--expected-revision", min=0, help="Refuse if the line is at another one.")
+    int | None, typer.Option("--expected-revision", min=0, help="Refuse if the line is at another revision.")
 ]
 
 _alias = typer.Typer(
@@ -138,7 +138,7 @@ def promote(
 @_alias.command("roll-back", epilog="Example: [bold]kdaif alias roll-back --line intents --reason 'too slow'[/]")
 def roll_back(
     champion: Annotated[
-        bool, typer.Option("--champion", help="Go back to the champion before, and drop the canary too.")
+        bool, typer.Option("--champion", help="Go back to the previous champion, and drop the canary too.")
     ] = False,
     line: LineOption = "default",
     reason: Reason = "",
@@ -193,7 +193,7 @@ def history(
 
 @_alias.command(epilog="Example: [bold]kdaif alias resolve cam-17 --line intents[/]")
 def resolve(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Any text that stays that of the device.")],
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Any text that always names this device.")],
     line: LineOption = "default",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",
@@ -233,7 +233,7 @@ def report(
 
 @_alias.command(epilog="Example: [bold]kdaif alias rollout --line intents[/]")
 def rollout(
-    name: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Default the one that is going on.")] = "",
+    name: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Default: the one under way.")] = "",
     line: LineOption = "default",
     target: Target = DEFAULT_TARGET,
     tenant: Tenant = "default",

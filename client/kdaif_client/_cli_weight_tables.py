@@ -76,7 +76,7 @@ def show_summary(found: WeightSummary) -> None:
             f"{made.blocks} blocks, seed {made.seed}, kdaif {made.version}"
         )
         if made.teacher_trust is not None:
-            typer.echo(f"the teacher's own confidence counts at {made.teacher_trust:.0%} of its word")
+            typer.echo(f"the teacher's own confidence is trusted at {made.teacher_trust:.0%}")
 
 
 def show_overrides(revisions: Iterable[OverrideRevision]) -> None:

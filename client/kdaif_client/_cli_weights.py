@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kdaif_client import _cli_weight_tables as tables
-from kdaif_client._cli_decisions import Author, Ban, Clear, Pin, Relabel, decided
+from kdaif_client._cli_decisions import Author, Ban, Clear, Pin, Relabel, decided, named
 from kdaif_client._cli_session import DEFAULT_TARGET, AsJson, JobArgument, Target, Tenant, connection, note, print_json
 from kdaif_client.spec import Monitoring
 
@@ -134,7 +134,9 @@ def override(
     Each option may be repeated. A job that succeeded does not change.
     """
     with connection(target, tenant) as client:
-        revision = client.get_job(job).override(**decided(pin, ban, relabel, clear), author=author, reason=reason)
+        revision = client.get_job(job).override(
+            **decided(pin, ban, relabel, clear), author=named(author), reason=reason
+        )
         if as_json:
             print_json(revision)
         else:

@@ -202,7 +202,8 @@ def _explain(target: str, code: grpc.StatusCode, details: str) -> str:
     if code is grpc.StatusCode.UNAVAILABLE:
         return (
             f"No kdaif server answers at {target} ({_short(details)}). "
-            "Start one with `kdaif up`, or give the address of a running one."
+            "Start one with `kdaif up`, or give the address of a running one, "
+            "with --tls or --root-certificates (tls=, root_certificates=) if it speaks TLS."
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return (

@@ -74,26 +74,28 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     target: Annotated[  # commands read it from the context, as --tenant
-        str | None, typer.Option(metavar="HOST:PORT", help="Of the server; here or behind the command.")
+        str | None, typer.Option(metavar="HOST:PORT", help="The server's address; before or after the command.")
     ] = None,
-    tenant: Annotated[str | None, typer.Option(help="Whose data sets and jobs; here or behind the command.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose data sets and jobs; before or after the command.")] = None,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(help="Holds the API key or token; default KDAIF_API_KEY_FILE, or KDAIF_API_KEY."),
+        typer.Option(help="File with the API key or token; default KDAIF_API_KEY_FILE, or KDAIF_API_KEY."),
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Encrypt the connection; or KDAIF_TLS.")] = False,
     root_certificates: Annotated[
         Path | None,
-        typer.Option(help="PEM: who signed the server's; default KDAIF_ROOT_CERTIFICATES, or the system's."),
+        typer.Option(
+            help="PEM: the authority behind the server's certificate; default KDAIF_ROOT_CERTIFICATES, or the system's."
+        ),
     ] = None,
     client_certificate: Annotated[
-        Path | None, typer.Option(help="PEM: ours, for mutual TLS; default KDAIF_CLIENT_CERTIFICATE.")
+        Path | None, typer.Option(help="PEM: your own certificate, for mutual TLS; default KDAIF_CLIENT_CERTIFICATE.")
     ] = None,
     client_key: Annotated[
-        Path | None, typer.Option(help="PEM: the private key of ours; default KDAIF_CLIENT_KEY.")
+        Path | None, typer.Option(help="PEM: the private key of that; default KDAIF_CLIENT_KEY.")
     ] = None,
     public_key: Annotated[
-        Path | None, typer.Option(help="PEM: students must be signed by it; default KDAIF_PUBLIC_KEY.")
+        Path | None, typer.Option(help="PEM: the key that pulled students must be signed by; default KDAIF_PUBLIC_KEY.")
     ] = None,
 ) -> None:
     """Distil a small student from a teacher, and see which samples helped or harmed."""

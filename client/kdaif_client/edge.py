@@ -37,9 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
+        sys.stdout.flush()
     except InvalidArgument as error:
         sys.stderr.write(f"kdaif-edge: {error}\n")
         return 2
+    except BrokenPipeError:
+        # The reader has seen enough, for example `| head`. Nothing may be left to flush at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (KdaifClientError, OSError) as error:
         sys.stderr.write(f"kdaif-edge: {error}\n")
         return 1

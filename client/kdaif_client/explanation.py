@@ -92,7 +92,7 @@ def _trust(weight: SampleWeight, made_by: Provenance | None) -> list[str]:
     part = made_by.trust_in(weight.teacher_confidence)
     told = "" if part is None else f" That is {part:+.2f} of this z; a teacher less sure of the row would get less."
     return [
-        f"The teacher's own confidence counts at {made_by.teacher_trust:.0%} of its word: so much it proved to be "
+        f"The teacher's own confidence is trusted at {made_by.teacher_trust:.0%}: so much it proved to be "
         f"worth, in the eyes of the student before it knew any pseudo-label.{told}"
     ]
 

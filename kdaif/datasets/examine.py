@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdaif.datasets.classes import bind_class_names, label_codes, single_labels, spare_label_codes, truth_codes
-from kdaif.datasets.columns import LABEL
 from kdaif.datasets.division import Places, check_part, divide, report_small_groups
 from kdaif.datasets.drift import report_class_drift
 from kdaif.datasets.findings import Findings
@@ -128,9 +127,7 @@ def _bind_labels(
     for role, part in parts.items():
         if role == "unlabeled":
             continue
-        if LABEL not in part.file.schema.names:
-            findings.refuse("NO_LABEL", part.field, "no 'label' column; add one with a class name in every row")
-        elif (found := single_labels(part, findings)) is not None:
+        if (found := single_labels(part, findings)) is not None:
             names[role] = found
     findings.raise_if_refused()
     class_names = bind_class_names(spec, names["labeled"], findings)

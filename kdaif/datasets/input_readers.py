@@ -18,7 +18,7 @@ from kdaif.datasets.rows import InputSignature
 from kdaif.datasets.texts import as_read, without_pieces
 from kdaif.records import Inputs
 
-_IF_NULLABLE = "fill it, or name the column in inputs.nullable_columns if null is a value"
+_IF_NULLABLE = "fill it, or name the column in inputs.nullable_columns (--nullable) if null is a value"
 
 
 class Run(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdaif.datasets.categories import report_unseen, with_categories
-from kdaif.datasets.columns import TEACHER, TRUTH, WEIGHT_OVERRIDE, read_layout
+from kdaif.datasets.columns import LABEL, TEACHER, TRUTH, WEIGHT_OVERRIDE, quoted, read_layout
 from kdaif.datasets.findings import Findings
 from kdaif.datasets.inputs import read_part
 from kdaif.datasets.matching import check_inputs, match_layout
@@ -56,6 +56,8 @@ def read_parts(
         InvalidInputError: the columns of a data set are not those of an input, or a file is damaged.
     """
     roles = [role for role in _PARTS if role in tables]
+    _refuse_without_label({role: tables[role].schema.names for role in roles}, findings)
+    findings.raise_if_refused()
     layouts = {role: read_layout(tables[role], spec.inputs, findings) for role in roles}
     findings.raise_if_refused()
     known = {role: layout for role, layout in layouts.items() if layout is not None}
@@ -80,6 +82,17 @@ def read_parts(
             if role not in ("labeled", "unlabeled"):
                 report_unseen(part, signature, findings)
     return parts, signature
+
+
+def _refuse_without_label(columns: Mapping[str, list[str]], findings: Findings) -> None:
+    """Before the sets are held against each other: a label by another name would be an input that the pool lacks."""
+    for role, names in columns.items():
+        if role != "unlabeled" and LABEL not in names:
+            alone = [name for name in names if name not in columns["unlabeled"]]
+            guess = f" (perhaps {quoted(alone)}, which the unlabelled set lacks)" if len(alone) == 1 else ""
+            findings.refuse(
+                "NO_LABEL", FIELDS[role], f"no 'label' column; give the column that holds the class{guess} this name"
+            )
 
 
 def _refuse_wrong_architecture(spec: DistillationSpec, signature: InputSignature, findings: Findings) -> None:
@@ -107,5 +120,8 @@ def _report_unused(spec: DistillationSpec, role: str, table: TableFile, findings
     unused = [name for name in (*TEACHER, TRUTH, WEIGHT_OVERRIDE) if name in table.schema.names and name not in used]
     if unused:
         findings.info(
-            "COLUMN_NOT_USED", FIELDS[role], f"{', '.join(unused)} not used: this job does not ask for it here"
+            "COLUMN_NOT_USED",
+            FIELDS[role],
+            f"{', '.join(unused)} not used: this job does not ask for it here"
+            + ("; a ColumnTeacher does (--teacher column:...)" if set(unused) & set(TEACHER) else ""),
         )

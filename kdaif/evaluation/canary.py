@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kdaif.records import CanaryCheck
 
+_CHANCE = 0.5
+
 
 def canary_sentence(check: CanaryCheck, *, overridden: int = 0) -> str:
     """Says whether the check passed, failed or was skipped, by which figures, and what follows.
@@ -19,7 +21,11 @@ def canary_sentence(check: CanaryCheck, *, overridden: int = 0) -> str:
         f"with an AUROC of {check.auroc:.2f} ± {check.stderr:.2f}"
     )
     if not check.failed:
-        return f"The canary check passed: {found}, and the bar is {check.bar:g}."
+        chance = check.auroc - check.stderr <= _CHANCE
+        doubt = (
+            " That is not clearly above chance (0.5): it does not show that they find wrong labels." if chance else ""
+        )
+        return f"The canary check passed: {found}, and the bar is {check.bar:g}.{doubt}"
     lost = f"; the weight override of {overridden} rows has no effect on it" if overridden else ""
     return (
         f"The canary check failed: {found}, under the bar of {check.bar:g} by more than the standard error, "

@@ -108,8 +108,8 @@ def _parser() -> argparse.ArgumentParser:
         "--processes",
         type=int,
         metavar="N",
-        help="that many behind the port, about one for each core; each has the limits of a tenant for itself, and the "
-        "next port for its metrics; default 1",
+        help="so many behind the port, about one for each core; each counts a tenant's limits for itself, with its own "
+        "port for metrics, one after the other; default 1",
     )
     rebuild_command = commands.add_parser(
         "rebuild-index", help="put the jobs that the blob store keeps back into an empty Redis; prints counts"
@@ -121,10 +121,10 @@ def _parser() -> argparse.ArgumentParser:
             dest="require_durable_redis",
             action="store_false",
             default=None,
-            help="go on where Redis has no AOF, does not fsync at once, or may evict keys",
+            help="start even if Redis has no AOF, does not fsync at once, or may evict keys",
         )
     up_command = commands.add_parser("up", help="run Valkey, the server and one worker on this machine until Ctrl-C")
-    up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same page of its worker; default none")
+    up_command.add_argument("--worker-metrics", metavar="HOST:PORT", help="the same page for its worker; default none")
     up_command.add_argument("--die-with", type=int, metavar="PID", help=argparse.SUPPRESS)
     up_command.add_argument("--ready-file", type=Path, help="JSON with the target, written once calls are answered")
     public_key_command = commands.add_parser(
@@ -212,13 +212,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_access(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--authentication", choices=["on", "off"], help="ask who calls; default on for serve, off for up"
+        "--authentication", choices=["on", "off"], help="ask for a key or token; default on for serve, off for up"
     )
     command.add_argument("--tls-cert-file", type=Path, help="certificate chain of the server, PEM")
     command.add_argument("--tls-key-file", type=Path, help="its private key, PEM")
     command.add_argument("--tls-client-ca-file", type=Path, help="mutual TLS: clients need a certificate of this CA")
     command.add_argument(
-        "--plaintext", action="store_true", default=None, help="no TLS here: something in front of the server ends it"
+        "--plaintext",
+        action="store_true",
+        default=None,
+        help="no TLS here: a proxy or mesh in front of the server terminates it",
     )
 
 

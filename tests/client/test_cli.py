@@ -44,6 +44,22 @@ def test_every_command_explains_itself_with_an_example(server: SmallServer, comm
         assert "KDAIF_TARGET" in result.stdout
 
 
+def test_the_help_begins_with_what_one_needs_first(server: SmallServer) -> None:
+    text = kdaif(server, "--help").stdout
+    first = [text.index(f"│ {command} ") for command in ("up", "submit", "pull", "weights", "cancel", "upload")]
+    assert first == sorted(first)
+
+
+def test_a_decision_without_a_name_is_told_how_to_give_one(
+    server: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("USER", raising=False)  # as in a container
+    job = succeeded(server)
+    refused = kdaif(server, "override", job, "--ban", "row-1", "--reason", "seen")
+    assert refused.exit_code == 2
+    assert "--author NAME or KDAIF_AUTHOR" in refused.stderr
+
+
 def test_the_help_keeps_what_stands_in_brackets(server: SmallServer) -> None:
     assert "kdaif-client[mlflow]" in kdaif(server, "export-mlflow", "--help").stdout
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,13 @@ def test_what_is_at_fault_is_the_exit_code(numbers: Path, table: Path, capsys: p
     (numbers / "model.onnx").write_bytes(b"x")
     assert main([str(numbers), str(table)]) == 1
     assert "model.onnx is not what was published" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(numbers: Path, table: Path) -> None:
+    command = "import sys; from kdaif_client.edge import main; sys.exit(main())"
+    arguments = [sys.executable, "-c", command, str(numbers), str(table), "--quiet"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert (run.stderr.read(), run.wait(30)) == ("", 0)

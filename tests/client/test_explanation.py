@@ -56,8 +56,8 @@ MADE_BY = Provenance("j1", 1, 4, 32, "head", 0.03, 0, "1.0")
         (None, None, []),
         (0.0, -1.0, ["has no say in that"]),
         # 0.5 * (log(.9 / .1) + 1)
-        (0.5, -1.0, ["counts at 50% of its word", "That is +1.60 of this z"]),
-        (0.5, None, ["counts at 50% of its word"]),
+        (0.5, -1.0, ["is trusted at 50%", "That is +1.60 of this z"]),
+        (0.5, None, ["is trusted at 50%"]),
     ],
 )
 def test_an_explanation_tells_how_far_the_teachers_own_confidence_is_trusted(

@@ -154,7 +154,7 @@ def test_explained_samples_tell_pairs_and_neighbours_and_others_how_to_get_them(
     assert "l-9 (labeled, cat) at 0.000, nearly the same." in text
     assert "among 900 of 1,000 rows" in text
     assert "the 5 s of monitoring.explain_seconds were over" in str(job.explain(11))
-    assert "The teacher's own confidence counts at 25% of its word" in text
+    assert "The teacher's own confidence is trusted at 25%" in text
     made_by = job.summarize_weights().provenance
     assert made_by is not None
     assert made_by == job.explain(7).provenance

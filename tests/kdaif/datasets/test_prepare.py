@@ -212,6 +212,15 @@ def test_missing_columns_and_ids(job: MakeJob) -> None:
     assert job({**pair(), "unlabeled": pair()["unlabeled"].slice(0, 0)}).finding("NO_ROWS")
 
 
+def test_a_label_by_another_name_is_guessed_and_not_missed_in_the_pool(job: MakeJob) -> None:
+    labeled = pair()["labeled"]
+    renamed = labeled.rename_columns(["kind" if name == "label" else name for name in labeled.column_names])
+    assert (
+        "perhaps 'kind', which the unlabelled set lacks"
+        in job({**pair(), "labeled": renamed}).finding("NO_LABEL").message
+    )
+
+
 def test_too_wide_is_refused(job: MakeJob) -> None:
     wide = pa.array(np.zeros((4, 10_001), np.float32).tolist(), pa.list_(pa.float32(), 10_001))
     labeled = pa.table({"id": range(4), "features": wide, "label": list("abab")})

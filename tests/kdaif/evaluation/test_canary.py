@@ -23,6 +23,11 @@ def test_a_failed_check_says_what_is_shipped_and_what_is_lost() -> None:
     assert "override" not in canary_sentence(check(0.9), overridden=12)
 
 
+def test_a_pass_that_is_not_clearly_above_chance_says_so() -> None:
+    assert "not clearly above chance" in canary_sentence(check(0.57))
+    assert "chance" not in canary_sentence(check(0.59))
+
+
 def test_a_skipped_check_does_not_fail_and_says_why() -> None:
     skipped = CanaryCheck(bar=0.5, flipped=3, kept=4, skipped="there are too few rows")
     assert not skipped.failed

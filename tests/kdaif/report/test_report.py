@@ -374,7 +374,7 @@ def test_small_images_keep_hard_pixel_edges() -> None:
     [
         (None, None),
         (0.0, "the student was asked alone: the teacher's own confidence proved worth nothing"),
-        (0.62, "counts at 62\u00a0% of its word"),
+        (0.62, "is trusted at 62\u00a0%"),
     ],
 )
 def test_the_page_tells_how_far_the_teachers_own_confidence_is_trusted(

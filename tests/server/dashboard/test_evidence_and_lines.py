@@ -62,7 +62,7 @@ def test_a_sample_shows_whom_it_harms_and_what_is_nearest_and_the_job_the_worst(
     [
         (None, "in the student's eyes, and the teacher's where its confidence proved right"),
         (0.0, "in the student's eyes alone: the teacher's own confidence proved worth nothing"),
-        (0.25, "in the student's eyes, and in the teacher's, whose own confidence counts at 25&nbsp;% of its word"),
+        (0.25, "in the student's eyes, and in the teacher's, whose own confidence is trusted at 25&nbsp;%"),
     ],
 )
 def test_a_sample_tells_how_far_the_teachers_own_confidence_is_trusted(
