@@ -82,6 +82,12 @@ class Collective:
         if self.size > 1:
             self.agreed(0)
 
+    def part(self) -> None:
+        """The last meeting: once it returns, no process waits for anything that another has to send."""
+        if self.size > 1 and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.meet()
+
     def agreed(self, number: int) -> int:
         """The first process's number, once every process has told its own."""
         told = torch.zeros(self.size, dtype=torch.int64)
@@ -111,7 +117,7 @@ def processes_here() -> int:
 
 @contextlib.contextmanager
 def joined(host_rank: int = 0) -> Iterator[Collective]:
-    """The group that torchrun started this process in; alone where it did not.
+    """The group that torchrun started this process in; alone where it did not. The process is to end with it.
 
     Args:
         host_rank: of this host, from 0. The first process is of host 0, whichever came first to the rendezvous.
@@ -127,9 +133,9 @@ def joined(host_rank: int = 0) -> Iterator[Collective]:
     size = int(os.environ["WORLD_SIZE"])
     with _peers():
         distributed.init_process_group(backend, timeout=_LONGEST_WAIT, rank=rank, world_size=size)
-    try:
-        yield Collective.of_this_process()
-    finally:
+    yield Collective.of_this_process()
+    # After an error, or where NCCL is in use, this would wait for the others; the end of the process does as well.
+    if backend == "gloo":
         distributed.destroy_process_group()
 
 

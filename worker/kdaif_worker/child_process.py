@@ -201,13 +201,11 @@ def is_told_more(assignment: Assignment, settings: WorkerSettings) -> bool:
     Several processes that share a job share its scorings among themselves.
     """
     cuts = assignment.spec.weighting.rows_per_shard > 0
-    return settings.processes_per_job == 1 and (cuts or assignment.shard is not None)
+    return not settings.shares_jobs and (cuts or assignment.shard is not None)
 
 
 def _program(settings: WorkerSettings) -> tuple[str, ...]:
-    if settings.processes_per_job == settings.hosts == 1:
-        return ("-m", settings.child_module)
-    return group_program(settings)
+    return group_program(settings) if settings.shares_jobs else ("-m", settings.child_module)
 
 
 def group_program(settings: WorkerSettings) -> tuple[str, ...]:
@@ -220,6 +218,8 @@ def group_program(settings: WorkerSettings) -> tuple[str, ...]:
         str(settings.host_rank),
         "--rendezvous",
         settings.rendezvous,
+        "--hosts-wait-s",
+        str(settings.hosts_wait_s),
     )
     return (*group, "--child-module", settings.child_module, *(hosts if settings.hosts > 1 else ()))
 

@@ -88,9 +88,10 @@ def run(
     if sharded and not group.leads:
         initial_weights = None  # the first process's are used
     large = sharded or _is_worth_threads(spec, data)
-    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows.
-    threads = assignment.threads or (torch.get_num_threads() if large else 1)
-    torch.set_num_threads(max(1, threads // processes_here()))
+    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows; in one of
+    # several processes, with its part of them.
+    own = torch.get_num_threads() if large else 1
+    torch.set_num_threads(own if assignment.threads is None else max(1, assignment.threads // processes_here()))
     if large:
         keep_memory_between_steps()
     clock.stage("teacher", 0.02)
@@ -116,8 +117,10 @@ def run(
             sharded=sharded,
         )
     except ReviewNeededError as error:
+        group.part()
         clock.end()
         return ReviewMessage(str(error))
+    group.part()
     if not group.leads:
         return None
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")

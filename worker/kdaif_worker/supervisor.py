@@ -99,7 +99,7 @@ class Supervisor:
 
     async def _claim(self) -> Claim | None:
         try:
-            claim = await self._queue.claim(self._offer, shards=self._settings.processes_per_job == 1)
+            claim = await self._queue.claim(self._offer, shards=not self._settings.shares_jobs)
         except UnavailableError as error:
             self._set_ready(False, str(error))
             return None
