@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 from collections.abc import Iterator
 
@@ -95,6 +96,14 @@ class Collective:
         self.total(told)
         return int(told[0])
 
+    def first_ones(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The first process's numbers: processors that differ in a last bit decide alike by them."""
+        if self.size == 1:
+            return numbers
+        plain = {name: float(number) for name, number in numbers.items()}
+        found: dict[str, float] = json.loads(self.told(json.dumps(plain).encode()))
+        return found
+
     def told(self, data: bytes) -> bytes:
         """The first process's bytes."""
         if self.size == 1:
@@ -146,5 +155,5 @@ def _peers() -> Iterator[None]:
     except RuntimeError as error:
         what = str(error).partition(". This is typically")[0]
         raise LostPeerError(
-            f"Another process of this job ended or does not answer; see its log above. {what}"
+            f"Another process of this job ended or does not answer; see the log of each of its hosts. {what}"
         ) from error

@@ -24,7 +24,7 @@ from kdaif.errors import FailureReason
 from kdaif.records import Failure
 from kdaif.telemetry import LogFormat
 from kdaif_worker.child_environment import Secrets, child_environment
-from kdaif_worker.child_process import group_program
+from kdaif_worker.child_process import LESS_MEMORY, group_program
 from kdaif_worker.memory import held_bytes
 from kdaif_worker.messages import FailedMessage, GivenBackMessage, encode
 from kdaif_worker.output_tail import OutputTail
@@ -163,8 +163,9 @@ async def _outgrown(pid: int, most_mib: int | None) -> FailedMessage:
     while most_mib is not None:
         held = await asyncio.to_thread(held_bytes, pid, most_mib << 20)
         if held > most_mib << 20:
-            message = f"they hold {math.ceil(held / 2**20)} MiB together, and max_memory_mib is {most_mib} there."
-            _log.error("its processes are ended", why=message)
+            figures = f"hold {math.ceil(held / 2**20)} MiB, and the max_memory_mib of their worker is {most_mib}"
+            message = f"the processes of this host {figures}. {LESS_MEMORY}"
+            _log.error("an attempt ends", why=message)
             return FailedMessage(Failure(FailureReason.OUT_OF_MEMORY, message, retryable=False))
         await asyncio.sleep(_MEMORY_CHECK_S)
     await asyncio.Future()

@@ -91,9 +91,10 @@ class Peers:
         if self._leads:
             self._store.set(_CARD, _CARD_OF.dump_json(Card.own(self._hosts)).decode())
             threading.Thread(target=self._watch, daemon=True).start()
-        elif self._local_rank == 0 and self._host_rank > 0:
+        elif self._host_rank > 0:
             self._require_place()
-            threading.Thread(target=self._beat, daemon=True).start()
+            if self._local_rank == 0:
+                threading.Thread(target=self._beat, daemon=True).start()
         yield
         self._is_over.set()
         if self._local_rank == 0:
@@ -123,7 +124,7 @@ class Peers:
         unlike = Card.own(self._hosts).unlike(_CARD_OF.validate_json(self._store.get(_CARD)))
         if unlike:
             raise LostPeerError(f"Host {self._host_rank} has {unlike} of host 0. Start all hosts alike.")
-        if self._store.add(f"place/{self._host_rank}", 1) > 1:
+        if self._store.add(f"place/{self._host_rank}/{self._local_rank}", 1) > 1:
             raise LostPeerError(f"Two hosts of the group have host_rank {self._host_rank}. Give each its own.")
 
     def _tell(self, word: LastWord) -> None:

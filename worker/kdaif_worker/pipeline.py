@@ -192,15 +192,10 @@ def _is_worth_threads(spec: DistillationSpec, data: DistillationData) -> bool:
 
 
 def _device(wanted: str) -> torch.device:
+    if wanted != "cpu" and torch.cuda.is_available() and Collective.of_this_process().size > 1:
+        return torch.device("cuda", torch.cuda.current_device())  # each has been given its own, whatever a job names
     if wanted == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        # Of several processes each has been given its own.
-        return (
-            torch.device("cuda", torch.cuda.current_device())
-            if Collective.of_this_process().size > 1
-            else torch.device("cuda")
-        )
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InvalidDataError(
