@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +63,43 @@ def test_a_rendezvous_that_cannot_be_opened_is_named(valkey_url: str, tmp_path: 
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
+_LATE = """
+import datetime
+import torch.distributed.elastic.rendezvous.dynamic_rendezvous as meeting
+
+class Late(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return datetime.datetime.now(zone) - datetime.timedelta(minutes=5)
+
+meeting.datetime = Late
+from kdaif_worker.group import main
+main()
+"""
+
+
+def test_hosts_meet_whose_clocks_differ(free_ports: tuple[int, int], tmp_path: Path) -> None:
+    """torchrun alone takes a host for dead whose clock is 15 s late."""
+    meeting = f"127.0.0.1:{free_ports[0]}"
+    given = ("--parent", str(os.getpid()), "--processes", "1", "--child-module", "this", "--hosts", "2")
+    to_meet = ("--rendezvous", meeting, "--hosts-wait-s", "20", "--cache-dir", str(tmp_path))
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, *program, *given, *to_meet, "--host-rank", str(rank), "--messages-fd", "2"],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, program in enumerate([("-m", "kdaif_worker.group"), ("-c", _LATE)])
+    ]
+    try:
+        told = [host.communicate(timeout=60)[1] for host in hosts]
+    finally:
+        for host in hosts:
+            host.kill()
+    assert [host.returncode for host in hosts] == [0, 0], told
+
+
 def test_a_group_neither_cuts_scorings_nor_takes_shards() -> None:
     """A child that waits for the end of its orders would wait for ever."""
     assert is_told_more(_ASSIGNMENT, WorkerSettings())
@@ -68,7 +107,9 @@ def test_a_group_neither_cuts_scorings_nor_takes_shards() -> None:
     assert not is_told_more(_ASSIGNMENT, WorkerSettings(hosts=2, rendezvous="gpu1:29400"))
 
 
-@pytest.mark.parametrize(("given", "each"), [("8", "4"), ("1", "1"), ("", str(max(1, len(os.sched_getaffinity(0)) // 2)))])
+@pytest.mark.parametrize(
+    ("given", "each"), [("8", "4"), ("1", "1"), ("", str(max(1, len(os.sched_getaffinity(0)) // 2)))]
+)
 def test_processes_share_the_cpus_of_their_host(monkeypatch: pytest.MonkeyPatch, given: str, each: str) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     group._share_threads(2)

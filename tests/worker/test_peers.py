@@ -32,7 +32,12 @@ def heard() -> queue.Queue[LastWord]:
 @pytest.fixture
 def join(monkeypatch: pytest.MonkeyPatch, heard: queue.Queue[LastWord]) -> Join:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}.items():
+    for name, value in {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": store.port,
+        "LOCAL_RANK": 0,
+        "LOCAL_WORLD_SIZE": 1,
+    }.items():
         monkeypatch.setenv(name, str(value))
 
     def joined(host_rank: int) -> Peers:
@@ -108,7 +113,9 @@ def test_a_host_that_falls_silent_is_missed_and_one_that_is_done_is_not(
 
 
 @pytest.mark.usefixtures("worker_says")
-def test_a_host_that_differs_or_has_the_place_of_another_is_refused(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_differs_or_has_the_place_of_another_is_refused(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with join(0).working(), join(1).working():
         with pytest.raises(LostPeerError, match="Two hosts of the group have host_rank 1"), join(1).working():
             pass

@@ -57,7 +57,6 @@ def main() -> NoReturn:
     in_group = arguments.host_rank is not None
     given = _given(arguments.assignment, in_group=in_group)
     with _pipe(arguments.messages_fd, arguments.parent if in_group else None) as pipe:
-
         speaking, peers = threading.Lock(), None
 
         def emit(message: Message) -> None:

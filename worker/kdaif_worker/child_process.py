@@ -75,7 +75,9 @@ class Child:
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(write_fd,),
                 env=environment,
-                start_new_session=True,
+                # Not a session: where one that is stopped has not yet asked to die with its parent, the kernel ends it
+                # for being an orphaned group.
+                process_group=0,
             )
         except BaseException:
             os.close(read_fd)

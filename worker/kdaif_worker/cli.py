@@ -106,8 +106,8 @@ async def work(settings: WorkerSettings) -> None:
     cards = count_gpus()
     if 0 < cards < settings.processes_per_job:
         raise InvalidInputError(
-            f"processes_per_job is {settings.processes_per_job}, and this host has {cards} GPU(s): each process needs one "
-            "of its own. Start fewer, or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
+            f"processes_per_job is {settings.processes_per_job}, and this host has {cards} GPU(s): each process needs "
+            "one of its own. Start fewer, or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
         )
     metrics = WorkerMetrics({"cache": settings.local_cache})
     if settings.host_rank > 0:

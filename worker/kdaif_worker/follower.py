@@ -118,7 +118,7 @@ async def _joined(settings: WorkerSettings, line: asyncio.Task[None], stopped: a
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=environment | {"TMPDIR": scratch},
-            start_new_session=True,
+            process_group=0,
         )
         _log.info("joins an attempt", rendezvous=settings.rendezvous)
         shown = asyncio.create_task(_show(group, settings))
@@ -126,6 +126,8 @@ async def _joined(settings: WorkerSettings, line: asyncio.Task[None], stopped: a
         outgrown = asyncio.create_task(_outgrown(group.pid, settings.max_memory_mib))
         try:
             await _first_of(ended, stopped, outgrown, line)
+            by_worker = outgrown.done() or stopped.done()
+            ended_by = "the first host" if line.done() else "this worker" if by_worker else "itself"
             if outgrown.done():
                 await _tell_leader(group, outgrown.result(), ended)
             elif stopped.done():
@@ -138,7 +140,7 @@ async def _joined(settings: WorkerSettings, line: asyncio.Task[None], stopped: a
             code = await ended
             await _first_of(shown, timeout_s=_STDERR_ENDS_WITHIN_S)
             shown.cancel()
-    _log.info("left an attempt", code=code)
+    _log.info("left an attempt", ended_by=ended_by, code=code)
     return code
 
 

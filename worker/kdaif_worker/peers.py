@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from typing import NoReturn
 
 import torch
 from pydantic import TypeAdapter
@@ -123,9 +124,14 @@ class Peers:
     def _require_place(self) -> None:
         unlike = Card.own(self._hosts).unlike(_CARD_OF.validate_json(self._store.get(_CARD)))
         if unlike:
-            raise LostPeerError(f"Host {self._host_rank} has {unlike} of host 0. Start all hosts alike.")
+            self._refuse(f"Host {self._host_rank} has {unlike} of host 0. Start all hosts alike.")
         if self._store.add(f"place/{self._host_rank}/{self._local_rank}", 1) > 1:
-            raise LostPeerError(f"Two hosts of the group have host_rank {self._host_rank}. Give each its own.")
+            self._refuse(f"Two hosts of the group have host_rank {self._host_rank}. Give each its own.")
+
+    def _refuse(self, why: str) -> NoReturn:
+        """No fault of the job's: as while hosts get another release one by one."""
+        self._tell(GivenBackMessage(why))
+        raise LostPeerError(why)
 
     def _tell(self, word: LastWord) -> None:
         """The first word counts; torchrun ends the first process once this one has ended, so it is heard before."""
