@@ -125,12 +125,8 @@ def processes_here() -> int:
 
 
 @contextlib.contextmanager
-def joined(host_rank: int = 0) -> Iterator[Collective]:
-    """The group that torchrun started this process in; alone where it did not. The process is to end with it.
-
-    Args:
-        host_rank: of this host, from 0. The first process is of host 0, whichever came first to the rendezvous.
-    """
+def joined() -> Iterator[Collective]:
+    """The group that torchrun started this process in; alone where it did not. The process is to end with it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield SOLO
         return
@@ -138,10 +134,8 @@ def joined(host_rank: int = 0) -> Iterator[Collective]:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    rank = host_rank * processes_here() + int(os.environ["LOCAL_RANK"])
-    size = int(os.environ["WORLD_SIZE"])
     with _peers():
-        distributed.init_process_group(backend, timeout=_LONGEST_WAIT, rank=rank, world_size=size)
+        distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
     yield Collective.of_this_process()
     # After an error, or where NCCL is in use, this would wait for the others; the end of the process does as well.
     if backend == "gloo":

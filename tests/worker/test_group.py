@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import contextlib
 import os
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from kdaif_worker import cli, group
 from kdaif_worker.child import _failure_here
@@ -37,67 +36,59 @@ def test_a_job_whose_hosts_do_not_come_says_whom_it_waits_for_and_goes_back(
         ) as place:
             job = await place.submit("sleep 60", max_attempts=1)
             await place.until(job, JobState.RUNNING)
-            given_back = None
+            given_back, listened = None, set()
             while given_back is None:
                 await asyncio.sleep(0.1)
+                listened |= await asyncio.to_thread(_listened_at)
                 given_back = next(iter(await events(place.queue, job, "requeued")), None)
             told = (await events(place.queue, job, "progress"))[0].progress
             assert told is not None
             assert told.message == f"waits up to 1 s for 2 hosts at {meeting}"
             assert given_back.failure is not None
             assert given_back.failure.message.startswith(f"Not all of 2 hosts at {meeting} came within 1 s.")
+            assert listened == {"127.0.0.1"}
 
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
+def _listened_at() -> set[str]:
+    """Addresses of this machine at which processes that this one started take connections."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
+    return found
+
+
 def test_a_rendezvous_that_cannot_be_opened_is_named(valkey_url: str, tmp_path: Path) -> None:
     async def go() -> None:
-        with socket.create_server(("", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
             meeting = f"127.0.0.1:{taken.getsockname()[1]}"
             async with workplace(valkey_url, tmp_path, lease_ttl_s=20.0, hosts=2, rendezvous=meeting) as place:
                 job = await place.submit("sleep 60", max_attempts=1)
                 ended = await place.until(job, JobState.DEAD, JobState.FAILED, timeout_s=50)
                 assert ended.failure is not None
-                assert ended.failure.message.startswith(f"The rendezvous {meeting} could not be opened on this host:")
+                assert ended.failure.message.startswith(f"The rendezvous {meeting} cannot be used on this host:")
 
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-_LATE = """
-import datetime
-import torch.distributed.elastic.rendezvous.dynamic_rendezvous as meeting
+def test_the_failure_of_any_process_is_the_jobs(valkey_url: str, tmp_path: Path) -> None:
+    """It is not worth another attempt, as that of a peer that is lost would be."""
 
-class Late(datetime.datetime):
-    @classmethod
-    def now(cls, zone=None):
-        return datetime.datetime.now(zone) - datetime.timedelta(minutes=5)
+    async def go() -> None:
+        failing = {"processes_per_job": 2, "child_module": "tests.worker.failing_rank"}
+        async with workplace(valkey_url, tmp_path, lease_ttl_s=20.0, **failing) as place:
+            job, listened = await place.submit("x"), set()
+            while (ended := await place.queue.get("acme", job.id)).state not in (JobState.DEAD, JobState.FAILED):
+                await asyncio.sleep(0.1)
+                listened |= await asyncio.to_thread(_listened_at)
+            assert listened == {"127.0.0.1"}
+            assert ended.failure is not None
+            assert (ended.failure.reason, ended.attempt) == (FailureReason.OUT_OF_MEMORY, 1)
+            assert ended.failure.message.startswith("Process 1: no room for a batch")
 
-meeting.datetime = Late
-from kdaif_worker.group import main
-main()
-"""
-
-
-def test_hosts_meet_whose_clocks_differ(free_ports: tuple[int, int], tmp_path: Path) -> None:
-    """torchrun alone takes a host for dead whose clock is 15 s late."""
-    meeting = f"127.0.0.1:{free_ports[0]}"
-    given = ("--parent", str(os.getpid()), "--processes", "1", "--child-module", "this", "--hosts", "2")
-    to_meet = ("--rendezvous", meeting, "--hosts-wait-s", "20", "--cache-dir", str(tmp_path))
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, *program, *given, *to_meet, "--host-rank", str(rank), "--messages-fd", "2"],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, program in enumerate([("-m", "kdaif_worker.group"), ("-c", _LATE)])
-    ]
-    try:
-        told = [host.communicate(timeout=60)[1] for host in hosts]
-    finally:
-        for host in hosts:
-            host.kill()
-    assert [host.returncode for host in hosts] == [0, 0], told
+    asyncio.run(asyncio.wait_for(go(), 60))
 
 
 def test_a_group_neither_cuts_scorings_nor_takes_shards() -> None:
@@ -123,8 +114,10 @@ def test_gloo_is_told_the_interface_that_others_reach(monkeypatch: pytest.Monkey
     own = {"gpu1": "127.0.1.1", group._NOBODYS_ADDRESS: "10.0.0.1"}
     monkeypatch.setattr(group, "_own_address", lambda host, _: own.get(host, "127.0.0.1"))
     monkeypatch.setattr(group, "_interface_of", {"127.0.0.1": "lo", "127.0.1.1": "lo", "10.0.0.1": "eth0"}.get)
-    given = argparse.Namespace(rendezvous=f"{host}:29400", hosts=2, hosts_wait_s=600)
-    assert group._among_hosts(given, leads=True)[-1] == host
+    monkeypatch.setattr(socket, "create_server", lambda address, **_: address)
+    endpoint, listening = group._meeting_place(f"{host}:29400", leads=True)
+    assert endpoint == ("10.0.0.1:29400" if host == "gpu1" else f"{host}:29400")
+    assert listening == ("10.0.0.1" if host == "gpu1" else "127.0.0.1", 29400)
     assert os.environ["GLOO_SOCKET_IFNAME"] == ("eth0" if host == "gpu1" else "lo")
 
 

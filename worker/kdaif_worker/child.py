@@ -85,7 +85,7 @@ def main() -> NoReturn:
                 if in_group:
                     peers = Peers(arguments.host_rank, arguments.hosts, end)
                     stack.enter_context(peers.working())
-                    given = stack.enter_context(joined(arguments.host_rank)).told(given)
+                    given = stack.enter_context(joined()).told(given)
                 assignment = Assignment.from_json(given)
                 if arguments.cache_dir is not None:
                     assignment = replace(assignment, cache_dir=arguments.cache_dir)
