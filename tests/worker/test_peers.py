@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdaif.errors import FailureReason, LostPeerError
 from kdaif.records import Failure
+from tests.waiting import wait_for
 
 _OOM = FailedMessage(Failure(FailureReason.OUT_OF_MEMORY, "CUDA out of memory", retryable=False))
 _LOST = FailedMessage(Failure(FailureReason.CRASHED, "a peer is lost", retryable=True))
@@ -51,13 +53,15 @@ def join(monkeypatch: pytest.MonkeyPatch, heard: queue.Queue[LastWord]) -> Join:
 def worker_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
     """Writes to the standard input of a host that follows."""
     read_fd, write_fd = os.pipe()
-    with os.fdopen(read_fd) as stdin, os.fdopen(write_fd, "wb", buffering=0) as pipe:
-        monkeypatch.setattr(sys, "stdin", stdin)
+    with os.fdopen(read_fd) as stdin:
+        with os.fdopen(write_fd, "wb", buffering=0) as pipe:
+            monkeypatch.setattr(sys, "stdin", stdin)
 
-        def say(data: bytes) -> None:
-            pipe.write(data)
+            def say(data: bytes) -> None:
+                pipe.write(data)
 
-        yield say
+            yield say
+        wait_for(lambda: not any("_beat" in each.name for each in threading.enumerate()))
 
 
 @pytest.mark.usefixtures("worker_says")
