@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 from collections.abc import Iterator
 
@@ -82,12 +83,26 @@ class Collective:
         if self.size > 1:
             self.agreed(0)
 
+    def part(self) -> None:
+        """The last meeting: once it returns, no process waits for anything that another has to send."""
+        if self.size > 1 and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.meet()
+
     def agreed(self, number: int) -> int:
         """The first process's number, once every process has told its own."""
         told = torch.zeros(self.size, dtype=torch.int64)
         told[self.rank] = number
         self.total(told)
         return int(told[0])
+
+    def first_ones(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The first process's numbers: processors that differ in a last bit decide alike by them."""
+        if self.size == 1:
+            return numbers
+        plain = {name: float(number) for name, number in numbers.items()}
+        found: dict[str, float] = json.loads(self.told(json.dumps(plain).encode()))
+        return found
 
     def told(self, data: bytes) -> bytes:
         """The first process's bytes."""
@@ -110,12 +125,8 @@ def processes_here() -> int:
 
 
 @contextlib.contextmanager
-def joined(host_rank: int = 0) -> Iterator[Collective]:
-    """The group that torchrun started this process in; alone where it did not.
-
-    Args:
-        host_rank: of this host, from 0. The first process is of host 0, whichever came first to the rendezvous.
-    """
+def joined() -> Iterator[Collective]:
+    """The group that torchrun started this process in; alone where it did not. The process is to end with it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield SOLO
         return
@@ -123,13 +134,11 @@ def joined(host_rank: int = 0) -> Iterator[Collective]:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    rank = host_rank * processes_here() + int(os.environ["LOCAL_RANK"])
-    size = int(os.environ["WORLD_SIZE"])
     with _peers():
-        distributed.init_process_group(backend, timeout=_LONGEST_WAIT, rank=rank, world_size=size)
-    try:
-        yield Collective.of_this_process()
-    finally:
+        distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+    yield Collective.of_this_process()
+    # After an error, or where NCCL is in use, this would wait for the others; the end of the process does as well.
+    if backend == "gloo":
         distributed.destroy_process_group()
 
 
@@ -140,5 +149,5 @@ def _peers() -> Iterator[None]:
     except RuntimeError as error:
         what = str(error).partition(". This is typically")[0]
         raise LostPeerError(
-            f"Another process of this job ended or does not answer; see its log above. {what}"
+            f"Another process of this job ended or does not answer; see the log of each of its hosts. {what}"
         ) from error

@@ -150,6 +150,7 @@ def train_arm(
             metrics = reweighted.metrics | {"influence_seconds": time.perf_counter() - started}
             metrics |= stability(former.weights, reweighted.weighting.weights, seed, rows.workspace.scratch)
             metrics |= _wrong_row_auroc(rows, reweighted)
+            metrics = workspace.collective.first_ones(metrics)
             if freezing.keeps_former(metrics, spec.weighting) and not decided:
                 metrics["weights_frozen"] = 1.0
             else:
@@ -171,7 +172,7 @@ def train_arm(
             learned = beliefs_while_learning(record, student, rows)
             beliefs = smoothed(beliefs, learned, spec.weighting.smoothing, workspace)
         metrics["train_seconds"] = time.perf_counter() - started
-        metrics |= _held_out_metrics(shown, rows)
+        metrics = workspace.collective.first_ones(metrics | _held_out_metrics(shown, rows))
         if spec.training.patience_rounds is not None:
             best = better(best, shown, round_number, metrics["validation_loss"])
         finished = round_number

@@ -119,10 +119,13 @@ def test_passwords_come_from_secrets() -> None:
 
 
 def test_gpus_are_asked_of_the_cluster_and_offered_to_jobs() -> None:
-    container = pods(rendered(VALUES["gpus"]))["r-worker"]["containers"][0]
+    pod = pods(rendered(VALUES["gpus"]))["r-worker"]
+    container = pod["containers"][0]
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
     assert environment["KDAIF_PROCESSES_PER_JOB"] == "2"
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert {"name": mounts["/dev/shm"], "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}} in pod["volumes"]
     assert (environment["KDAIF_GPUS"], environment["KDAIF_LABELS"]) == ("2", "a100,big")
 
 

@@ -59,15 +59,20 @@ def test_a_lost_follower_costs_an_attempt_and_a_lost_leader_frees_the_follower(t
     with contextlib.ExitStack() as ends:
         stack = ends.enter_context(running_stack(tmp_path))
         client = ends.enter_context(Client(stack.target))
-        job = short_job(client, rounds=6)
-        with _follower(tmp_path / "first") as first:
+        job = short_job(client, rounds=50)
+        with _follower(tmp_path / "stopped"):
             next(event for event in job.watch() if event.kind == "round")
+        given_back = next(event for event in job.watch() if event.kind == "requeued")
+        assert given_back.failure is not None
+        assert given_back.failure.message == "Host 1 of the group was stopped."
+        with _follower(tmp_path / "first") as first:
+            next(event for event in job.watch() if event.kind == "round" and event.sequence > given_back.sequence)
             [lost] = processes_of(first)
             first.kill()
             wait_for(lambda: not lost.is_running(), timeout_s=5)
         with _follower(tmp_path / "second") as second:
             job.wait(timeout_s=200)
-            assert job.info.attempt == 2
+            assert job.info.attempt == 3
             wait_for(lambda: not processes_of(second), timeout_s=20)
 
             job = short_job(client, rounds=50)

@@ -63,6 +63,7 @@ def main() -> None:
         top[:] = targets.logits[:]
         targets = SoftTargets(top, None, None, None)
     with joined() as group:
+        assert group.first_ones({"rank": float(group.rank)}) == {"rank": 0.0}
         last = list(train_arm("influence", spec, data, targets, seed=1, device=torch.device("cpu")))[-1]
         tensors = last.state.tensors
         student = torch.cat([value.flatten().float() for name, value in tensors.items() if name.startswith("student/")])

@@ -61,6 +61,31 @@ def test_q3_a_process_dies_with_its_parent() -> None:
         wait_for(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE, timeout_s=2)
 
 
+def test_a_child_that_was_stopped_before_it_asked_to_die_with_its_parent_does_not_outlive_it() -> None:
+    """It never comes to ask; the kernel ends it as a stopped group that nobody looks after."""
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from kdaif.records import DistillationSpec\n"
+        "from kdaif_worker.child_process import Child\n"
+        "from kdaif_worker.messages import Assignment\n"
+        "from kdaif_worker.settings import WorkerSettings\n"
+        "spec = DistillationSpec(labeled='a' * 32, unlabeled='b' * 32)\n"
+        "given = Assignment('default', 'j', 1, '', spec, 'file:///nowhere', Path('nowhere'), None)\n"
+        "async def main():\n"
+        "    async with Child.started(given, WorkerSettings(child_module='tests.worker.stopped_child')) as child:\n"
+        "        print(child._process.pid, flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        orphan = psutil.Process(int(parent.stdout.readline()))
+        wait_for(lambda: orphan.status() == psutil.STATUS_STOPPED)
+        parent.kill()
+        wait_for(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE, timeout_s=2)
+
+
 def test_a_child_leaves_no_core_file_and_gains_no_rights() -> None:
     program = (
         "import resource\n"

@@ -32,7 +32,7 @@ def test_a_group_that_cannot_meet_is_refused(given: dict[str, object], why: str)
 def test_one_process_of_each_of_two_hosts_is_a_group() -> None:
     program = _program(WorkerSettings(hosts=2, rendezvous="gpu1:29400"))
     assert "kdaif_worker.group" in program
-    assert program[-6:] == ("--hosts", "2", "--host-rank", "0", "--rendezvous", "gpu1:29400")
+    assert program[-8:-2] == ("--hosts", "2", "--host-rank", "0", "--rendezvous", "gpu1:29400")
 
 
 def test_without_anybody_to_follow_it_waits_ready_and_ends_when_told(

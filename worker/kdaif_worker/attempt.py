@@ -22,6 +22,7 @@ from kdaif_worker.lease import Lease, now_s
 from kdaif_worker.messages import (
     Assignment,
     FailedMessage,
+    GivenBackMessage,
     ProgressMessage,
     ReviewMessage,
     ShardDoneMessage,
@@ -159,6 +160,8 @@ class Attempt:
                 if (failed := await desk.answer(message, child)) is not None:
                     return failed
                 continue
+            if isinstance(message, GivenBackMessage):
+                return GivenBack(message.why)
             if not isinstance(message, ProgressMessage):
                 return message
             self._progress = message.progress
@@ -237,8 +240,8 @@ class Attempt:
         if not isinstance(outcome, FailedMessage) or outcome.failure.reason is FailureReason.CANCELLED:
             return outcome
         failure = outcome.failure
-        message = self._secrets.blanked(failure.message)
-        return FailedMessage(dataclasses.replace(failure, message=message, log_tail=failure.log_tail or log_tail))
+        message, tail = map(self._secrets.blanked, (failure.message, failure.log_tail))
+        return FailedMessage(dataclasses.replace(failure, message=message, log_tail=tail or log_tail))
 
     def _assignment(self) -> Assignment:
         settings, job = self._settings, self._claim.job

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -30,12 +31,15 @@ from kdaif.telemetry import configure_tracing, flush_tracing, span
 from kdaif_worker.messages import (
     Assignment,
     FailedMessage,
+    GivenBackMessage,
     Message,
     ShardDoneMessage,
     ShardsMessage,
     decode_answer,
     encode,
 )
+
+_MOST_TAIL = 8192
 
 
 def main() -> NoReturn:
@@ -45,6 +49,7 @@ def main() -> NoReturn:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--assignment", type=Path, help="a file; default standard input")
     parser.add_argument("--host-rank", type=int, help="of a group")
+    parser.add_argument("--hosts", type=int, default=1, help="of a group")
     parser.add_argument("--cache-dir", type=Path, help="of a host that follows, whose assignment the leader has")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
@@ -52,9 +57,17 @@ def main() -> NoReturn:
     in_group = arguments.host_rank is not None
     given = _given(arguments.assignment, in_group=in_group)
     with _pipe(arguments.messages_fd, arguments.parent if in_group else None) as pipe:
+        speaking, peers = threading.Lock(), None
 
         def emit(message: Message) -> None:
-            pipe.write(encode(message))
+            with speaking:
+                pipe.write(encode(message))
+
+        def end(word: FailedMessage | GivenBackMessage) -> NoReturn:
+            """For whichever of several threads of a group's first process comes first."""
+            speaking.acquire()
+            pipe.write(encode(word))
+            end_now(1)
 
         def ask(message: ShardsMessage | ShardDoneMessage) -> Shard | None:
             emit(message)
@@ -65,11 +78,14 @@ def main() -> NoReturn:
         try:
             # Imported late: torch takes seconds, and dying with the parent must be arranged before.
             from kdaif.collective import joined
+            from kdaif_worker.peers import Peers
             from kdaif_worker.pipeline import run
 
             with contextlib.ExitStack() as stack:
                 if in_group:
-                    given = stack.enter_context(joined(arguments.host_rank)).told(given)
+                    peers = Peers(arguments.host_rank, arguments.hosts, end)
+                    stack.enter_context(peers.working())
+                    given = stack.enter_context(joined()).told(given)
                 assignment = Assignment.from_json(given)
                 if arguments.cache_dir is not None:
                     assignment = replace(assignment, cache_dir=arguments.cache_dir)
@@ -85,7 +101,10 @@ def main() -> NoReturn:
         except Exception as error:
             traceback.print_exc()
             flush_tracing()
-            emit(FailedMessage(failure_of(error)))
+            word = FailedMessage(_failure_here(error, arguments.host_rank or 0))
+            if peers is not None:
+                end(peers.last_word(word, is_effect=_is_of_peers(error)))
+            emit(word)
             if in_group:
                 end_now(1)  # so that torchrun ends the others
     end_now(0)
@@ -119,7 +138,7 @@ def failure_of(error: Exception) -> Failure:
     message = str(error) or type(error).__name__
     if isinstance(error, TrainingError):
         return Failure(error.failure_reason, message, retryable=False)
-    if isinstance(error, LostPeerError) or _is_of_peers(error):
+    if _is_of_peers(error):
         return Failure(FailureReason.CRASHED, message, retryable=True)
     if isinstance(error, InvalidInputError | NotFoundError):
         return Failure(FailureReason.INVALID_DATA, message, retryable=False)
@@ -139,8 +158,22 @@ def failure_of(error: Exception) -> Failure:
     return Failure(FailureReason.INTERNAL, message if known else f"{type(error).__name__}: {message}", retryable=False)
 
 
+def _failure_here(error: Exception, host_rank: int) -> Failure:
+    """The `failure_of` an error, with what host 0 cannot know of it where this is another host."""
+    failure = failure_of(error)
+    if host_rank == 0:
+        return failure
+    if isinstance(error, NotFoundError):
+        # Host 0 has found it there, or it would have said so itself.
+        message = f"{failure.message} Does this host reach the blob store of host 0, under the same name?"
+        failure = Failure(FailureReason.STORAGE, message, retryable=True)
+    return replace(failure, log_tail=traceback.format_exc()[-_MOST_TAIL:])
+
+
 def _is_of_peers(error: Exception) -> bool:
     """What a cut student's layers say to one another goes past `Collective`, and fails with errors of torch's own."""
+    if isinstance(error, LostPeerError):
+        return True
     return isinstance(error, RuntimeError) and (type(error).__name__.startswith("Dist") or "/gloo/" in str(error))
 
 

@@ -28,7 +28,7 @@ _MEMORY_CHECK_S = 0.2
 _EXIT_POLL_S = 0.02
 _ENDS_WITHIN_S = 10.0
 _STDERR_ENDS_WITHIN_S = 2.0
-_LESS_MEMORY = (
+LESS_MEMORY = (
     "Use a smaller batch_size, curvature_rows or student, or a worker with more memory and a higher max_memory_mib."
 )
 
@@ -75,7 +75,9 @@ class Child:
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(write_fd,),
                 env=environment,
-                start_new_session=True,
+                # Not a session: where one that is stopped has not yet asked to die with its parent, the kernel ends it
+                # for being an orphaned group.
+                process_group=0,
             )
         except BaseException:
             os.close(read_fd)
@@ -139,7 +141,7 @@ class Child:
         if code == -signal.SIGKILL and not self._killed and oom_kills() > self._oom_kills_before:
             # Worth a retry: it may have been a neighbour that took the memory.
             ran_out = "The kernel killed the training process, for the machine or its container ran out of memory."
-            message = f"{ran_out} {_LESS_MEMORY}"
+            message = f"{ran_out} {LESS_MEMORY}"
             return Failure(FailureReason.OUT_OF_MEMORY, message, retryable=True, log_tail=self.log_tail())
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return Failure(
@@ -160,7 +162,7 @@ class Child:
             held = await asyncio.to_thread(held_bytes, self._process.pid, most_mib << 20)
             if held > most_mib << 20:
                 figures = f"held {math.ceil(held / 2**20)} MiB, and this worker's max_memory_mib is {most_mib}"
-                message = f"The training process and its helpers {figures}. {_LESS_MEMORY}"
+                message = f"The training process and its helpers {figures}. {LESS_MEMORY}"
                 return Failure(FailureReason.OUT_OF_MEMORY, message, retryable=False, log_tail=self.log_tail())
 
     def kill(self) -> None:
@@ -201,13 +203,11 @@ def is_told_more(assignment: Assignment, settings: WorkerSettings) -> bool:
     Several processes that share a job share its scorings among themselves.
     """
     cuts = assignment.spec.weighting.rows_per_shard > 0
-    return settings.processes_per_job == 1 and (cuts or assignment.shard is not None)
+    return not settings.shares_jobs and (cuts or assignment.shard is not None)
 
 
 def _program(settings: WorkerSettings) -> tuple[str, ...]:
-    if settings.processes_per_job == settings.hosts == 1:
-        return ("-m", settings.child_module)
-    return group_program(settings)
+    return group_program(settings) if settings.shares_jobs else ("-m", settings.child_module)
 
 
 def group_program(settings: WorkerSettings) -> tuple[str, ...]:
@@ -220,6 +220,8 @@ def group_program(settings: WorkerSettings) -> tuple[str, ...]:
         str(settings.host_rank),
         "--rendezvous",
         settings.rendezvous,
+        "--hosts-wait-s",
+        str(settings.hosts_wait_s),
     )
     return (*group, "--child-module", settings.child_module, *(hosts if settings.hosts > 1 else ()))
 

@@ -7,14 +7,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
 
-from kdaif.errors import KdaifError
+from kdaif.errors import InvalidInputError, KdaifError
 from kdaif.processes import die_with_parent
 from kdaif.queue import JobQueue, require_readable
 from kdaif.records import Worker
@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hosts", type=int, help="hosts that share each job, each with such a worker; default 1")
     parser.add_argument("--host-rank", type=int, help="of this one, from 0, which claims jobs; the others follow it")
     parser.add_argument("--rendezvous", metavar="HOST:PORT", help="where hosts meet: an address of host 0, a free port")
+    parser.add_argument(
+        "--hosts-wait-s", type=int, help="seconds until a job whose hosts have not all come goes back; default 600"
+    )
     parser.add_argument("--labels", metavar="LABEL,...", help="labels that jobs may ask for, beside the GPUs' kind")
     parser.add_argument("--max-memory-mib", type=int, help="most memory of a job's processes; default no limit")
     parser.add_argument("--ready-file", type=Path, help="a file that is there while the queue answers, for probes")
@@ -100,33 +103,44 @@ def _parser() -> argparse.ArgumentParser:
 async def work(settings: WorkerSettings) -> None:
     """Runs one supervisor until SIGTERM, SIGINT or its drain. A second signal ends it and its child at once."""
     stopping = asyncio.Event()
+    cards = count_gpus()
+    if 0 < cards < settings.processes_per_job:
+        raise InvalidInputError(
+            f"processes_per_job is {settings.processes_per_job}, and this host has {cards} GPU(s): each process needs "
+            "one of its own. Start fewer, or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
+        )
+    metrics = WorkerMetrics({"cache": settings.local_cache})
     if settings.host_rank > 0:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        await follow(settings, stopping)
+        _stop_at_signals(stopping, lambda: None)
+        async with metrics_endpoint(settings.metrics, metrics.registry):
+            metrics.ready.set(True)
+            await follow(settings, stopping)
         return
-    gpus = count_gpus() if settings.gpus is None else settings.gpus
+    gpus = cards if settings.gpus is None else settings.gpus
     kind = gpu_kind() if gpus else None
     settings = settings if kind is None else settings.model_copy(update={"labels": (*settings.labels, kind)})
     await require_readable(settings.redis_url)
     queue = await _connected(settings)
-    metrics = WorkerMetrics({"cache": settings.local_cache})
     supervisor = Supervisor(queue, settings, gpus=gpus, metrics=metrics)
-
-    def stop(number: int) -> None:
-        if stopping.is_set():
-            supervisor.kill_child()
-            os._exit(128 + number)
-        stopping.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+    _stop_at_signals(stopping, supervisor.kill_child)
     try:
         async with metrics_endpoint(settings.metrics, metrics.registry):
             await supervisor.run(stopping)
     finally:
         await queue.close()
+
+
+def _stop_at_signals(stopping: asyncio.Event, kill_child: Callable[[], None]) -> None:
+    """At the first one; at the second at once, and what this worker started dies with it."""
+
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            kill_child()
+            os._exit(128 + number)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
 
 
 async def manage(settings: WorkerSettings, verb: str, name: str | None) -> None:

@@ -85,6 +85,14 @@ class ReviewMessage:
 
 
 @dataclass(frozen=True)
+class GivenBackMessage:
+    """The attempt ends for a reason that is not the job's, which waits for another."""
+
+    why: str
+    type: Literal["given_back"] = "given_back"
+
+
+@dataclass(frozen=True)
 class ShardsMessage:
     """A scoring is cut; these are to be scored. The child waits for an answer: what of them it is to score itself."""
 
@@ -112,6 +120,7 @@ Message = (
     | SucceededMessage
     | FailedMessage
     | ReviewMessage
+    | GivenBackMessage
     | ShardsMessage
     | ShardDoneMessage
     | ShardScoredMessage

@@ -88,9 +88,10 @@ def run(
     if sharded and not group.leads:
         initial_weights = None  # the first process's are used
     large = sharded or _is_worth_threads(spec, data)
-    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows.
-    threads = assignment.threads or (torch.get_num_threads() if large else 1)
-    torch.set_num_threads(max(1, threads // processes_here()))
+    # torch starts with a thread for each CPU that it may use, or with as many as OMP_NUM_THREADS allows; in one of
+    # several processes, with its part of them.
+    own = torch.get_num_threads() if large else 1
+    torch.set_num_threads(own if assignment.threads is None else max(1, assignment.threads // processes_here()))
     if large:
         keep_memory_between_steps()
     clock.stage("teacher", 0.02)
@@ -116,8 +117,10 @@ def run(
             sharded=sharded,
         )
     except ReviewNeededError as error:
+        group.part()
         clock.end()
         return ReviewMessage(str(error))
+    group.part()
     if not group.leads:
         return None
     clock.stage("export", 0.92, "evaluation, ONNX, certificate and report")
@@ -189,15 +192,10 @@ def _is_worth_threads(spec: DistillationSpec, data: DistillationData) -> bool:
 
 
 def _device(wanted: str) -> torch.device:
+    if wanted != "cpu" and torch.cuda.is_available() and Collective.of_this_process().size > 1:
+        return torch.device("cuda", torch.cuda.current_device())  # each has been given its own, whatever a job names
     if wanted == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        # Of several processes each has been given its own.
-        return (
-            torch.device("cuda", torch.cuda.current_device())
-            if Collective.of_this_process().size > 1
-            else torch.device("cuda")
-        )
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InvalidDataError(

@@ -21,7 +21,8 @@ class WorkerSettings(BaseSettings):
     ``gpus`` and ``labels`` are what it offers to jobs; without ``gpus`` the driver is asked. ``processes_per_job``
     are those that share each job, each on a GPU of its own where there are GPUs, and ``shard_students`` says whether
     they hold a part of the student each (docs/scaling.md). ``hosts`` share each job, this one by its ``host_rank``: 0
-    leads, and is HOST of the ``rendezvous``, HOST:PORT; the others follow it and never see the queue.
+    leads, and is HOST of the ``rendezvous``, HOST:PORT; the others follow it and never see the queue. A job whose hosts
+    have not all come after ``hosts_wait_s`` goes back to the queue.
     ``max_memory_mib`` bounds a job's processes together. ``child_env`` names further variables of the environment
     that a job's process may see. ``ready_file`` is there for as long as the queue answers, of a host that follows for
     as long as it does. ``metrics`` is HOST:PORT of the page for Prometheus, empty for none; ``otlp_endpoint`` the
@@ -49,7 +50,8 @@ class WorkerSettings(BaseSettings):
     shard_students: ShardStudents = "auto"
     hosts: int = Field(default=1, ge=1)
     host_rank: int = Field(default=0, ge=0)
-    rendezvous: str = Field(default="", pattern=r"^(.+:\d+)?$")
+    rendezvous: str = Field(default="", pattern=r"^([^:\s]+:\d+)?$")
+    hosts_wait_s: int = Field(default=600, ge=1)
     max_memory_mib: int | None = Field(default=None, ge=1)
     child_env: Annotated[Listed, NoDecode] = ()
     ready_file: Path | None = None
@@ -66,6 +68,11 @@ class WorkerSettings(BaseSettings):
         if self.hosts > 1 and not self.rendezvous:
             raise ValueError("several hosts need a rendezvous: HOST:PORT, by which the others reach host 0")
         return self
+
+    @property
+    def shares_jobs(self) -> bool:
+        """Whether each job's child is several processes."""
+        return self.processes_per_job > 1 or self.hosts > 1
 
     @property
     def blob_url(self) -> str:

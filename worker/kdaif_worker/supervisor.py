@@ -62,6 +62,7 @@ class Supervisor:
         self._kept = KeptChild(settings)
         self._attempt: Attempt | None = None
         self._job: Job | None = None
+        self._gave_back = False
         self.is_ready = False
         """Whether the queue answered when it was last asked."""
 
@@ -99,7 +100,7 @@ class Supervisor:
 
     async def _claim(self) -> Claim | None:
         try:
-            claim = await self._queue.claim(self._offer, shards=self._settings.processes_per_job == 1)
+            claim = await self._queue.claim(self._offer, shards=not self._settings.shares_jobs)
         except UnavailableError as error:
             self._set_ready(False, str(error))
             return None
@@ -140,6 +141,10 @@ class Supervisor:
                 _log.warning("ready file not kept", file=str(file), error=str(failed))
 
     def _pause_after_job_s(self) -> float:
+        """For whatever is wrong here to pass, or for other workers to take the job."""
+        if self._gave_back:
+            self._gave_back = False
+            return self._settings.crash_pause_s
         pause_s = self._crash_loop.pause_s()
         if pause_s:
             _log.error("crash loop", note=self._crash_loop.note, no_claim_for_s=round(pause_s, 1))
@@ -175,7 +180,10 @@ class Supervisor:
                 failure = outcome.failure
                 log.warning("attempt failed", reason=failure.reason, message=failure.message)
                 self._crash_loop.died(claim.job.id, failure.reason, failure.message, seconds, rounds=attempt.rounds)
-            elif not isinstance(outcome, GivenBack):
+            elif isinstance(outcome, GivenBack):
+                log.warning("given back", why=outcome.why)
+                self._gave_back = True
+            else:
                 self._crash_loop.lived()
             job = await attempt.finish(outcome, stopping)
             if job.state is JobState.SUCCEEDED and job.shard is None:
