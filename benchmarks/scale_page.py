@@ -59,8 +59,8 @@ def write(document: Mapping[str, Any]) -> Path:
         "Memory of server and worker grows by some 50 to 120 MB where rows grow tenfold, pages of mapped files "
         "included. Seconds of an attempt have a start-up of some 9 s in them, so that the exponent of the two largest "
         "says more than the fit of all. Over 1,000 classes the default solver, `head`, takes the classes themselves as "
-        "a basis instead of decomposing a matrix of classes by classes: 9 s at 10,000, where it took 301, and half the "
-        "memory.",
+        "a basis instead of decomposing a matrix of classes by classes: some 7 to 9 s at 10,000, where it took 301, in "
+        "two thirds of the memory or less.",
     ]
     for sweep, (title, text, columns) in _SWEEPS.items():
         rows = [row for row in document["table"] if row["sweep"] == sweep]
