@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from kdaif_worker.crash_loop import CrashLoop
+from kdaif_worker.release import RELEASE
+from redis import Redis
 
 from kdaif.errors import FailureReason, NotFoundError
-from kdaif.queue import JobQueue
-from kdaif.records import Failure, Job, JobState, Weighting, WorkerOffer
-from tests.worker.workplace import answered, events, workplace
+from kdaif.queue import JobQueue, keys
+from kdaif.records import Failure, Job, JobState, Scheduling, Shard, Weighting, WorkerOffer
+from tests.worker.workplace import answered, events, wait_until, workplace
 
 
 def test_a_shard_that_fails_for_good_fails_its_job_and_says_which_and_why(valkey_url: str, tmp_path: Path) -> None:
@@ -22,7 +26,7 @@ def test_a_shard_that_fails_for_good_fails_its_job_and_says_which_and_why(valkey
         async with workplace(valkey_url, tmp_path, lease_ttl_s=4.0) as place:
             job = await place.submit("shards 1", weighting=Weighting(rows_per_shard=1))
             await place.until(job, JobState.RUNNING)
-            shard = await answered(lambda: place.queue.claim(WorkerOffer("other"), shards=True))
+            shard = await answered(lambda: place.queue.claim(WorkerOffer("other"), shards_of=RELEASE))
             assert shard is not None
             assert shard.job.shard is not None
             assert shard.job.shard.number == 2
@@ -43,7 +47,7 @@ def test_a_child_that_dies_while_others_score_its_shards_is_noticed(valkey_url: 
             job = await place.submit("shards 0.5", weighting=Weighting(rows_per_shard=1), max_attempts=1)
             [first] = await answered(lambda: started(place.queue, job))
             await place.until(job, JobState.RUNNING)
-            shard = await answered(lambda: place.queue.claim(WorkerOffer("other"), shards=True))
+            shard = await answered(lambda: place.queue.claim(WorkerOffer("other"), shards_of=RELEASE))
             assert shard is not None
             await answered(lambda: told(place.queue, job, "influence: 1 of 2 shards"))
             os.kill(int(first), signal.SIGKILL)
@@ -52,6 +56,43 @@ def test_a_child_that_dies_while_others_score_its_shards_is_noticed(valkey_url: 
             assert "SIGKILL" in dead.failure.message
             with pytest.raises(NotFoundError):
                 await place.queue.renew(shard)
+
+    asyncio.run(scenario())
+
+
+def test_what_the_store_lost_ends_the_attempt_and_not_the_job(valkey_url: str, tmp_path: Path) -> None:
+    why = Failure(FailureReason.STORAGE, "rows-ab is gone", retryable=False)
+
+    async def scenario() -> None:
+        async with workplace(valkey_url, tmp_path, lease_ttl_s=4.0) as place:
+            job = await place.submit("shards 0.5", weighting=Weighting(rows_per_shard=1))
+            await place.until(job, JobState.RUNNING)
+            shard = await answered(lambda: place.queue.claim(WorkerOffer("other"), shards_of=RELEASE))
+            assert shard is not None
+            await place.queue.fail(shard, why)
+            done = await place.until(job, JobState.SUCCEEDED)
+            assert done.attempt == 2
+
+    asyncio.run(scenario())
+
+
+def test_shards_of_one_job_that_die_do_not_make_the_worker_suspect(valkey_url: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        crashes = CrashLoop(first_pause_s=60.0)
+        async with workplace(valkey_url, tmp_path, lease_ttl_s=4.0, crash_loop=crashes) as place:
+            offer = WorkerOffer("other", labels=frozenset({"elsewhere"}))
+            only = Scheduling(worker_labels=("elsewhere",))
+            job = await place.submit("segfault", scheduling=only, max_attempts=1)
+            claim = await place.queue.claim(offer)
+            assert claim is not None
+            spec = claim.job.spec.model_copy(update={"scheduling": Scheduling()})  # so that w1 suits its shards
+            claim = dataclasses.replace(claim, job=dataclasses.replace(claim.job, spec=spec))
+            shards = [Shard(job.id, n, 3, n - 1, n, "ab" * 32, "cd" * 32) for n in (1, 2, 3)]
+            await place.queue.shards.submit(claim, shards, cut=1, release=RELEASE)
+            names = [keys.job("acme", f"{job.id}{shard.end_of_id}") for shard in shards]
+            with Redis.from_url(valkey_url, decode_responses=True) as redis:
+                await wait_until(lambda: all(redis.hget(name, "state") == "DEAD" for name in names))
+            assert crashes.note == ""
 
     asyncio.run(scenario())
 

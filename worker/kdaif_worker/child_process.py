@@ -201,11 +201,11 @@ def is_told_more(assignment: Assignment, settings: WorkerSettings) -> bool:
     Several processes that share a job share its scorings among themselves.
     """
     cuts = assignment.spec.weighting.rows_per_shard > 0
-    return settings.processes_per_job == 1 and (cuts or assignment.shard is not None)
+    return settings.one_process_a_job and (cuts or assignment.shard is not None)
 
 
 def _program(settings: WorkerSettings) -> tuple[str, ...]:
-    if settings.processes_per_job == settings.hosts == 1:
+    if settings.one_process_a_job:
         return ("-m", settings.child_module)
     return group_program(settings)
 

@@ -68,6 +68,11 @@ class WorkerSettings(BaseSettings):
         return self
 
     @property
+    def one_process_a_job(self) -> bool:
+        """Whether a job's child is a process of its own, and no group of them."""
+        return self.processes_per_job == self.hosts == 1
+
+    @property
     def blob_url(self) -> str:
         """Where the blobs are; the same as the server's."""
         return self.store_url or f"file://{self.data_dir.expanduser().resolve() / 'blobs'}"
