@@ -176,7 +176,9 @@ class Supervisor:
                 failure = outcome.failure
                 log.warning("attempt failed", reason=failure.reason, message=failure.message)
                 # Several shards of one job are no several jobs.
-                self._crash_loop.died(_seen(claim.job).id, failure.reason, failure.message, seconds, rounds=attempt.rounds)
+                self._crash_loop.died(
+                    _seen(claim.job).id, failure.reason, failure.message, seconds, rounds=attempt.rounds
+                )
             elif not isinstance(outcome, GivenBack):
                 self._crash_loop.lived()
             job = await attempt.finish(outcome, stopping)

@@ -19,7 +19,15 @@ from kdaif.records import (
     PreflightReport,
     Progress,
 )
-from kdaif.store import BlobStore, JobArchive, attempts_with_blobs, delete_checkpoints, delete_job, delete_shards, layout
+from kdaif.store import (
+    BlobStore,
+    JobArchive,
+    attempts_with_blobs,
+    delete_checkpoints,
+    delete_job,
+    delete_shards,
+    layout,
+)
 
 SPEC = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, class_names=("cat", "Eule"))
 JOB = Job(
