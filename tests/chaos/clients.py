@@ -33,7 +33,8 @@ _UPLOAD_EVERY_S = 0.8
 _PATIENCE_S = 60.0
 _RETRIED_SHARE = 0.15
 _RESENT_SHARE = 0.1
-_POOL, _ROWS_PER_SHARD = 8_192, 1_024
+# Of some seconds, so that other workers have started a process for it before it is over.
+_POOL, _ROWS_PER_SHARD = 16_384, 2_048
 
 
 @dataclass
@@ -93,9 +94,13 @@ class Users:
                 control_arms=("uniform",),
                 max_attempts=_ATTEMPTS,
             )
-            weighting = Weighting(solver="cg", blocks=4, cg_steps=1, canary_bar=0.0)
             self._large_specs[tenant] = replace(
-                self._specs[tenant], unlabeled=found[2], weighting=weighting, control_arms=("supervised",)
+                self._specs[tenant],
+                unlabeled=found[2],
+                student=Mlp(hidden_sizes=(256, 256)),
+                training=Training(rounds=2, epochs_per_round=1, seeds=1, batch_size=512),
+                weighting=Weighting(solver="cg", blocks=32, cg_steps=2, canary_bar=0.0),
+                control_arms=("supervised",),
             )
 
     def start(self) -> None:
@@ -285,7 +290,7 @@ def training_tables(seed: int, pool: int = 60) -> tuple[pa.Table, pa.Table]:
     labeled = {"id": [f"l{n}" for n in range(120)], **inputs(120, labels), "label": np.array(["no", "yes"])[labels]}
     truth = np.arange(pool) % 2
     logits = np.stack([1.0 - 2 * truth, 2.0 * truth - 1], axis=1).tolist()
-    unlabeled = {"id": [f"u{n}" for n in range(pool)], **inputs(60, truth), "teacher_logits": logits}
+    unlabeled = {"id": [f"u{n}" for n in range(pool)], **inputs(pool, truth), "teacher_logits": logits}
     return pa.table(labeled), pa.table(unlabeled)
 
 

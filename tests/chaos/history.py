@@ -127,9 +127,10 @@ def with_other_weights(history: JobHistory, blobs: BlobStore, unharmed: Mapping[
         found = weights_of(history.job, blobs)
     except KdaifError:
         return history  # among the faults already
+    other: tuple[str, ...] = ()
     if kind is Kind.REAL_SHARDED:
         same = found.keys() == unharmed.keys() and all(_rows(found[n]).equals(_rows(unharmed[n])) for n in found)
-        other = () if same else (f"rounds {sorted(found)}, and without harm {sorted(unharmed)}",)
+        other = other if same else (f"rounds {sorted(found)}, and without harm {sorted(unharmed)}",)
     else:
         name = history.job.display_name
         other = tuple(f"round {n}" for n, data in found.items() if data != expected_weights(name, n))

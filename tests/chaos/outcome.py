@@ -30,6 +30,7 @@ class Outcome:
     jobs: int
     real_jobs: int
     sharded_jobs: int
+    shards_taken: int
     shards_tried_again: int
     states: dict[str, int]
     attempts: int

@@ -116,6 +116,7 @@ class _Run:
             jobs=len(self._acknowledged.jobs),
             real_jobs=kinds[Kind.REAL] + kinds[Kind.REAL_SHARDED],
             sharded_jobs=kinds[Kind.SHARDED] + kinds[Kind.REAL_SHARDED],
+            shards_taken=world.shards_taken(),
             shards_tried_again=sum(history.shards_tried_again for history in found),
             states=dict(Counter(str(history.job.state) for history in found)),
             attempts=sum(history.job.attempt for history in found),

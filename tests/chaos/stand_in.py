@@ -126,7 +126,7 @@ class _Attempt:
 
     def run(self) -> Message:
         started = time.monotonic()
-        steps = 12 if self._kind is Kind.LONG else 3
+        steps = {Kind.LONG: 12, Kind.SHARDED: 2}.get(self._kind, 3)
         pause_s = 0.7 if self._kind is Kind.LONG else seconds_of(self._assignment.display_name, self._attempt) / steps
         point = self._read_latest()
         while point.step < steps:
@@ -239,7 +239,7 @@ class _Again:
 def _train_for_real(line: bytes) -> None:
     from kdaif_worker.child import main as train
 
-    sys.stdin = SimpleNamespace(buffer=_Again(line))  # type: ignore[assignment]
+    sys.stdin = SimpleNamespace(buffer=_Again(line))
     train()
 
 

@@ -17,7 +17,7 @@ from kdaif.records import Shard
 from kdaif.store import BlobStore, layout
 
 SHARDS = 6
-_LEAST_S, _MOST_S = 0.02, 0.4
+_LEAST_S, _MOST_S = 0.1, 1.5
 _TRIES = 3
 _DYING = 3  # the number of the shard whose first process elsewhere dies
 
