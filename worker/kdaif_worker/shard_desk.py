@@ -79,17 +79,19 @@ class ShardDesk:
             return  # asked again when all were over
         total = self._submitted[0].total if self._submitted else standing.total
         scored = total - standing.total + standing.scored
-        told = f"influence: {scored} of {total} shards"
-        if standing.tried_again:
-            named = standing.tried_again[:_MOST_NAMED]
-            again = [f"shard {shard.number} took {attempts} attempts" for shard, attempts in named]
-            if others := len(standing.tried_again) - len(named):
-                again.append(f"{others} others took several")
-            told += f"; {', '.join(again)}"
+        told = f"influence: {scored} of {total} shards{tried_again(standing)}"
         now_s = time.monotonic()
         if told != self._told and (standing.is_over or now_s - self._told_at_s >= _TELL_S):
             self._told, self._told_at_s = told, now_s
             await self._tell(told)
+
+
+def tried_again(standing: Standing) -> str:
+    """What to tell of shards that took several attempts, behind the number of those that are scored."""
+    named, others = standing.tried_again[:_MOST_NAMED], len(standing.tried_again[_MOST_NAMED:])
+    told = [f"shard {shard.number} took {attempts} attempts" for shard, attempts in named]
+    told += [f"{others} more took several"] if others else []
+    return f"; {', '.join(told)}" if told else ""
 
 
 def _failure(shard: Shard, why: Failure) -> Failure:
