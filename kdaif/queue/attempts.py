@@ -32,7 +32,7 @@ class Attempts:
         self._lease_ms = lease_ms
         self._backoff = backoff
 
-    async def claim(self, offer: WorkerOffer, *, shards: bool = False) -> Claim | None:
+    async def claim(self, offer: WorkerOffer, *, shards_of: str = "") -> Claim | None:
         """Takes the next job that the worker may run, or returns None at once; always None while it is not ACTIVE.
 
         The tenant with the fewest jobs under way comes first, and equals take turns. Of one tenant's jobs the most
@@ -41,9 +41,9 @@ class Attempts:
 
         Args:
             offer: who takes it, and what it brings.
-            shards: whether it takes shards of other jobs' scorings too (`Job.shard`).
+            shards_of: the release whose shards of other jobs' scorings it takes too (`Job.shard`); empty for none.
         """
-        labels = sorted(offer.labels | {SHARDS_LABEL} if shards else offer.labels)
+        labels = sorted(offer.labels | {f"{SHARDS_LABEL}{shards_of}"} if shards_of else offer.labels)
         with connection.translated(self._url, "claim a job"):
             lone = self._tenants.lone
             if lone is not None:

@@ -130,5 +130,5 @@ async def _info(redis: Any, **of_node: Any) -> dict[str, Any]:
 def _needs(needs: str) -> Scheduling:
     """Of shards what they need beside a worker that knows of them: the job itself scores them in the end."""
     gpus, _, labels = needs.partition(";")
-    named = tuple(label for label in labels.split(",") if label not in ("", SHARDS_LABEL))
+    named = tuple(label for label in labels.split(",") if label and not label.startswith(SHARDS_LABEL))
     return Scheduling(gpus=int(gpus), worker_labels=named)

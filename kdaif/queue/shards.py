@@ -14,8 +14,8 @@ from kdaif.queue.claim import Claim
 from kdaif.queue.scripts import Script, Scripts
 from kdaif.records import DistillationSpec, Failure, PreflightReport, Shard
 
-LABEL = "kdaif/shards-1"
-"""What a worker offers beside its own labels. The number goes up where a release reads or scores shards otherwise."""
+LABEL = "kdaif/shards-"
+"""A worker that takes shards offers this beside its own labels, with the release whose shards it takes behind it."""
 
 _SHARD = TypeAdapter(Shard)
 _FAILURE = TypeAdapter(Failure)
@@ -65,18 +65,27 @@ class Shards:
         self._scripts = scripts
         self._run_held = run_held
 
-    async def submit(self, claim: Claim, shards: Sequence[Shard]) -> None:
-        """Queues the shards in the job's own place, for workers that offer what the job needs and know of shards.
+    async def submit(self, claim: Claim, shards: Sequence[Shard], *, cut: int, release: str) -> None:
+        """Queues the shards in the job's own place, for workers of the release that offer what the job needs.
 
-        May be called again; shards of the same number and scoring that are there stay.
+        May be called again; shards of the same number and scoring that are there stay. Nothing is queued for a job that
+        is being cancelled, nor by a call that arrives when all shards of its cut are over.
+
+        Args:
+            claim: of the job.
+            shards: to be scored.
+            cut: counts the cuts of the attempt, from 1.
+            release: whose workers read and score shards as the job's own worker does.
 
         Raises:
             FencedError: the attempt no longer holds the job.
         """
-        needs = codec.needs_of(claim.job.spec.scheduling, also=LABEL)
+        needs = codec.needs_of(claim.job.spec.scheduling, also=f"{LABEL}{release}")
         texts = [text for shard in shards for text in (shard.end_of_id, codec.encode(shard))]
         spec, found = codec.encode_spec(_spec_of_a_shard(claim.job.spec)), codec.encode(PreflightReport())
-        await self._run_held(self._scripts.submit_shards, "cut the scoring of", claim, needs, spec, found, *texts)
+        await self._run_held(
+            self._scripts.submit_shards, "cut the scoring of", claim, str(cut), needs, spec, found, *texts
+        )
 
     async def work(self, claim: Claim, worker: str, scored: Shard | None = None) -> Standing:
         """How the shards stand, and which of them the job is to score itself. May be called again.

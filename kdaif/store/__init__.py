@@ -6,7 +6,7 @@ from kdaif.store.attempts import attempts_with_blobs
 from kdaif.store.audit import AuditLog
 from kdaif.store.blobs import BlobStore
 from kdaif.store.datasets import DatasetStore
-from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job
+from kdaif.store.job_archive import JobArchive, delete_checkpoints, delete_job, delete_shards
 from kdaif.store.lines import LineStore
 from kdaif.store.references import References
 from kdaif.store.room import UploadLimits
@@ -27,6 +27,7 @@ __all__ = [
     "attempts_with_blobs",
     "delete_checkpoints",
     "delete_job",
+    "delete_shards",
     "layout",
     "written",
 ]

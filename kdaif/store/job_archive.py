@@ -108,6 +108,18 @@ def delete_checkpoints(blobs: BlobStore, tenant: str, job_id: str) -> int:
     return len(found)
 
 
+def delete_shards(blobs: BlobStore, tenant: str, job_id: str) -> int:
+    """Removes the rows, solutions and scores of a job's shards; a later attempt makes them again. How many?
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    paths = [blob.path for blob in blobs.entries(layout.shards(tenant, job_id))]
+    for path in paths:
+        blobs.delete(path)
+    return len(paths)
+
+
 def delete_job(blobs: BlobStore, tenant: str, job_id: str) -> int:
     """Removes everything that a job left in the store, its record last, but no data set; tells how many blobs.
 

@@ -14,8 +14,8 @@ import structlog
 
 from kdaif.errors import FailedPreconditionError, FailureReason, InvalidInputError, KdaifError, NotFoundError
 from kdaif.queue import JobQueue
-from kdaif.records import JobSnapshot, JobState
-from kdaif.store import BlobStore, DatasetStore, JobArchive, LineStore, delete_checkpoints, delete_job
+from kdaif.records import TERMINAL_STATES, JobSnapshot, JobState
+from kdaif.store import BlobStore, DatasetStore, JobArchive, LineStore, delete_checkpoints, delete_job, delete_shards
 from kdaif_server.observability import ServerMetrics
 from kdaif_server.settings import ServerSettings
 
@@ -92,14 +92,17 @@ class Upkeep:
             # Written without a server, by a program of one's own; trying again would not help.
             _log.error("job cannot be archived", tenant=job.tenant, job=job.id, error=str(error))
         await self._queue.saved(job.tenant, job.id, snapshot.version)
-        if job.state is JobState.SUCCEEDED:
-            # Its worker does this too, unless it died first.
-            await asyncio.to_thread(delete_checkpoints, self._blobs, job.tenant, job.id)
         try:
-            await self._queue.get(job.tenant, job.id)
+            state = (await self._queue.get(job.tenant, job.id)).state
         except NotFoundError:
             # Deleted while it was written: the record must not bring it back one day.
             await asyncio.to_thread(delete_job, self._blobs, job.tenant, job.id)
+            return
+        # Its worker does this too, unless it died first.
+        if state is JobState.SUCCEEDED:
+            await asyncio.to_thread(delete_checkpoints, self._blobs, job.tenant, job.id)
+        elif state in TERMINAL_STATES:
+            await asyncio.to_thread(delete_shards, self._blobs, job.tenant, job.id)
 
     async def retain(self) -> None:
         """Deletes jobs that ended longer ago than they are kept, but for those whose student devices run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +19,11 @@ from kdaif_client import Client, ColumnTeacher, Dataset, Job, Mlp, Spec, Trainin
 from kdaif_client.errors import FailedPrecondition, KdaifClientError
 
 from kdaif.records import JobState
-from tests.chaos.history import Submitted, Uploaded
+from tests.chaos.history import JobHistory, Submitted, Uploaded
 from tests.chaos.log import FaultLog
 from tests.chaos.plan import TENANTS, Fault, Plan, PlannedJob
 from tests.chaos.proxy import Proxy
-from tests.chaos.stand_in import Kind, kind_of
+from tests.chaos.stand_in import REAL_KINDS, Kind, kind_of
 
 _ATTEMPTS = 12
 _REAL_RUNTIME_S = 240
@@ -32,6 +33,8 @@ _UPLOAD_EVERY_S = 0.8
 _PATIENCE_S = 60.0
 _RETRIED_SHARE = 0.15
 _RESENT_SHARE = 0.1
+# Of some seconds, so that other workers have started a process for it before it is over.
+_POOL, _ROWS_PER_SHARD = 16_384, 2_048
 
 
 @dataclass
@@ -70,13 +73,16 @@ class Users:
         self._log = log
         self._stopping = stopping
         self._specs: dict[str, Spec] = {}
+        self._large_specs: dict[str, Spec] = {}
         self._threads: list[threading.Thread] = []
 
     def prepare(self) -> None:
         """Uploads the data of the jobs."""
         labeled, unlabeled = training_tables(self._plan.seed)
+        _, pool = training_tables(self._plan.seed, pool=_POOL)
         for tenant in TENANTS:
-            found = [self._upload_now(table, name, tenant) for name, table in (("l", labeled), ("u", unlabeled))]
+            tables = (("l", labeled), ("u", unlabeled), ("pool", pool))
+            found = [self._upload_now(table, name, tenant) for name, table in tables]
             self._acknowledged.uploads += [Uploaded(tenant, _id(d.name), d.sha256) for d in found]
             self._specs[tenant] = Spec(
                 labeled=found[0],
@@ -87,6 +93,14 @@ class Users:
                 weighting=Weighting(method="uniform"),
                 control_arms=("uniform",),
                 max_attempts=_ATTEMPTS,
+            )
+            self._large_specs[tenant] = replace(
+                self._specs[tenant],
+                unlabeled=found[2],
+                student=Mlp(hidden_sizes=(256, 256)),
+                training=Training(rounds=2, epochs_per_round=1, seeds=1, batch_size=512),
+                weighting=Weighting(solver="cg", blocks=32, cg_steps=2, canary_bar=0.0),
+                control_arms=("supervised",),
             )
 
     def start(self) -> None:
@@ -125,8 +139,14 @@ class Users:
         return None
 
     def spec_of(self, planned: PlannedJob) -> Spec:
-        spec, kind = self._specs[planned.tenant], kind_of(planned.request_id)
-        runtime_s = {Kind.HANGING: self._plan.hanging_s, Kind.REAL: _REAL_RUNTIME_S}.get(kind, self._plan.max_runtime_s)
+        kind = kind_of(planned.request_id)
+        is_large = kind in (Kind.REAL_SHARDED, Kind.REAL_WHOLE)
+        spec = (self._large_specs if is_large else self._specs)[planned.tenant]
+        if kind in (Kind.SHARDED, Kind.REAL_SHARDED):
+            spec = replace(spec, weighting=replace(spec.weighting or Weighting(), rows_per_shard=_ROWS_PER_SHARD))
+        runtime_s = self._plan.hanging_s if kind is Kind.HANGING else self._plan.max_runtime_s
+        if kind in REAL_KINDS:
+            runtime_s = _REAL_RUNTIME_S
         return replace(spec, max_runtime_s=runtime_s, max_attempts=3 if kind is Kind.POISON else spec.max_attempts)
 
     def _upload_now(self, table: pa.Table, name: str, tenant: str) -> Dataset:
@@ -238,7 +258,7 @@ class Users:
         time.sleep(_PAUSE_S)
 
 
-def seen_attempt(client: Client, job: Job, folder: Path) -> int | None:
+def _seen_attempt(client: Client, job: Job, folder: Path) -> int | None:
     """The attempt whose bundle a client gets, each file verified; None where the server refuses. Raises on the rest."""
     try:
         bundle = job.download_bundle(folder)
@@ -247,8 +267,20 @@ def seen_attempt(client: Client, job: Job, folder: Path) -> int | None:
     return int(json.loads((Path(bundle) / "manifest.json").read_text())["attempt"])
 
 
-def training_tables(seed: int) -> tuple[pa.Table, pa.Table]:
-    """120 labelled rows in two classes, and 60 unlabelled ones with what a teacher said."""
+def as_seen(history: JobHistory, client: Client) -> JobHistory:
+    """With what a client gets of it from a server."""
+    artifacts = history.artifacts
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            seen = _seen_attempt(client, client.get_job(history.job.id), Path(folder))
+        except KdaifClientError as error:
+            faults = (*artifacts.faults, f"a client could not get it: {error}")
+            return replace(history, artifacts=replace(artifacts, faults=faults))
+    return replace(history, artifacts=replace(artifacts, seen_attempt=seen))
+
+
+def training_tables(seed: int, pool: int = 60) -> tuple[pa.Table, pa.Table]:
+    """120 labelled rows in two classes, and a pool of unlabelled ones with what a teacher said."""
     draw = np.random.default_rng(seed)
 
     def inputs(rows: int, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -256,9 +288,9 @@ def training_tables(seed: int) -> tuple[pa.Table, pa.Table]:
 
     labels = np.arange(120) % 2
     labeled = {"id": [f"l{n}" for n in range(120)], **inputs(120, labels), "label": np.array(["no", "yes"])[labels]}
-    truth = np.arange(60) % 2
+    truth = np.arange(pool) % 2
     logits = np.stack([1.0 - 2 * truth, 2.0 * truth - 1], axis=1).tolist()
-    unlabeled = {"id": [f"u{n}" for n in range(60)], **inputs(60, truth), "teacher_logits": logits}
+    unlabeled = {"id": [f"u{n}" for n in range(pool)], **inputs(pool, truth), "teacher_logits": logits}
     return pa.table(labeled), pa.table(unlabeled)
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kdaif.errors import KdaifError
 from kdaif.queue import JobQueue
 from kdaif.records import AttemptManifest, Job, JobEvent, JobState
 from kdaif.store import BlobStore, layout
+from tests.chaos.stand_in import Kind, kind_of
+from tests.chaos.stand_in_shards import expected_weights
 
 _EVENTS = 100_000
 _PAGE = 1000
+_ALL_SCORED = re.compile(r"influence: (\d+) of \1 shards")
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,15 @@ class Artifacts:
     """What readers see of a job.
 
     ``faults`` are the files that the manifest names and that are missing or differ; ``seen_attempt`` is what a client
-    got from a server, None where it was refused.
+    got from a server, None where it was refused. ``other_weights`` are those that were scored in shards and are not
+    what they are without any harm.
     """
 
     manifest_attempt: int | None = None
     manifest_job: str = ""
     seen_attempt: int | None = None
     faults: tuple[str, ...] = ()
+    other_weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,12 @@ class JobHistory:
         ]
         return "\n".join(lines)
 
+    @property
+    def shards_tried_again(self) -> int:
+        """Of all scorings, as the job told at their ends."""
+        told = [event.progress.message for event in self.events if event.progress is not None]
+        return sum(message.count(" took ") for message in told if _ALL_SCORED.match(message))
+
 
 async def read_histories(queue: JobQueue, blobs: BlobStore | None, tenants: Sequence[str]) -> list[JobHistory]:
     """Every job of every tenant; without ``blobs`` the artifacts are left out."""
@@ -84,6 +100,46 @@ async def read_histories(queue: JobQueue, blobs: BlobStore | None, tenants: Sequ
             if not cursor:
                 break
     return found
+
+
+def weights_of(job: Job, blobs: BlobStore) -> dict[int, bytes]:
+    """Of a job that SUCCEEDED: the files of its weights by round."""
+    if job.result is None:
+        return {}
+    manifest = AttemptManifest.from_json(
+        blobs.get_bytes(layout.attempt_manifest(job.tenant, job.id, job.result.attempt))
+    )
+    return {shard.round: blobs.get_bytes(shard.path) for shard in manifest.weights}
+
+
+def with_other_weights(history: JobHistory, blobs: BlobStore, unharmed: Mapping[int, bytes]) -> JobHistory:
+    """With what of its weights is not as it is without harm, where others scored for it.
+
+    Args:
+        history: of the job.
+        blobs: where its weights are.
+        unharmed: weights of the real job that was neither cut nor harmed, by round.
+    """
+    kind = kind_of(history.job.display_name)
+    if kind not in (Kind.SHARDED, Kind.REAL_SHARDED) or history.job.result is None:
+        return history
+    try:
+        found = weights_of(history.job, blobs)
+    except KdaifError:
+        return history  # among the faults already
+    other: tuple[str, ...] = ()
+    if kind is Kind.REAL_SHARDED:
+        same = found.keys() == unharmed.keys() and all(_rows(found[n]).equals(_rows(unharmed[n])) for n in found)
+        other = other if same else (f"rounds {sorted(found)}, and without harm {sorted(unharmed)}",)
+    else:
+        name = history.job.display_name
+        other = tuple(f"round {n}" for n, data in found.items() if data != expected_weights(name, n))
+    return replace(history, artifacts=replace(history.artifacts, other_weights=other))
+
+
+def _rows(weights: bytes) -> pa.Table:
+    """Without what the file says of the job that wrote it."""
+    return pq.read_table(io.BytesIO(weights)).replace_schema_metadata(None)
 
 
 def missing_uploads(uploads: Sequence[Uploaded], blobs: BlobStore) -> list[str]:

@@ -19,6 +19,7 @@ class Invariant(StrEnum):
     DOUBLED = "doubled"
     STALE = "stale_published"
     ORDER = "out_of_order"
+    OTHER_WEIGHTS = "other_weights"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,14 @@ def violations(submitted: Sequence[Submitted], histories: Sequence[JobHistory]) 
         if count > 1:
             found.append(Violation(Invariant.DOUBLED, "", f"request {name} of {tenant} made {count} jobs"))
     for history in histories:
-        found += [*_not_ended(history), *_ends(history), *_claims(history), *_order(history), *_stale(history)]
+        found += [
+            *_not_ended(history),
+            *_ends(history),
+            *_claims(history),
+            *_order(history),
+            *_stale(history),
+            *_other_weights(history),
+        ]
     return found
 
 
@@ -145,6 +153,11 @@ def _stale(history: JobHistory) -> list[Violation]:
         if artifacts.seen_attempt is not None:
             found.append(f"{job.state}, but a client was given attempt {artifacts.seen_attempt}")
     return [Violation(Invariant.STALE, job.id, what) for what in found]
+
+
+def _other_weights(history: JobHistory) -> list[Violation]:
+    """Who scored which shard, how often it was tried and what was killed meanwhile is not to be seen in the weights."""
+    return [Violation(Invariant.OTHER_WEIGHTS, history.job.id, what) for what in history.artifacts.other_weights]
 
 
 def _unheld(events: Sequence[JobEvent]) -> list[JobEvent]:

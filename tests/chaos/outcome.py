@@ -29,6 +29,9 @@ class Outcome:
     seconds: float
     jobs: int
     real_jobs: int
+    sharded_jobs: int
+    shards_taken: int
+    shards_tried_again: int
     states: dict[str, int]
     attempts: int
     uploads: int
@@ -40,6 +43,7 @@ class Outcome:
     missing_uploads: list[str]
     left_processes: list[str]
     left_keys: list[str]
+    left_shards: list[str]
     not_restored: list[str]
     broken: list[str]
     restarts_in_leases: list[float]
@@ -60,6 +64,7 @@ class Outcome:
             self.missing_uploads,
             self.left_processes,
             self.left_keys,
+            self.left_shards,
             self.not_restored,
             self.broken,
         )

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.chaos.stand_in import Kind
+from tests.chaos.stand_in import REAL_KINDS, Kind
 
 TENANTS = ("acme", "blau", "cesar")
 
@@ -60,7 +60,8 @@ _SHARES = {
 
 # Of 100 jobs; those that train for real come on top.
 _KINDS = {
-    Kind.PLAIN: 72,
+    Kind.PLAIN: 64,
+    Kind.SHARDED: 8,
     Kind.CRASHING: 8,
     Kind.FLAKY: 8,
     Kind.REFUSED: 4,
@@ -87,6 +88,7 @@ class Plan:
     seed: int
     jobs: int
     real_jobs: int
+    real_sharded_jobs: int
     faults: int
     chaos_s: float
     settle_s: float
@@ -102,7 +104,7 @@ class Plan:
     @classmethod
     def full(cls, seed: int) -> Plan:
         """Over 500 faults over over 500 jobs, in minutes on 2 cores."""
-        return cls(seed=seed, jobs=520, real_jobs=10, faults=540, chaos_s=300.0, settle_s=400.0)
+        return cls(seed=seed, jobs=520, real_jobs=6, real_sharded_jobs=4, faults=540, chaos_s=300.0, settle_s=400.0)
 
     @classmethod
     def cut(cls, seed: int) -> Plan:
@@ -111,6 +113,7 @@ class Plan:
             seed=seed,
             jobs=24,
             real_jobs=0,
+            real_sharded_jobs=0,
             faults=30,
             chaos_s=18.0,
             settle_s=100.0,
@@ -124,19 +127,21 @@ class Plan:
     def planned_jobs(self) -> list[PlannedJob]:
         """In the order of their submission."""
         draw = random.Random(f"jobs of {self.seed}")
-        kinds = draw.choices(list(_KINDS), list(_KINDS.values()), k=self.jobs - self.real_jobs)
-        kinds += [Kind.REAL] * self.real_jobs
+        real = [Kind.REAL] * self.real_jobs + [Kind.REAL_SHARDED] * self.real_sharded_jobs
+        # One that is sharded at least, however short the run.
+        drawn = draw.choices(list(_KINDS), list(_KINDS.values()), k=self.jobs - len(real) - 1)
+        kinds = [Kind.SHARDED, *drawn]
         draw.shuffle(kinds)
         # The long ones first, or the end of the run would wait for them alone.
-        kinds.sort(key=lambda kind: kind not in (Kind.REAL, Kind.LONG))
-        for place in range(self.real_jobs):
-            kinds.insert(draw.randrange(len(kinds) // 2), kinds.pop(kinds.index(Kind.REAL, place)))
+        kinds.sort(key=lambda kind: kind is not Kind.LONG)
+        for kind in real:
+            kinds.insert(draw.randrange(len(kinds) // 2), kind)
         return [
             PlannedJob(
                 tenant=draw.choice(TENANTS),
                 request_id=f"{kind}-{self.seed}-{number:04d}",
                 answer_is_lost=draw.random() < 0.12,
-                is_cancelled=kind is not Kind.REAL and draw.random() < 0.05,
+                is_cancelled=kind not in REAL_KINDS and draw.random() < 0.05,
             )
             for number, kind in enumerate(kinds)
         ]

@@ -18,6 +18,8 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "doubled": outcome.count(Invariant.DOUBLED),
         "stale_published": outcome.count(Invariant.STALE),
         "out_of_order": outcome.count(Invariant.ORDER),
+        "other_weights": outcome.count(Invariant.OTHER_WEIGHTS),
+        "shard_files_left": len(outcome.left_shards),
         "uploads_lost": len(outcome.missing_uploads),
         "processes_left": len(outcome.left_processes),
         "restart_within_leases_max": max(outcome.restarts_in_leases, default=0.0),
@@ -34,7 +36,11 @@ def row(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 1),
         "lease_s": outcome.plan.lease_s,
         "real_jobs_succeeded": outcome.real_jobs,
-        "real_jobs": outcome.plan.real_jobs,
+        "real_jobs": outcome.plan.real_jobs + outcome.plan.real_sharded_jobs,
+        "real_sharded_jobs": outcome.plan.real_sharded_jobs,
+        "sharded_jobs_succeeded": outcome.sharded_jobs,
+        "shards_taken": outcome.shards_taken,
+        "shards_tried_again": outcome.shards_tried_again,
         "states": outcome.states,
         "attempts": outcome.attempts,
         "uploads": outcome.uploads,
@@ -63,6 +69,7 @@ def findings(outcome: Outcome) -> str:
     lines += [f"UPLOAD LOST {upload}" for upload in outcome.missing_uploads]
     lines += [f"PROCESS LEFT {process}" for process in outcome.left_processes]
     lines += [f"KEY LEFT {key}" for key in outcome.left_keys]
+    lines += [f"FILE OF A SHARD LEFT {path}" for path in outcome.left_shards]
     lines += [f"NOT RESTORED {job}" for job in outcome.not_restored]
     if not outcome.memory_is_back:
         lines.append(
@@ -79,6 +86,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     shown = (
         ("jobs acknowledged", "jobs"),
         ("of these real training, succeeded", "real_jobs_succeeded"),
+        ("scored in shards, succeeded", "sharded_jobs_succeeded"),
+        ("shards that another worker took", "shards_taken"),
+        ("shards that took several attempts", "shards_tried_again"),
         ("attempts", "attempts"),
         ("uploads acknowledged", "uploads"),
         ("faults injected", "faults"),
@@ -86,6 +96,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         ("jobs doubled", "doubled"),
         ("stale publishes", "stale_published"),
         ("events out of order", "out_of_order"),
+        ("jobs whose shards made other weights", "other_weights"),
+        ("files of shards left", "shard_files_left"),
         ("uploads lost", "uploads_lost"),
         ("processes left", "processes_left"),
         ("expiry to restart, most, in leases", "restart_within_leases_max"),
@@ -128,7 +140,9 @@ Written by `make chaos` from `benchmarks/results/chaos.json`. The promises {kept
 {table(rows)}
 
 Jobs are short: {first["jobs"] - first["real_jobs"]} of them are trained by a stand-in without torch that speaks the
-real messages and writes real files, {first["real_jobs"]} by the real training child. A full disk was made by
+real messages and writes real files, {first["real_jobs"]} by the real training child. Of the jobs whose pool is scored
+in shards by whoever is free, {first["real_sharded_jobs"]} are real: their weights must equal, bit by bit, those of the
+same job uncut, trained in the calm afterwards. A full disk was made by
 {first["full_disk_by"]}, the lease was {first["lease_s"]:g} s. The restart of a dead worker's job was probed
 {first["restarts_probed"]} times per run in the calm after the chaos, from the expiry of its lease to the next claim;
 the figures "while faults go on", of killed supervisors, hold whatever else was broken meanwhile.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import signal
 import tempfile
 import threading
@@ -12,13 +11,11 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kdaif_client import Client
 from kdaif_client import Job as JobHandle
-from kdaif_client.errors import KdaifClientError
 from kdaif_server.embedded.valkey import EmbeddedValkey
 from redis.exceptions import RedisError
 
@@ -34,10 +31,11 @@ from kdaif.records import (
     Scheduling,
     WorkerOffer,
 )
-from tests.chaos.clients import Acknowledged, Users, seen_attempt
+from tests.chaos.clients import Acknowledged, Users, as_seen
 from tests.chaos.faults import Injector
-from tests.chaos.history import JobHistory, missing_uploads, read_histories
+from tests.chaos.history import JobHistory, missing_uploads, read_histories, weights_of, with_other_weights
 from tests.chaos.invariants import violations
+from tests.chaos.leftovers import keys_of_jobs, keys_under_way, redis_bytes, shard_files
 from tests.chaos.log import FaultLog, Held
 from tests.chaos.outcome import Outcome, Restart
 from tests.chaos.plan import TENANTS, Fault, Plan, PlannedJob
@@ -50,6 +48,7 @@ T = TypeVar("T")
 _READY_S = 60.0
 _PROBE_S = 30.0
 _ARCHIVE_S = 60.0
+_UNHARMED_S = 120.0
 
 
 def run(plan: Plan, tell: Callable[[str], None], *, logs: Path | None = None) -> Outcome:
@@ -75,6 +74,7 @@ class _Run:
         self._chaos_is_over = threading.Event()
         self._users_stop = threading.Event()
         self._broken = self._acknowledged.broken
+        self._unharmed: dict[int, bytes] = {}
 
     def outcome(self) -> Outcome:
         plan, world = self._plan, self._world
@@ -83,7 +83,7 @@ class _Run:
         users = self._users = Users(plan, world.client_proxies, self._acknowledged, self._log, self._users_stop)
         self._keeping(users.prepare, _READY_S, "the data were not uploaded")
         self._warm_up()
-        memory_before = self._memory()
+        memory_before = redis_bytes(self._world)
         self._tell(f"seed {plan.seed}: up after {time.monotonic() - started:.1f} s, chaos for {plan.chaos_s:g} s")
         self._log.add(Fault.CLOCK_OFF, world.workers[0].name, 0.0)
         injector = Injector(plan, world, self._log, self._chaos_is_over)
@@ -95,24 +95,29 @@ class _Run:
         self._users_stop.set()
         users.join(20)
         restarts = self._probes(injector) if self._all_ended() else []
-        memory_after = self._memory()
+        self._unharmed = self._train_unharmed() if plan.real_sharded_jobs and self._all_ended() else {}
+        memory_after = redis_bytes(self._world)
         self._tell(f"seed {plan.seed}: checking")
         found: list[JobHistory] = []
         self._keeping(lambda: found.extend(self._histories()), 120, "the histories could not be read")
         missing = missing_uploads(self._acknowledged.uploads, world.blobs)
-        left_keys = self._left_keys()
+        left_keys, left_shards = keys_under_way(world), self._left_shards()
         not_restored = self._not_restored(found)
         emptied = self._emptied(found)
-        left_keys += self._keys_of_jobs()
+        left_keys += keys_of_jobs(world)
         world.stop()
         faults = violations(list(self._acknowledged.jobs.values()), found)
         histories = {history.job.id: history for history in found}
-        real = [h for h in found if kind_of(h.job.display_name) is Kind.REAL]
+        succeeded = [history for history in found if history.job.state is JobState.SUCCEEDED]
+        kinds = Counter(kind_of(history.job.display_name) for history in succeeded)
         return Outcome(
             plan=plan,
             seconds=time.monotonic() - started,
             jobs=len(self._acknowledged.jobs),
-            real_jobs=sum(history.job.state is JobState.SUCCEEDED for history in real),
+            real_jobs=kinds[Kind.REAL] + kinds[Kind.REAL_SHARDED],
+            sharded_jobs=kinds[Kind.SHARDED] + kinds[Kind.REAL_SHARDED],
+            shards_taken=world.shards_taken(),
+            shards_tried_again=sum(history.shards_tried_again for history in found),
             states=dict(Counter(str(history.job.state) for history in found)),
             attempts=sum(history.job.attempt for history in found),
             uploads=len(self._acknowledged.uploads),
@@ -124,6 +129,7 @@ class _Run:
             missing_uploads=missing,
             left_processes=world.left_processes(),
             left_keys=left_keys,
+            left_shards=left_shards,
             not_restored=not_restored,
             broken=self._broken,
             restarts_in_leases=restarts,
@@ -200,18 +206,7 @@ class _Run:
 
     def _probe(self, number: int, injector: Injector) -> float:
         world, tenant = self._world, TENANTS[number % len(TENANTS)]
-        planned = PlannedJob(tenant, f"{Kind.LONG}-probe-{self._plan.seed}-{number}", False, False)
-        self._users_stop.clear()
-        made: list[JobHandle | None] = []
-        self._keeping(
-            lambda: made.append(self._users.submit(planned, world.client_proxies[0])),
-            _PROBE_S,
-            "a probe was not submitted",
-            stop=self._users_stop,
-        )
-        job = made[0] if made else None
-        if job is None:
-            raise TimeoutError("a probe was not submitted")
+        job = self._submitted(PlannedJob(tenant, f"{Kind.LONG}-probe-{self._plan.seed}-{number}", False, False))
         holder = self._until(lambda: next((w for w in world.workers if w.children()), None), "a probe was not started")
         stopped = number % 2 == 1
         holder.send(signal.SIGSTOP if stopped else signal.SIGKILL)
@@ -232,6 +227,45 @@ class _Run:
             client.get_job(job.name).cancel()
         self._until(lambda: self._all_ended() or None, "a probe was not cancelled")
         return leases
+
+    def _train_unharmed(self) -> dict[int, bytes]:
+        """The weights of the real jobs whose scorings were cut, of one that is not cut and that nothing happens to."""
+        try:
+            job = self._submitted(PlannedJob(TENANTS[0], f"{Kind.REAL_WHOLE}-{self._plan.seed}", False, False))
+        except TimeoutError as error:
+            self._broken.append(str(error))
+            return {}
+
+        def until_ended() -> None:
+            while not self._all_ended():
+                time.sleep(_KEEP_EVERY_S)
+
+        self._keeping(until_ended, _UNHARMED_S, "the job without harm did not end")
+
+        async def read() -> dict[int, bytes]:
+            queue = await JobQueue.connect(self._world.valkey.url)
+            try:
+                return weights_of(await queue.get(TENANTS[0], job.name.rpartition("/")[2]), self._world.blobs)
+            finally:
+                await queue.close()
+
+        return asyncio.run(read())
+
+    def _submitted(self, planned: PlannedJob) -> JobHandle:
+        """In the calm. Raises TimeoutError."""
+        self._users_stop.clear()
+        made: list[JobHandle | None] = []
+        what = f"{planned.request_id} was not submitted"
+        self._keeping(
+            lambda: made.append(self._users.submit(planned, self._world.client_proxies[0])),
+            _PROBE_S,
+            what,
+            stop=self._users_stop,
+        )
+        job = made[0] if made else None
+        if job is None:
+            raise TimeoutError(what)
+        return job
 
     def _until(self, condition: Callable[[], T | None], what: str) -> T:
         deadline = time.monotonic() + _PROBE_S
@@ -271,7 +305,8 @@ class _Run:
         target = f"127.0.0.1:{self._world.client_proxies[0].port}"
         with contextlib.ExitStack() as stack:
             clients = {tenant: stack.enter_context(Client(target, tenant)) for tenant in TENANTS}
-            return [_as_seen(history, clients[history.job.tenant]) for history in found]
+            seen = [as_seen(history, clients[history.job.tenant]) for history in found]
+        return [with_other_weights(history, self._world.blobs, self._unharmed) for history in seen]
 
     def _warm_up(self) -> None:
         """One job of our own through the queue and out again: the first one makes Valkey start its Lua engine."""
@@ -292,26 +327,15 @@ class _Run:
 
         asyncio.run(pass_through())
 
-    def _memory(self) -> int:
-        """Bytes of Redis, without the scripts that it knows and the buffers of those who are connected."""
-        with self._world.redis() as redis:
-            info = redis.info("memory")
-        passing = ("used_memory_scripts", "mem_clients_normal", "mem_aof_buffer")
-        return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in passing)
+    def _left_shards(self) -> list[str]:
+        """Once the servers have had their time to remove them."""
 
-    def _keys_of_jobs(self) -> list[str]:
-        """Once all jobs are deleted, only what belongs to a tenant, to the workers or to all data may be there."""
-        of_tenants = (key(tenant) for key in (keys.order, keys.reaped) for tenant in TENANTS)
-        known = {keys.SCHEMA, *keys.OF_TENANTS, *of_tenants}
-        with self._world.redis() as redis:
-            return [key for key in redis.scan_iter("*") if key not in known and ":{:workers}:" not in key]
+        def until_removed() -> None:
+            while shard_files(self._world):
+                time.sleep(_KEEP_EVERY_S)
 
-    def _left_keys(self) -> list[str]:
-        """Of ended jobs nothing may be in line, delayed, or under a lease."""
-        with self._world.redis() as redis:
-            groups = (keys.line, keys.delayed, keys.needs, keys.leases, keys.extended, keys.deadlines, keys.claims)
-            named = [key(tenant) for key, tenant in itertools.product(groups, TENANTS)]
-            return [key for key in named if redis.exists(key)]
+        self._keeping(until_removed, _ARCHIVE_S, "the files of shards were not all removed")
+        return shard_files(self._world)
 
     def _not_restored(self, histories: Sequence[JobHistory]) -> list[str]:
         """Jobs that ``kdaif-server rebuild-index`` does not bring back, as they were, into an empty Valkey."""
@@ -356,19 +380,7 @@ class _Run:
                 time.sleep(_KEEP_EVERY_S)
 
         self._keeping(until_erased, _ARCHIVE_S, "the blobs of deleted jobs were not removed")
-        return self._memory()
-
-
-def _as_seen(history: JobHistory, client: Client) -> JobHistory:
-    """With what a client gets of it from a server."""
-    artifacts = history.artifacts
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            seen = seen_attempt(client, client.get_job(history.job.id), Path(folder))
-        except KdaifClientError as error:
-            faults = (*artifacts.faults, f"a client could not get it: {error}")
-            return replace(history, artifacts=replace(artifacts, faults=faults))
-    return replace(history, artifacts=replace(artifacts, seen_attempt=seen))
+        return redis_bytes(self._world)
 
 
 async def _all_jobs(url: str) -> list[Job]:

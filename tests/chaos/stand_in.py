@@ -17,13 +17,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from types import SimpleNamespace
 
-from kdaif_worker.messages import Assignment, FailedMessage, Message, ProgressMessage, SucceededMessage, encode
+from kdaif_worker.messages import (
+    Assignment,
+    FailedMessage,
+    Message,
+    ProgressMessage,
+    ShardDoneMessage,
+    ShardScoredMessage,
+    ShardsMessage,
+    SucceededMessage,
+    decode_answer,
+    encode,
+)
 
-from kdaif.errors import FailureReason, KdaifError
+from kdaif.errors import DataCorruptedError, FailureReason, KdaifError
 from kdaif.processes import die_with_parent
-from kdaif.records import AttemptManifest, Failure, JobResult, Progress, StoredFile, WeightsShard
+from kdaif.records import AttemptManifest, Failure, JobResult, Progress, Shard, StoredFile, WeightsShard
 from kdaif.store import BlobStore, layout
+from tests.chaos.stand_in_shards import Ask, StandInScoring, score_for_another
 
 _LEAST_S, _MOST_S = 0.05, 2.0
 _KEPT = 2
@@ -39,7 +52,13 @@ class Kind(StrEnum):
     REFUSED = "refused"  # fails for good
     HANGING = "hanging"  # never ends
     LONG = "long"  # several leases
+    SHARDED = "sharded"  # has shards scored by others
     REAL = "real"  # trains with torch
+    REAL_SHARDED = "realsharded"  # and has shards scored by others
+    REAL_WHOLE = "realwhole"  # the same job uncut, once all is calm: what the others are held against
+
+
+REAL_KINDS = frozenset({Kind.REAL, Kind.REAL_SHARDED, Kind.REAL_WHOLE})
 
 
 @dataclass(frozen=True)
@@ -56,9 +75,9 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments, _ = parser.parse_known_args()
     die_with_parent(arguments.parent)
-    line = sys.stdin.buffer.read()
+    line = sys.stdin.buffer.readline()
     assignment = Assignment.from_json(line)
-    if kind_of(assignment.display_name) is Kind.REAL:
+    if kind_of(assignment.display_name) in REAL_KINDS:
         _train_for_real(line)
         return
     with os.fdopen(arguments.messages_fd, "wb", buffering=0) as pipe:
@@ -66,8 +85,22 @@ def main() -> None:
         def emit(message: Message) -> None:
             pipe.write(encode(message))
 
+        def ask(message: ShardsMessage | ShardDoneMessage) -> Shard | None:
+            emit(message)
+            return decode_answer(sys.stdin.buffer.readline())
+
         try:
-            emit(_Attempt(assignment, emit).run())
+            if assignment.shard is None:
+                emit(_Attempt(assignment, emit, ask).run())
+                return
+            while line:
+                assignment = Assignment.from_json(line)
+                if assignment.shard is not None:
+                    score_for_another(assignment, assignment.shard, BlobStore.open(assignment.blob_url))
+                emit(ShardScoredMessage())
+                line = sys.stdin.buffer.readline()
+        except DataCorruptedError as error:
+            emit(FailedMessage(Failure(FailureReason.STORAGE, str(error), retryable=False)))
         except (KdaifError, OSError) as error:
             emit(FailedMessage(Failure(FailureReason.STORAGE, f"{type(error).__name__}: {error}", retryable=True)))
 
@@ -82,17 +115,18 @@ def seconds_of(display_name: str, attempt: int) -> float:
 
 
 class _Attempt:
-    def __init__(self, assignment: Assignment, emit: Callable[[Message], None]) -> None:
+    def __init__(self, assignment: Assignment, emit: Callable[[Message], None], ask: Ask) -> None:
         self._assignment = assignment
         self._emit = emit
         self._job = (assignment.tenant, assignment.job_id)
         self._attempt = assignment.attempt
         self._kind = kind_of(assignment.display_name)
         self._blobs = BlobStore.open(assignment.blob_url)
+        self._scoring = StandInScoring(assignment, self._blobs, ask)
 
     def run(self) -> Message:
         started = time.monotonic()
-        steps = 12 if self._kind is Kind.LONG else 3
+        steps = {Kind.LONG: 12, Kind.SHARDED: 2}.get(self._kind, 3)
         pause_s = 0.7 if self._kind is Kind.LONG else seconds_of(self._assignment.display_name, self._attempt) / steps
         point = self._read_latest()
         while point.step < steps:
@@ -127,7 +161,10 @@ class _Attempt:
         self._emit(said)
 
     def _weights(self, step: int) -> WeightsShard:
-        data = f"weights of attempt {self._attempt} step {step} process {os.getpid()}\n".encode() * 20
+        if self._kind is Kind.SHARDED:
+            data = self._scoring.weights(step)
+        else:
+            data = f"weights of attempt {self._attempt} step {step} process {os.getpid()}\n".encode() * 20
         path = layout.weights_shard(*self._job, self._attempt, step)
         self._blobs.put_bytes(path, data)
         return WeightsShard(step, path, _sha256(data), 20)
@@ -188,13 +225,21 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+class _Again:
+    """Standard input, with the line that was read from it once more."""
+
+    def __init__(self, line: bytes) -> None:
+        self._line, self._rest = line, sys.stdin.buffer
+
+    def readline(self) -> bytes:
+        line, self._line = self._line, b""
+        return line or self._rest.readline()
+
+
 def _train_for_real(line: bytes) -> None:
-    read_fd, write_fd = os.pipe()
-    os.write(write_fd, line)
-    os.close(write_fd)
-    os.dup2(read_fd, 0)
     from kdaif_worker.child import main as train
 
+    sys.stdin = SimpleNamespace(buffer=_Again(line))
     train()
 
 

@@ -170,6 +170,11 @@ def test_what_a_fenced_attempt_shows_is_stale(stale: JobHistory) -> None:
     assert broken(stale) == {Invariant.STALE}
 
 
+def test_weights_that_shards_made_otherwise_are_told() -> None:
+    made = Artifacts(manifest_attempt=2, manifest_job="a" * 26, seen_attempt=2, other_weights=("round 1",))
+    assert broken(history(artifacts=made)) == {Invariant.OTHER_WEIGHTS}
+
+
 def test_a_gap_in_the_events_and_a_forbidden_transition_are_out_of_order() -> None:
     assert Invariant.ORDER in broken(history([*GOOD[:2], *GOOD[3:]]))
     revived = events(

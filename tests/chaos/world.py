@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from tests.chaos.plan import Plan
 from tests.chaos.proxy import Network, Proxy
 
 RUN_TAG = "KDAIF_CHAOS_RUN"
+_TAKEN = re.compile(rb" claimed .*-[0-9a-f]{16}-[0-9]{4}")
 _ROOT = Path(__file__).resolve().parents[2]
 _PATHS = (_ROOT, *(_ROOT / room for room in ("proto", "client", "server", "worker")))
 
@@ -182,6 +184,10 @@ class World:
     def close(self) -> None:
         self.blob_disk.close()
         self.valkey_disk.close()
+
+    def shards_taken(self) -> int:
+        """How often a worker has taken a shard of another one's job, as their logs tell."""
+        return sum(len(_TAKEN.findall(worker.log.read_bytes())) for worker in self.workers)
 
     def rebuild_index(self, redis_url: str) -> str:
         """Runs ``kdaif-server rebuild-index`` into another Redis; what it complained of."""

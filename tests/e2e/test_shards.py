@@ -63,6 +63,15 @@ class Bench:
         """Files of scores by name, and when they were written."""
         return {file.name: file.stat().st_mtime_ns for file in self._job_folder(job).glob("shards/scores-*")}
 
+    def lose_rows(self, job: Job) -> None:
+        """Of all shards."""
+        for file in self._job_folder(job).glob("shards/rows-*"):
+            file.unlink()
+
+    def left(self, job: Job) -> list[str]:
+        """Files of its shards."""
+        return [file.name for file in self._job_folder(job).glob("shards/*")]
+
     def _job_folder(self, job: Job) -> Path:
         return self.stack.data_dir / "blobs" / "tenants" / "default" / "jobs" / job.name.rpartition("/")[2]
 
@@ -184,7 +193,26 @@ def test_a_cancelled_job_leaves_no_shard_behind(bench: Bench) -> None:
         job.cancel()
         wait_for(lambda: bench.kept() == [], timeout_s=20)
         wait_for(lambda: not child.is_running(), timeout_s=20)
-    assert str(job.refresh().state).endswith("CANCELLED")
+    wait_for(lambda: str(job.refresh().state).endswith("CANCELLED"), timeout_s=20)
+    wait_for(lambda: bench.left(job) == [], timeout_s=20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_rows_that_the_store_lost_cost_an_attempt(bench: Bench, whole: pa.Table) -> None:
+    job = bench.submit(PER_SHARD)
+    wait_for(lambda: running(job), timeout_s=30)
+    with bench.second_worker() as second:
+        child = stopped_child(second)
+        wait_for(lambda: len(bench.scores(job)) == SHARDS - 1, timeout_s=120)
+        bench.lose_rows(job)
+        child.send_signal(signal.SIGCONT)
+        job.wait(timeout_s=180)
+    assert job.refresh().info.attempt == 2
+    [first, *_] = shards_told(job, attempt=2)
+    assert first.startswith(f"influence: {SHARDS - 1} of {SHARDS} shards")
+    assert bench.weights(job, attempt=2).equals(whole)
+    assert bench.kept() == []
 
 
 @pytest.mark.slow

@@ -18,9 +18,9 @@ from kdaif_server.upkeep import Upkeep
 from redis import Redis
 
 from kdaif.datasets import inspect
-from kdaif.errors import FencedError
+from kdaif.errors import FailureReason, FencedError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
+from kdaif.records import DistillationSpec, Failure, JobResult, PreflightReport, WorkerOffer
 from kdaif.records import JobState as QueueState
 from kdaif.store import BlobStore, DatasetStore, layout
 from tests.client.conftest import make_bundle
@@ -224,6 +224,30 @@ def test_the_documented_backup_restores_into_another_store(valkey_url: str, tmp_
         assert {job.name for job in client.list_jobs()} == {done.name, queued.name}
         assert list(client.list_datasets()) == datasets
         assert client.get_job(done.name).download_bundle(tmp_path / "student").is_dir()
+
+
+def test_of_a_job_that_failed_the_checkpoint_stays_and_the_shards_go(valkey_url: str, tmp_path: Path) -> None:
+    settings = ServerSettings(redis_url=valkey_url, data_dir=tmp_path)
+    blobs = BlobStore.open(settings.blob_url)
+
+    async def scenario(queue: JobQueue) -> None:
+        spec = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32)
+        job = await queue.submit("acme", spec, PreflightReport(), request_id="")
+        claim = await queue.claim(WorkerOffer("w1"))
+        assert claim is not None
+        checkpoint = layout.checkpoint("acme", job.id, 1, 1)
+        rows = layout.shard_rows("acme", job.id, "cd" * 32)
+        for path in (checkpoint, rows):
+            blobs.put_bytes(path, b"x")
+        upkeep = Upkeep(settings, queue, blobs, DatasetStore(blobs, tmp_path / "spool", inspect))
+        await upkeep.archive()
+        assert blobs.exists(rows)
+        # Its worker died before it could remove them.
+        await queue.fail(claim, Failure(FailureReason.INTERNAL, "a bug", retryable=False))
+        await upkeep.archive()
+        assert (blobs.exists(checkpoint), blobs.exists(rows)) == (True, False)
+
+    with_queue(valkey_url, scenario)
 
 
 def test_a_record_that_was_written_while_its_job_was_deleted_goes_too(valkey_url: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from kdaif.records import DistillationSpec, Network, Shard, Training, Weighting
 from kdaif.rounds import ArmRows, row_loss_of
 from kdaif.rounds.arm_rows import HeldOut
 from kdaif.scratch import Scratch
-from kdaif.store import BlobStore, layout
+from kdaif.store import BlobStore, delete_shards, layout
 from kdaif.students import Standardisation, Student, build_student, taught_network
 from kdaif.top_rows import RowNumbers, TopRows
 from kdaif.workspace import Workspace
@@ -213,7 +213,7 @@ def test_a_pool_of_one_shard_is_not_cut(tmp_path: Path) -> None:
     assert supervisor.blobs.list(layout.shards("default", "j1")) == []
 
 
-def test_damage_is_found_and_scored_again(tmp_path: Path) -> None:
+def test_damage_is_found_and_the_next_attempt_mends_it(tmp_path: Path) -> None:
     scoring, supervisor, student, path, rows = prepared(tmp_path, *ARCHITECTURES["mlp"])
     first = in_shards(scoring, student, path, rows)
     shard, blobs = supervisor.own[0], supervisor.blobs
@@ -226,9 +226,30 @@ def test_damage_is_found_and_scored_again(tmp_path: Path) -> None:
         blobs.delete(scores)
         whole_file = blobs.get_bytes(given)
         blobs.replace_bytes(given, whole_file[:-4] + b"\0\0\0\1")
-        with pytest.raises(DataCorruptedError, match="is damaged"):
-            score_shard(supervisor.given, shard, blobs, Scratch(), CPU)
-        blobs.replace_bytes(given, whole_file)
+        for what in ("was damaged", "is gone"):
+            with pytest.raises(DataCorruptedError, match=what):
+                score_shard(supervisor.given, shard, blobs, Scratch(), CPU)
+        again, *_ = prepared(tmp_path, *ARCHITECTURES["mlp"])
+        assert same(in_shards(again, student, path, rows), first)
+        assert blobs.get_bytes(given) == whole_file
+
+
+def test_nothing_is_put_beside_what_a_job_that_is_over_has_taken_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scoring, supervisor, student, path, rows = prepared(tmp_path, *ARCHITECTURES["mlp"])
+    in_shards(scoring, student, path, rows)
+    shard, blobs = supervisor.elsewhere[0], supervisor.blobs
+    blobs.delete(layout.shard_scores("default", "j1", shard.along, shard.rows))
+    write = Along.write
+
+    def while_the_job_ends(*args: Any) -> None:
+        write(*args)
+        delete_shards(blobs, "default", "j1")
+
+    monkeypatch.setattr(Along, "write", while_the_job_ends)
+    score_shard(supervisor.given, shard, blobs, Scratch(), CPU)
+    assert blobs.list(layout.shards("default", "j1")) == []
 
 
 def test_scores_that_never_come_end_the_attempt_and_not_the_job(tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
 from typing import IO, Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from kdaif.students import Standardisation, Student, build_student, taught_netwo
 from kdaif.top_rows import RowNumbers, TopRows
 from kdaif.workspace import Workspace
 from kdaif_worker.messages import Assignment, ShardDoneMessage, ShardsMessage
+from kdaif_worker.release import RELEASE
 from kdaif_worker.tensor_files import read_tensors, write_tensors
 
 Ask = Callable[[ShardsMessage | ShardDoneMessage], Shard | None]
@@ -85,7 +84,8 @@ class ShardedScoring:
         )
         self._forget(layout.shard_along(given.tenant, given.job_id, sha256), *map(self._path, shards))
         for _ in range(_TRIES):
-            missing = tuple(shard for shard in shards if not self._blobs.exists(self._path(shard)))
+            there = {blob.path for blob in self._blobs.entries(layout.shards(given.tenant, given.job_id))}
+            missing = tuple(shard for shard in shards if self._path(shard) not in there)
             if not missing:
                 break
             own = self._ask(ShardsMessage(missing))
@@ -97,8 +97,8 @@ class ShardedScoring:
 
     def _score(self, shard: Shard, rows: ArmRows, along: Along) -> None:
         some = slice(shard.start, shard.stop)
-        part = _Part(rows.features[some], _some(rows.teacher_log_targets, some))
-        _put_scores(self._blobs, self._path(shard), along, part, rows.workspace)
+        sheet = _scored(along, rows.features[some], _some(rows.teacher_log_targets, some), rows.workspace)
+        _put_scores(self._blobs, self._path(shard), sheet, rows.workspace.scratch)
 
     def _rows_put(self, rows: ArmRows, runs: list[slice]) -> dict[int, str]:
         """The hash of each run of rows by its first one, once all of them are in the store. Made once per arm."""
@@ -144,15 +144,17 @@ class ShardedScoring:
 def score_shard(assignment: Assignment, shard: Shard, blobs: BlobStore, scratch: Scratch, device: torch.device) -> None:
     """Scores a shard of another job, from the blob store into the blob store.
 
+    A job that is over takes what it put there with it, and then nothing is put beside it any more.
+
     Raises:
-        DataCorruptedError: what the job put there is damaged.
+        DataCorruptedError: what the job put there is gone, or was damaged and now is gone.
         UnavailableError: the store is full or does not answer.
-        NotFoundError: the job is gone, and what it put there.
     """
     tenant, path = assignment.tenant, layout.shard_scores(assignment.tenant, shard.job, shard.along, shard.rows)
     if blobs.exists(path):
         return
-    arrays, metadata = _verified(blobs, layout.shard_along(tenant, shard.job, shard.along), scratch)
+    scored_along = layout.shard_along(tenant, shard.job, shard.along)
+    arrays, metadata = _verified(blobs, scored_along, scratch)
     head = json.loads(metadata["along"])
     torch.set_num_threads(assignment.threads or head["threads"])
     workspace = Workspace(device, scratch)
@@ -161,20 +163,20 @@ def score_shard(assignment: Assignment, shard: Shard, blobs: BlobStore, scratch:
     tensors = {name: torch.from_numpy(array) for name, array in rows.items()}
     top = TopRows.from_tensors(tensors, "log_targets", "logarithms", workspace)
     log_targets = workspace.moved(rows["log_targets"]) if top is None else top
-    _put_scores(blobs, path, along, _Part(workspace.moved(rows["features"]), log_targets), workspace)
+    sheet = _scored(along, workspace.moved(rows["features"]), log_targets, workspace)
+    if blobs.exists(scored_along):
+        _put_scores(blobs, path, sheet, scratch)
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    features: Tensor
-    log_targets: RowNumbers
+def _scored(along: Along, features: Tensor, log_targets: RowNumbers, workspace: Workspace) -> ScoreSheet:
+    sheet = along.sheet(len(features), log_targets, workspace)
+    along.write(sheet, features, log_targets, workspace)
+    return sheet
 
 
-def _put_scores(blobs: BlobStore, path: str, along: Along, part: _Part, workspace: Workspace) -> None:
-    sheet = along.sheet(len(part.features), part.log_targets, workspace)
-    along.write(sheet, part.features, part.log_targets, workspace)
-    with workspace.scratch.spooled() as file:
-        write_tensors(file, sheet.arrays, {}, workspace.scratch)
+def _put_scores(blobs: BlobStore, path: str, sheet: ScoreSheet, scratch: Scratch) -> None:
+    with scratch.spooled() as file:
+        write_tensors(file, sheet.arrays, {}, scratch)
         _store(blobs, path, file)
 
 
@@ -186,10 +188,14 @@ def _store(blobs: BlobStore, path: str, file: IO[bytes]) -> None:
 
 
 def _verified(blobs: BlobStore, path: str, scratch: Scratch) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """What the job put there for its shards; the job's next attempt puts it there again where it is not."""
     try:
         return read_tensors(blobs.iter_range(path), blobs.size(path), scratch)
     except ValueError as error:
-        raise DataCorruptedError(f"{path} is damaged: {error}; submit the job again") from error
+        blobs.delete(path)
+        raise DataCorruptedError(f"{path} was damaged ({error}) and is removed") from error
+    except NotFoundError as error:
+        raise DataCorruptedError(f"{path} is gone: {error}") from error
 
 
 def _runs(n_rows: int, rows_per_pass: int, spec: DistillationSpec) -> list[slice]:
@@ -227,7 +233,7 @@ def _along_parts(
         "n_classes": along.n_classes,
         "two_heads": along.two_heads,
         "threads": torch.get_num_threads(),
-        "version": version("kdaif"),  # another may score otherwise
+        "release": RELEASE,  # another may score otherwise
     }
     arrays = {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
     return arrays, {"along": json.dumps(head, sort_keys=True)}

@@ -17,8 +17,8 @@ import structlog
 
 from kdaif.errors import FailureReason, FencedError, KdaifError, NotFoundError, UnavailableError
 from kdaif.queue import Claim, JobQueue
-from kdaif.records import Failure, Job, JobState, WorkerMode, WorkerOffer
-from kdaif.store import BlobStore, delete_checkpoints
+from kdaif.records import TERMINAL_STATES, Failure, Job, JobState, WorkerMode, WorkerOffer
+from kdaif.store import BlobStore, delete_checkpoints, delete_shards
 from kdaif.telemetry import span, start_span
 from kdaif_worker.attempt import Attempt, GivenBack, end_all, ended_as
 from kdaif_worker.crash_loop import CrashLoop
@@ -26,6 +26,7 @@ from kdaif_worker.kept_child import KeptChild
 from kdaif_worker.lease import now_s
 from kdaif_worker.messages import FailedMessage
 from kdaif_worker.metrics import WorkerMetrics
+from kdaif_worker.release import RELEASE
 from kdaif_worker.settings import WorkerSettings
 
 _IDLE_S = 0.2
@@ -100,7 +101,7 @@ class Supervisor:
 
     async def _claim(self) -> Claim | None:
         try:
-            claim = await self._queue.claim(self._offer, shards=not self._settings.shares_jobs)
+            claim = await self._queue.claim(self._offer, shards_of="" if self._settings.shares_jobs else RELEASE)
         except UnavailableError as error:
             self._set_ready(False, str(error))
             return None
@@ -179,15 +180,18 @@ class Supervisor:
             if isinstance(outcome, FailedMessage):
                 failure = outcome.failure
                 log.warning("attempt failed", reason=failure.reason, message=failure.message)
-                self._crash_loop.died(claim.job.id, failure.reason, failure.message, seconds, rounds=attempt.rounds)
+                # Several shards of one job are no several jobs.
+                self._crash_loop.died(
+                    _seen(claim.job).id, failure.reason, failure.message, seconds, rounds=attempt.rounds
+                )
             elif isinstance(outcome, GivenBack):
                 log.warning("given back", why=outcome.why)
                 self._gave_back = True
             else:
                 self._crash_loop.lived()
             job = await attempt.finish(outcome, stopping)
-            if job.state is JobState.SUCCEEDED and job.shard is None:
-                await asyncio.to_thread(_drop_checkpoints, self._settings.blob_url, job)
+            if job.state in TERMINAL_STATES and job.shard is None:
+                await asyncio.to_thread(_drop_leftovers, self._settings.blob_url, job)
             watched.ended(ended_as(outcome))
             log.info("finished", state=job.state, seconds=round(seconds, 1))
         except FencedError as error:
@@ -218,9 +222,10 @@ def _call(claim: Claim) -> str:
     return claim.job.origin.get("call", "")
 
 
-def _drop_checkpoints(blob_url: str, job: Job) -> None:
-    """Nobody resumes a job that has its student. What stays behind on an error is waste, not harm."""
+def _drop_leftovers(blob_url: str, job: Job) -> None:
+    """What no retry goes on from. What stays behind on an error is waste, not harm."""
+    delete = delete_checkpoints if job.state is JobState.SUCCEEDED else delete_shards
     try:
-        delete_checkpoints(BlobStore.open(blob_url), job.tenant, job.id)
+        delete(BlobStore.open(blob_url), job.tenant, job.id)
     except KdaifError as error:
-        _log.warning("checkpoints left behind", job=job.id, error=str(error))
+        _log.warning("checkpoints or shards left behind", job=job.id, error=str(error))

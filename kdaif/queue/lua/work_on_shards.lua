@@ -13,38 +13,42 @@ local token, worker, done = ARGV[3], ARGV[4], ARGV[5]
 local ends_of_ids = redis.call('SMEMBERS', SHARDS)
 table.sort(ends_of_ids)
 
-local function may_start()
-  local due = redis.call('ZSCORE', LINE, field('place')) or redis.call('ZSCORE', DELAYED, field('place'))
+local function may_start(shard)
+  local place = redis.call('HGET', shard, 'place')
+  local due = redis.call('ZSCORE', LINE, place) or redis.call('ZSCORE', DELAYED, place)
   return due and tonumber(due) <= NOW
 end
 
 local taken, waiting, failure, scored, tried_again = nil, nil, '', 0, {}
 for _, end_of_id in ipairs(ends_of_ids) do
-  at_shard(end_of_id, function()
-    -- The claim of a shard that the job took itself is the job's own token.
-    local is_own = STATE == 'RUNNING' and field('claim') == token
-    if is_own and end_of_id == done then
+  -- No more of each than this: there may be a thousand, and their job asks several times a second.
+  local shard = JOB .. end_of_id
+  local state, claim, attempt, forgiven =
+    unpack(redis.call('HMGET', shard, 'state', 'claim', 'attempt', 'attempts_forgiven'))
+  -- The claim of a shard that the job took itself is the job's own token.
+  local is_own = state == 'RUNNING' and claim == token
+  if is_own and end_of_id == done then
+    at_shard(end_of_id, function()
       record('finished', nil, 'state', 'SUCCEEDED', 'ended_at_ms', NOW)
-      STATE = 'SUCCEEDED'
-    elseif is_own then
-      taken = end_of_id
-    elseif STATE == 'QUEUED' and not waiting and may_start() then
-      waiting = end_of_id
-    elseif STATE == 'DEAD' or STATE == 'FAILED' then
-      failure = cjson.encode({field('shard'), field('failure')})
+    end)
+    state = 'SUCCEEDED'
+  elseif is_own then
+    taken = end_of_id
+  elseif state == 'QUEUED' and not waiting and may_start(shard) then
+    waiting = end_of_id
+  elseif state == 'DEAD' or state == 'FAILED' then
+    failure = cjson.encode(redis.call('HMGET', shard, 'shard', 'failure'))
+  end
+  if state == 'SUCCEEDED' then
+    scored = scored + 1
+    if attempt - forgiven > 1 then
+      tried_again[#tried_again + 1] = redis.call('HGET', shard, 'shard')
+      tried_again[#tried_again + 1] = attempt - forgiven
     end
-    if STATE == 'SUCCEEDED' then
-      scored = scored + 1
-      local attempts = field('attempt') - field('attempts_forgiven')
-      if attempts > 1 then
-        tried_again[#tried_again + 1] = field('shard')
-        tried_again[#tried_again + 1] = attempts
-      end
-    end
-  end)
+  end
 end
 
-local shard = ''
+local to_score = ''
 if not taken and waiting and failure == '' then
   taken = waiting
   at_shard(taken, function()
@@ -54,11 +58,11 @@ if not taken and waiting and failure == '' then
   end)
 end
 if taken then
-  at_shard(taken, function()
-    shard = field('shard')
-  end)
+  to_score = redis.call('HGET', JOB .. taken, 'shard')
 end
 if scored == #ends_of_ids then
   drop_shards()
+  -- So that a call of `submit_shards` that comes late does not queue them again.
+  set('cuts_over', field('cut') or 0)
 end
-return {'OK', shard, failure, scored, #ends_of_ids, unpack(tried_again)}
+return {'OK', to_score, failure, scored, #ends_of_ids, unpack(tried_again)}

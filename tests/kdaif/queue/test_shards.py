@@ -20,6 +20,7 @@ Until: TypeAlias = Callable[..., Any]
 RESULT = JobResult(1, (), "no difference", 1.0)
 CRASH = Failure(FailureReason.CRASHED, "exit code 139", retryable=True)
 GONE = Failure(FailureReason.STORAGE, "the file is damaged", retryable=False)
+RELEASE = "1.2-torch-3"
 PARENT, OTHER = WorkerOffer("parent"), WorkerOffer("other")
 
 
@@ -33,12 +34,16 @@ async def cut(queue: JobQueue, submit: Submit, count: int = 3, **spec: Any) -> t
     claim = await queue.claim(PARENT)
     assert claim is not None
     shards = shards_of(claim.job, count)
-    await queue.shards.submit(claim, shards)
+    await resubmit(queue, claim, shards)
     return claim, shards
 
 
+async def resubmit(queue: JobQueue, claim: Claim, shards: list[Shard], cut: int = 1) -> None:
+    await queue.shards.submit(claim, shards, cut=cut, release=RELEASE)
+
+
 async def taken(queue: JobQueue, offer: WorkerOffer = OTHER) -> Claim:
-    claim = await queue.claim(offer, shards=True)
+    claim = await queue.claim(offer, shards_of=RELEASE)
     assert claim is not None
     return claim
 
@@ -60,7 +65,7 @@ def kept(raw: Redis) -> set[str]:
 def test_shards_are_scored_by_whoever_is_free_and_by_their_job(play: Play, submit: Submit, raw: Redis) -> None:
     async def scenario(queue: JobQueue) -> None:
         claim, shards = await cut(queue, submit)
-        await queue.shards.submit(claim, shards)  # a lost reply
+        await resubmit(queue, claim, shards)  # a lost reply
         behind = await submit(queue)
         assert (await queue.list("acme", limit=10))[0] == [behind, await queue.get("acme", claim.job.id)]
         first = await taken(queue)  # ahead of what was submitted after their job
@@ -215,21 +220,63 @@ def test_however_an_attempt_ends_it_leaves_no_shard(
         with pytest.raises(FencedError):
             await queue.shards.work(claim, "parent")
         with pytest.raises(FencedError):
-            await queue.shards.submit(claim, shards)
+            await resubmit(queue, claim, shards)
 
     play(scenario, lease_ttl_s=0.5 if end is _reaped else 30.0, retry_delay_s=0.5)
 
 
-def test_a_worker_that_knows_no_shards_gets_none_and_needs_are_those_of_the_job(play: Play, submit: Submit) -> None:
+def test_a_worker_of_another_release_gets_none_and_needs_are_those_of_the_job(play: Play, submit: Submit) -> None:
     async def scenario(queue: JobQueue) -> None:
         await submit(queue, scheduling=Scheduling(gpus=1, worker_labels=("eu",)))
         suited = WorkerOffer("w", 1, frozenset({"eu"}))
         claim = await queue.claim(suited)
         assert claim is not None
-        await queue.shards.submit(claim, shards_of(claim.job, 1))
+        await resubmit(queue, claim, shards_of(claim.job, 1))
         assert await queue.claim(suited) is None
-        assert await queue.claim(OTHER, shards=True) is None
+        assert await queue.claim(suited, shards_of="1.3-torch-3") is None
+        assert await queue.claim(OTHER, shards_of=RELEASE) is None
         assert (await taken(queue, suited)).job.shard is not None
+
+    play(scenario)
+
+
+def test_a_cancelled_job_frees_those_who_score_for_it_at_once(play: Play, submit: Submit, raw: Redis) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        claim, shards = await cut(queue, submit)
+        at_work = await taken(queue)
+        await queue.cancel("acme", claim.job.id)  # its worker may be gone
+        assert kept(raw) == set()
+        with pytest.raises(NotFoundError):
+            await queue.renew(at_work)
+        await resubmit(queue, claim, shards, cut=2)
+        assert kept(raw) == set()
+        assert (await queue.fail(claim, CRASH)).state is JobState.CANCELLED
+
+    play(scenario)
+
+
+def test_a_cut_that_arrives_when_its_shards_are_over_queues_nothing(play: Play, submit: Submit, raw: Redis) -> None:
+    async def scored(queue: JobQueue, claim: Claim) -> None:
+        standing = await queue.shards.work(claim, "parent")
+        while not standing.is_over:
+            standing = await queue.shards.work(claim, "parent", standing.to_score)
+
+    async def scenario(queue: JobQueue) -> None:
+        claim, shards = await cut(queue, submit)
+        await scored(queue, claim)
+        await resubmit(queue, claim, shards)  # came late
+        assert kept(raw) == set()
+        await resubmit(queue, claim, shards[1:2], cut=2)  # whose scores were lost
+        assert (await queue.shards.work(claim, "parent")).to_score == shards[1]
+        await scored(queue, claim)
+        for late in (1, 2):
+            await resubmit(queue, claim, shards, cut=late)
+        assert kept(raw) == set()
+        await queue.fail(claim, CRASH)
+        again = await queue.claim(PARENT)
+        assert again is not None
+        await resubmit(queue, again, shards)
+        assert (await queue.shards.work(again, "parent")).total == 3
 
     play(scenario)
 

@@ -19,7 +19,15 @@ from kdaif.records import (
     PreflightReport,
     Progress,
 )
-from kdaif.store import BlobStore, JobArchive, attempts_with_blobs, delete_checkpoints, delete_job, layout
+from kdaif.store import (
+    BlobStore,
+    JobArchive,
+    attempts_with_blobs,
+    delete_checkpoints,
+    delete_job,
+    delete_shards,
+    layout,
+)
 
 SPEC = DistillationSpec(labeled="a" * 32, unlabeled="b" * 32, class_names=("cat", "Eule"))
 JOB = Job(
@@ -98,7 +106,12 @@ def test_what_a_job_left_is_removed_and_nothing_else(blobs: BlobStore, tmp_path:
     dataset = layout.dataset("acme", "c" * 32)
     for path in (checkpoint, shard, dataset, layout.bundle_file("acme", "01j", 2, "model.onnx")):
         blobs.put_bytes(path, b"x")
-    assert delete_checkpoints(blobs, "acme", "01j") == 1
+    scores = layout.shard_scores("acme", "01j", "ab" * 32, "cd" * 32)
+    blobs.put_bytes(scores, b"x")
+    assert delete_shards(blobs, "acme", "01j") == 1
+    assert blobs.exists(checkpoint)
+    blobs.put_bytes(scores, b"x")
+    assert delete_checkpoints(blobs, "acme", "01j") == 2
     assert (blobs.exists(checkpoint), blobs.exists(shard)) == (False, True)
     assert delete_job(blobs, "acme", "01j") == 3
     assert delete_job(blobs, "acme", "01j") == 0
