@@ -73,6 +73,12 @@ def _open_many(address: Address, max_connections: int) -> Redis:
     return told_as_errors(Redis.from_pool(pool))
 
 
+def pool_of(redis: Redis) -> BlockingConnectionPool | None:
+    """That of one server. Behind Sentinels and in a Cluster, which server has a key may change, and there is none."""
+    pool = redis.connection_pool if isinstance(redis, Redis) else None
+    return pool if isinstance(pool, BlockingConnectionPool) else None
+
+
 async def close(redis: Redis) -> None:
     """Closes every connection, those to Sentinels too."""
     await redis.aclose()

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from kdaif.queue.kept_connections import KeptConnections
+from kdaif.queue.connection import pool_of
+from kdaif.queue.kept_connection import KeptConnection
 
 
 class Script:
     """A script on its server, or on the node of a Cluster that has its keys."""
 
-    def __init__(self, redis: Redis, kept: KeptConnections | None, text: str) -> None:
+    def __init__(self, redis: Redis, kept: KeptConnection | None, text: str) -> None:
         self._kept = kept
         self._loaded: Any = redis.register_script(text)
 
@@ -34,9 +35,8 @@ class Scripts:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        # Behind Sentinels and in a Cluster, which server has a key may change: there each call asks for it anew.
-        pool = redis.connection_pool if isinstance(redis, Redis) else None
-        self._kept = KeptConnections(pool) if isinstance(pool, BlockingConnectionPool) else None
+        pool = pool_of(redis)
+        self._kept = None if pool is None else KeptConnection(pool)
         self.submit = self._of("clock", "busy", "job", "submit")
         self.claim = self._of_job("claim")
         self.renew = self._of_job("renew")
