@@ -14,7 +14,7 @@ from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kdaif.queue.connection import SOCKET_TIMEOUT_S
@@ -65,14 +65,12 @@ class KeptConnection:
 
     async def _answer(self, asked: Sequence[_Asked]) -> None:
         """All of them, with what was raised where it came to that."""
-        was_kept = self._connection is not None
         try:
+            connection = self._connection or await self._taken()
             try:
-                await self._exchange(_open(asked))
+                await self._exchange(connection, _open(asked))
             except RedisConnectionError:
-                if not was_kept:
-                    raise
-                await self._exchange(_open(asked))
+                await self._exchange(await self._taken(), _open(asked))
         except Exception as error:
             for _, answer in _open(asked):
                 answer.set_exception(error)
@@ -81,9 +79,8 @@ class KeptConnection:
                 answer.cancel()
             raise
 
-    async def _exchange(self, asked: Sequence[_Asked]) -> None:
+    async def _exchange(self, connection: AbstractConnection, asked: Sequence[_Asked]) -> None:
         try:
-            connection = self._connection or await self._taken()
             # One for the whole exchange, which costs less than one for each of its steps.
             async with asyncio.timeout(SOCKET_TIMEOUT_S):
                 await connection.send_packed_command([packed for packed, _ in asked])
@@ -91,15 +88,20 @@ class KeptConnection:
                     tell: Callable[[Any], None] = answer.set_result
                     try:
                         found: Any = await connection.read_response()
+                    except ReadOnlyError as error:
+                        # The server has become a replica; at the same address there may be a new primary by now. Those
+                        # of the pool that only read would go on with what the replica has.
+                        await self._pool.disconnect()
+                        raise RedisConnectionError(f"The server is a replica: {error}") from error
                     except ResponseError as error:
                         tell, found = answer.set_exception, error
                     if not answer.done():  # who asked may be gone
                         tell(found)
         except TimeoutError as error:
-            await self._drop()
+            await self._drop(connection)
             raise RedisTimeoutError(f"Timeout reading an answer, after {SOCKET_TIMEOUT_S:g} s") from error
         except BaseException:
-            await self._drop()
+            await self._drop(connection)
             raise
 
     async def _taken(self) -> AbstractConnection:
@@ -108,13 +110,12 @@ class KeptConnection:
         self._connection = connection
         return connection
 
-    async def _drop(self) -> None:
+    async def _drop(self, connection: AbstractConnection) -> None:
         """Closed: answers may be on their way that nobody would read."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.socket_timeout = SOCKET_TIMEOUT_S
-            await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+        self._connection = None
+        connection.socket_timeout = SOCKET_TIMEOUT_S
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
 
 
 def _open(asked: Sequence[_Asked]) -> list[_Asked]:
