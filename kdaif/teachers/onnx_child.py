@@ -19,7 +19,7 @@ _ALLOCATION = ("bad_alloc", "bad allocation", "allocate memory", "Failed to allo
 def main() -> None:
     """Reads a request from the command line, batches from stdin; writes float32 logits to stdout."""
     request = json.loads(sys.argv[1])
-    sys.path.append(str(Path(__file__).parents[2]))  # -I leaves PYTHONPATH out
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # -I leaves PYTHONPATH out; this very copy, if there are others
     from kdaif.processes import die_with_parent, limit_for_a_strangers_file
 
     die_with_parent(request["parent"])
