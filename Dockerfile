@@ -47,8 +47,10 @@ USER 10001:10001
 
 FROM runtime AS server
 COPY --from=build-server /opt/kdaif /opt/kdaif
-ENV KDAIF_DATA_DIR=/data KDAIF_HOST=0.0.0.0 KDAIF_LOG_FORMAT=json KDAIF_METRICS=:9464
+ENV KDAIF_DATA_DIR=/data KDAIF_HOST=0.0.0.0 KDAIF_LOG_FORMAT=json KDAIF_METRICS=:9464 \
+    KDAIF_HEALTH=127.0.0.1:50052
 EXPOSE 50051 9464
+# Asks the last of these, where no TLS is in the way.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD ["kdaif-server", "health"]
 ENTRYPOINT ["kdaif-server"]
 CMD ["serve"]

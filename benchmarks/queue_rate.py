@@ -32,7 +32,7 @@ from redis import Redis
 from benchmarks.record import write_results
 from kdaif.queue import JobQueue
 from kdaif.queue.connection import close, open_redis
-from kdaif.queue.kept_connections import KeptConnections
+from kdaif.queue.kept_connection import KeptConnection
 from kdaif.records import DistillationSpec, JobResult, PreflightReport, WorkerOffer
 
 _CLIENTS = 16
@@ -210,7 +210,7 @@ def _write_bare(url: str, clients: int, ready: Any, seconds: Any) -> None:
 
 def _write_kept(url: str, clients: int, ready: Any, seconds: Any) -> None:
     async def write(redis: Any, name: str) -> None:
-        value, kept = "x" * _BYTES, KeptConnections(redis.connection_pool)
+        value, kept = "x" * _BYTES, KeptConnection(redis.connection_pool)
         for place in range(_JOBS_PER_CLIENT * _WRITES_PER_JOB):
             await kept.ask("SET", f"{name}:{place}", value)
 

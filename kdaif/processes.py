@@ -8,11 +8,13 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _MOST_OPEN_FILES = 65_536
+_OPEN_FILES_OF_A_READER = 16
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 # Of what was freed. A large job may take ten times as much; a small one would pay a twentieth of its time for less.
 _KEPT_BYTES = 64 << 20
@@ -46,6 +48,28 @@ def give_up_rights() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
+
+
+def limit_for_a_strangers_file(memory_bytes: int, cpu_s: int) -> None:
+    """Bounds what reading a file may take of this process from here on, and leaves it no file to write.
+
+    What the interpreter and its libraries map by now does not go to the file's account.
+    """
+    mapped = 0
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        mapped = int(statm.read_text().split()[0]) * resource.getpagesize()
+    limits = {
+        resource.RLIMIT_AS: mapped + memory_bytes,
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: _OPEN_FILES_OF_A_READER,
+    }
+    for kind, most in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (wanted, wanted))
 
 
 def end_now(status: int) -> NoReturn:

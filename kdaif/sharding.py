@@ -6,9 +6,8 @@ whole only while rows go through it. So every process has to make the same passe
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,6 @@ from kdaif.scratch import Scratch
 if TYPE_CHECKING:
     # Elsewhere imported late: it takes 0.6 s and 40 MB, which a process that cuts nothing need not have.
     from torch.distributed.tensor import DTensor
-
-_VIEWS = frozenset({"TBackward0", "TransposeBackward0", "ViewBackward0", "UnsafeViewBackward0", "UnsqueezeBackward0"})
 
 
 def shard(network: nn.Module, device: torch.device, collective: Collective) -> None:
@@ -61,41 +58,6 @@ def divide_gradients(network: nn.Module, divisor: float) -> None:
     for layer in network.modules():
         if isinstance(layer, FSDPModule):
             layer.set_gradient_divide_factor(divisor)
-
-
-def recast() -> contextlib.AbstractContextManager[None]:
-    """Under autocast, for the forward pass of a network that was cut: backward casts its parameters anew.
-
-    Else autograd keeps every layer's cast, so a copy of the whole network on each device; FSDP2 frees but what it made.
-    Autocast has to be without its cache, which would keep them too.
-    """
-    return torch.autograd.graph.saved_tensors_hooks(_without_cast, _cast_anew)
-
-
-class _Cast(NamedTuple):
-    """How a tensor is seen in the cast of a parameter, which is whole again when backward comes to it."""
-
-    parameter: Tensor
-    dtype: torch.dtype
-    size: torch.Size
-    stride: tuple[int, ...]
-    offset: int
-
-
-def _without_cast(saved: Tensor) -> Tensor | _Cast:
-    node = saved.grad_fn
-    while node is not None and node.name() != "ToCopyBackward0":
-        node = node.next_functions[0][0] if node.name() in _VIEWS else None
-    cast_from = node.next_functions[0][0] if node is not None else None
-    if cast_from is None or not hasattr(cast_from, "variable"):
-        return saved
-    return _Cast(cast_from.variable, saved.dtype, saved.size(), saved.stride(), saved.storage_offset())
-
-
-def _cast_anew(saved: Tensor | _Cast) -> Tensor:
-    if not isinstance(saved, _Cast):
-        return saved
-    return saved.parameter.detach().to(saved.dtype).as_strided(saved.size, saved.stride, saved.offset)
 
 
 def own_part(tensor: Tensor) -> Tensor:

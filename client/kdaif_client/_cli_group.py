@@ -29,7 +29,7 @@ class CommandGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """One of them, which knows its panel."""
-        command = super().get_command(ctx, cmd_name)
+        command: Any = super().get_command(ctx, cmd_name)
         panel = next((panel for panel, names in PANELS.items() if cmd_name in names), None)
         if command is not None and panel is not None:
             command.rich_help_panel = panel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from kdaif.distillation.soft_losses import soft_losses
 from kdaif.errors import NonFiniteError
 from kdaif.linalg import predicting_and_taught
 from kdaif.records.spec import Training
-from kdaif.sharding import divide_gradients, is_sharded, own_parts, recast
+from kdaif.sharding import divide_gradients, is_sharded, own_parts
 from kdaif.top_rows import RowNumbers, taken
 from kdaif.workspace import Workspace
 
@@ -105,10 +104,7 @@ def train_steps(
             features = torch.cat([features, room.take(soft.features, step.unlabeled)])
         if training.augment:
             features = augmented(features)
-        with (
-            torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=not sharded),
-            recast() if sharded else contextlib.nullcontext(),
-        ):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             outputs = student(features) if both_heads is None else both_heads(features)
         outputs = outputs.float()
         n_classes = outputs.shape[1] if both_heads is None else outputs.shape[1] // 2

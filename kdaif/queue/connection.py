@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ MAX_CONNECTIONS = 32
 _MAX_UNBLOCKED_CONNECTIONS = 512
 # Nodes of a Cluster that send elsewhere, or have none to send to while they choose a new primary.
 _CLUSTER_TRIES = 3
-_AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED")
+# By which a server says that it cannot serve now. BUSY: somebody's script runs for seconds, and nothing else meanwhile.
+_AWAY_CODES = {"MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED", "BUSY"}
+# redis-py puts the command before the error of one that went with others.
+_CODE = re.compile(r"(?:Command # .*? of pipeline caused error: \(['\"])?([A-Z]+) ", re.DOTALL)
 
 
 def open_redis(url: str) -> Redis:
@@ -73,6 +77,12 @@ def _open_many(address: Address, max_connections: int) -> Redis:
     return told_as_errors(Redis.from_pool(pool))
 
 
+def pool_of(redis: Redis) -> BlockingConnectionPool | None:
+    """That of one server. Behind Sentinels and in a Cluster, which server has a key may change, and there is none."""
+    pool = redis.connection_pool if isinstance(redis, Redis) else None
+    return pool if isinstance(pool, BlockingConnectionPool) else None
+
+
 async def close(redis: Redis) -> None:
     """Closes every connection, those to Sentinels too."""
     await redis.aclose()
@@ -106,11 +116,16 @@ def translated(url: str, action: str) -> Iterator[None]:
     except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError) as error:
         raise _unavailable(url, action, error) from error
     except ResponseError as error:
-        if str(error).startswith(_AWAY_PREFIXES):
+        if _is_away(error):
             raise _unavailable(url, action, error) from error
         raise
     except RedisError as error:
         raise _unavailable(url, action, error) from error
+
+
+def _is_away(error: ResponseError) -> bool:
+    code = _CODE.match(str(error))
+    return code is not None and code[1] in _AWAY_CODES
 
 
 def _unavailable(url: str, action: str, error: Exception) -> UnavailableError:
@@ -184,7 +199,7 @@ async def _appendfsync(redis: Any, **of_node: Any) -> str | None:
         found: Any = await redis.config_get("appendfsync", **of_node)
     except ResponseError as error:
         # A managed server, or a user without the right; anything else is an outage.
-        if str(error).startswith(_AWAY_PREFIXES):
+        if _is_away(error):
             raise
         return None
     return str(found["appendfsync"]) if "appendfsync" in found else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 from redis.asyncio import Redis
 
 from kdaif.queue import codec, keys
-from kdaif.queue.hash_reads import HashReads
+from kdaif.queue.connection import pool_of
+from kdaif.queue.kept_connection import KeptConnection
 from kdaif.records import Job
 
 _MOST_REMEMBERED = 1024
@@ -21,13 +23,17 @@ class JobReads:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._asked = HashReads(redis)
+        self._redis: Any = redis
+        pool = pool_of(redis)
+        self._kept = None if pool is None else KeptConnection(pool)
         self._remembered: OrderedDict[str, tuple[Mapping[str, str], Job]] = OrderedDict()
 
     async def read(self, tenant: str, job_id: str) -> Job | None:
         """The job as it is now; None when there is none. Raises what redis raises."""
         key = keys.job(tenant, job_id)
-        fields = await self._asked.hash(key)
+        fields: Mapping[str, str] = (
+            await self._redis.hgetall(key) if self._kept is None else codec.pairs(await self._kept.ask("HGETALL", key))
+        )
         return self._decoded(key, tenant, job_id, fields) if fields else None
 
     def _decoded(self, key: str, tenant: str, job_id: str, fields: Mapping[str, str]) -> Job:

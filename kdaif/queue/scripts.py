@@ -1,42 +1,42 @@
-"""The Lua scripts of ``lua/``, one per transition, run by their hash and loaded again when the server forgot them."""
+"""The Lua scripts of ``lua/``, one per transition, run by their hash, or where the server forgot them by their text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from kdaif.queue.kept_connections import KeptConnections
+from kdaif.queue.connection import pool_of
+from kdaif.queue.kept_connection import KeptConnection
 
 
 class Script:
     """A script on its server, or on the node of a Cluster that has its keys."""
 
-    def __init__(self, redis: Redis, kept: KeptConnections | None, text: str) -> None:
-        self._kept = kept
-        self._loaded: Any = redis.register_script(text)
+    def __init__(self, ask: Callable[..., Awaitable[Any]], text: str) -> None:
+        self._ask = ask
+        self._text, self._hash = text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, script_keys: Sequence[str], arguments: Sequence[str] = ()) -> Any:
         """What it answers. Raises what redis-py raises. It may be run twice, when the first answer was lost."""
-        if self._kept is not None:
-            try:
-                return await self._kept.ask("EVALSHA", self._loaded.sha, len(script_keys), *script_keys, *arguments)
-            except NoScriptError:
-                pass
-        return await self._loaded(script_keys, arguments)
+        given = (len(script_keys), *script_keys, *arguments)
+        try:
+            return await self._ask("EVALSHA", self._hash, *given)
+        except NoScriptError:
+            # Loaded and run in one step: between two, the server may forget it, or another may have taken its place.
+            return await self._ask("EVAL", self._text, *given)
 
 
 class Scripts:
     """The scripts, bound to a connection pool."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        # Behind Sentinels and in a Cluster, which server has a key may change: there each call asks for it anew.
-        pool = redis.connection_pool if isinstance(redis, Redis) else None
-        self._kept = KeptConnections(pool) if isinstance(pool, BlockingConnectionPool) else None
+        pool = pool_of(redis)
+        self._ask = redis.execute_command if pool is None else KeptConnection(pool).ask
         self.submit = self._of("clock", "busy", "job", "submit")
         self.claim = self._of_job("claim")
         self.renew = self._of_job("renew")
@@ -72,4 +72,4 @@ class Scripts:
     def _of(self, *parts: str) -> Script:
         folder = files("kdaif.queue") / "lua"
         text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
-        return Script(self._redis, self._kept, text)
+        return Script(self._ask, text)

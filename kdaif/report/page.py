@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from kdaif.presentation import arm_name, data_uri, figure_name, numerals
+from kdaif.presentation import data_uri, environment, numerals
 from kdaif.records import Finding, Severity
 from kdaif.report.facts import INFLUENCE, Weighed
 from kdaif.report.figures import curve, influence_scatter, weights_histogram
@@ -34,33 +34,14 @@ _SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.INFO)  # the worst fir
 
 def render(report: Report) -> str:
     """The page as HTML. Everything that comes from a user is escaped by the template engine."""
-    environment = Environment(
-        loader=PackageLoader("kdaif.report", "template"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": numerals.percent,
-        "points": numerals.points,
-        "p": numerals.p_value,
-        "number": numerals.number,
-        "signed": numerals.signed,
-        "size": numerals.size,
-        "count": numerals.count,
-        "decimals": numerals.decimals,
-        "duration": numerals.duration,
-        "arm": arm_name,
-        "figure": figure_name,
-        "unbroken": _unbroken,
-    }
+    pages = environment("kdaif.report", "template")
+    pages.filters["unbroken"] = _unbroken
     headline, _, detail = report.verdict.partition(": ")
-    return environment.get_template("report.html").render(
+    return pages.get_template("report.html").render(
         report=report,
         headline=headline,
         detail=detail[:1].upper() + detail[1:],
-        style=_style(environment),
+        style=_style(pages),
         weights=_weights(report.weights),
         trust=_teacher_trust(report),
         curves=_curves(report),
@@ -78,9 +59,9 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)", "−", re.sub(r"(?<=\d) (?=%|points)", "\u00a0", text))
 
 
-def _style(environment: Environment) -> Markup:
+def _style(pages: Environment) -> Markup:
     # The style sheet is a file of this package, so it needs no escaping.
-    return Markup(environment.get_template("report.css").render())  # noqa: S704
+    return Markup(pages.get_template("report.css").render())  # noqa: S704
 
 
 def _weights(weights: Weighed | None) -> dict[str, Any] | None:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 MEMORY, MODEL, OUTPUT = 10, 11, 12
-_OPEN_FILES = 16
 _ALLOCATION = ("bad_alloc", "bad allocation", "allocate memory", "Failed to allocate")
 
 
 def main() -> None:
     """Reads a request from the command line, batches from stdin; writes float32 logits to stdout."""
     request = json.loads(sys.argv[1])
-    sys.path.append(str(Path(__file__).parents[2]))  # -I leaves PYTHONPATH out
-    from kdaif.processes import die_with_parent
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # -I leaves PYTHONPATH out; this very copy, if there are others
+    from kdaif.processes import die_with_parent, limit_for_a_strangers_file
 
     die_with_parent(request["parent"])
     answers = os.fdopen(os.dup(1), "wb")
@@ -30,7 +28,7 @@ def main() -> None:
     import numpy as np
     import onnxruntime
 
-    _limit(request)
+    limit_for_a_strangers_file(request["max_memory_bytes"], request["max_seconds"] + 1)
     try:
         with os.fdopen(request["model_fd"], "rb") as file:
             session = _session(onnxruntime, file.read())
@@ -40,25 +38,6 @@ def main() -> None:
     except Exception as error:
         _end(MEMORY if any(word in str(error) for word in _ALLOCATION) else MODEL, str(error))
     answers.close()
-
-
-def _limit(request: dict[str, Any]) -> None:
-    """Memory counts from here on: what the interpreter and the runtime map does not go to the model's account."""
-    mapped = 0
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        mapped = int(statm.read_text().split()[0]) * resource.getpagesize()
-    limits = {
-        resource.RLIMIT_AS: mapped + request["max_memory_bytes"],
-        resource.RLIMIT_CPU: request["max_seconds"] + 1,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: _OPEN_FILES,
-    }
-    for kind, most in limits.items():
-        hard = resource.getrlimit(kind)[1]
-        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (wanted, wanted))
 
 
 def _session(onnxruntime: Any, model: bytes) -> Any:

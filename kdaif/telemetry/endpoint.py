@@ -27,7 +27,7 @@ async def metrics_endpoint(address: str, registry: CollectorRegistry) -> AsyncIt
     if not address:
         yield None
         return
-    host, port = parse_address(address)
+    host, port = parse_address(address, "metrics")
     try:
         server, thread = start_http_server(port, addr=host or "0.0.0.0", registry=registry)  # noqa: S104 - asked for
     except OSError as error:
@@ -40,9 +40,9 @@ async def metrics_endpoint(address: str, registry: CollectorRegistry) -> AsyncIt
         await asyncio.to_thread(thread.join)
 
 
-def parse_address(address: str) -> tuple[str, int]:
-    """Host, which may be empty, and port. Raises InvalidInputError."""
+def parse_address(address: str, setting: str) -> tuple[str, int]:
+    """Host, which may be empty, and port. Raises InvalidInputError, which names the setting."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65_535:
-        raise InvalidInputError.of("metrics", f"is {address!r}; write HOST:PORT or :PORT, such as :9464")
+        raise InvalidInputError.of(setting, f"is {address!r}; write HOST:PORT, or :PORT for every address")
     return host.strip("[]"), int(port)

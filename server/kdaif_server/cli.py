@@ -147,13 +147,19 @@ def _parser() -> argparse.ArgumentParser:
             help="file:///dir or s3://bucket/prefix, default blobs/ in the data folder",
         )
     health_command = commands.add_parser(
-        "health", help="ask the server at --host and --port whether it serves; prints what it says, 1 where it does not"
+        "health", help="ask a server whether it serves, at --health or else at --host and --port; 1 where it does not"
     )
     health_command.add_argument(
         "--service", default="", metavar="NAME", help="'kdaif.queue': whether somebody works on the queue"
     )
     health_command.add_argument("--host", help="default 127.0.0.1")
     health_command.add_argument("--port", type=int, help="default 50051")
+    for command in (serve_command, up_command, health_command):
+        command.add_argument(
+            "--health",
+            metavar="HOST:PORT",
+            help="where probes are answered without TLS, whatever --port asks for, such as :50052; default none",
+        )
     for command in (serve_command, up_command):
         command.add_argument(
             "--metrics", metavar="HOST:PORT", help="a page of metrics for Prometheus, such as :9464; default none"

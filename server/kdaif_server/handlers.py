@@ -6,6 +6,7 @@ and three of them cost a server more than a short call itself.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -82,15 +83,17 @@ def around(handler: Handler, unary: Callable[[Unary], Unary], streaming: Callabl
 
     Args:
         handler: of one method.
-        unary: makes the behaviour where one response is sent.
-        streaming: makes it where many are.
+        unary: makes the behaviour where one response is returned.
+        streaming: makes it where many are yielded.
     """
     if handler.response_streaming:
         inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        behaviour: Any = streaming(inner)
+        # One that sends its responses itself, and so returns none, as gRPC's own health service does.
+        writes = inspect.iscoroutinefunction(inner)
+        behaviour: Any = unary(inner) if writes else streaming(inner)
     else:
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
         make = (

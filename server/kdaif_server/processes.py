@@ -21,7 +21,7 @@ import uvloop
 
 from kdaif.errors import KdaifError, UnavailableError
 from kdaif.processes import die_with_parent
-from kdaif.telemetry import configure_logs, configure_tracing, flush_tracing
+from kdaif.telemetry import configure_logs, configure_tracing, flush_tracing, parse_address
 from kdaif_server.server import RunningServer, serve
 from kdaif_server.settings import ServerSettings
 
@@ -53,12 +53,14 @@ class ServerProcesses:
         """Returns when all have drained.
 
         Raises:
-            UnavailableError: the port is taken, or one could not start; it has said why.
+            UnavailableError: a port is taken, or one could not start; it has said why.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        _require_free(self._settings.host, self._settings.port)
+        _require_free(self._settings.host, self._settings.port, "--port")
+        if self._settings.health:
+            _require_free(*parse_address(self._settings.health, "health"), "--health")
         keeping: list[asyncio.Task[None]] = []
         try:
             # The first alone: it brings Redis' data up to date, makes a key, finds the port, and says what is wrong.
@@ -126,11 +128,11 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free(host: str, port: int, option: str) -> None:
     """Raises UnavailableError where another program listens, whose port SO_REUSEPORT would let us share unseen."""
     if not port:
         return
-    name = host.strip("[]")
+    name = host.strip("[]") or "0.0.0.0"  # noqa: S104 - tried, and closed
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -139,7 +141,7 @@ def _require_free(host: str, port: int) -> None:
             probe.listen()
     except OSError as error:
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error})"
-        raise UnavailableError(f"{host}:{port} {why}. End what listens there, or choose --port.") from error
+        raise UnavailableError(f"{host}:{port} {why}. End what listens there, or choose {option}.") from error
 
 
 def _serve_one(settings: ServerSettings, number: int, parent_pid: int, started: Connection) -> None:

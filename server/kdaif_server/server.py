@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health as grpc_health
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from kdaif_proto.v1 import (
     audit_pb2,
@@ -43,6 +43,7 @@ from kdaif_server.backend import Backend
 from kdaif_server.dashboard import running_dashboard
 from kdaif_server.handlers import Layers
 from kdaif_server.observability import Monitor, Observing, ServerMetrics
+from kdaif_server.observability.health_check import health_endpoint
 from kdaif_server.rebuild import is_index_lost
 from kdaif_server.services.audit import AuditService
 from kdaif_server.services.datasets import DatasetService
@@ -81,12 +82,13 @@ def _options(settings: ServerSettings, *, shares_port: bool) -> list[tuple[str, 
 
 
 class RunningServer:
-    """A started server: its port, the URLs of its dashboard and metrics where it has them, and the way to end it."""
+    """A started server: its ports, the URLs of its dashboard and metrics where it has them, and the way to end it."""
 
     def __init__(
         self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, stopping: asyncio.Event
     ) -> None:
         self.port = port
+        self.health_port: int | None = None
         self.dashboard_url: str | None = None
         self.metrics_url: str | None = None
         self._server = server
@@ -126,6 +128,7 @@ async def running_server(settings: ServerSettings, *, shares_port: bool = False)
         dataset_store = _datasets(settings, blobs)
         stopping = asyncio.Event()
         metrics, health = ServerMetrics(), grpc_health.aio.HealthServicer()
+        await health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)  # until the first look
         monitor = Monitor(
             queue,
             measurements,
@@ -147,24 +150,26 @@ async def running_server(settings: ServerSettings, *, shares_port: bool = False)
             )
             server = _build(settings, backend, metrics, health, authentication, shares_port=shares_port)
             port = _listen(server, f"{settings.host}:{settings.port}", tls)
-            await server.start()
-            await monitor.look()
             running = RunningServer(server, port, health, stopping)
-            try:
-                async with contextlib.AsyncExitStack() as open_pages:
-                    running.metrics_url = await open_pages.enter_async_context(
-                        metrics_endpoint(settings.metrics, metrics.registry)
-                    )
-                    if address is not None:
-                        bound = address.bind(or_free=settings.dashboard_or_free)
-                        pages = running_dashboard(backend, bound, authentication, drain_s=settings.drain_s)
-                        running.dashboard_url = await open_pages.enter_async_context(pages)
-                    try:
-                        yield running
-                    finally:
-                        stopping.set()  # else live pages would keep the dashboard open
-            finally:
-                await running.stop(settings.drain_s)
+            async with contextlib.AsyncExitStack() as open_ports:
+                # The first to open and the last to close: through the drain it says NOT_SERVING.
+                running.health_port = await open_ports.enter_async_context(
+                    health_endpoint(settings.health, health, shares_port=shares_port)
+                )
+                await server.start()
+                open_ports.push_async_callback(running.stop, settings.drain_s)
+                await monitor.look()
+                running.metrics_url = await open_ports.enter_async_context(
+                    metrics_endpoint(settings.metrics, metrics.registry)
+                )
+                if address is not None:
+                    bound = address.bind(or_free=settings.dashboard_or_free)
+                    pages = running_dashboard(backend, bound, authentication, drain_s=settings.drain_s)
+                    running.dashboard_url = await open_ports.enter_async_context(pages)
+                try:
+                    yield running
+                finally:
+                    stopping.set()  # else live pages would keep the dashboard open
     finally:
         await measurements.close()
         await queue.close()

@@ -24,8 +24,9 @@ class ServerSettings(BaseSettings):
     or empty or "off" for none; with ``dashboard_or_free`` a port that is taken is replaced by a free one.
 
     ``metrics`` is HOST:PORT of the page for Prometheus, empty for none; ``worker_metrics`` that of the worker of
-    ``kdaif up``. ``otlp_endpoint`` is the collector's HTTP address for traces, empty for none. A job that has waited
-    for ``unserved_after_s`` while no worker may run it makes ``kdaif.queue`` NOT_SERVING.
+    ``kdaif up``. ``health`` is HOST:PORT where gRPC's health service, and nothing else, answers without TLS.
+    ``otlp_endpoint`` is the collector's HTTP address for traces, empty for none. A job that has waited for
+    ``unserved_after_s`` while no worker may run it makes ``kdaif.queue`` NOT_SERVING.
 
     ``authentication`` is asked for by ``kdaif-server serve`` and off for ``up`` where nothing is said. ``plaintext``
     says that something in front ends TLS. The limits of a tenant are of each server; ``docs/security.md`` has the rest.
@@ -66,6 +67,7 @@ class ServerSettings(BaseSettings):
     log_level: LogLevel = LogLevel.INFO
     metrics: str = ""
     worker_metrics: str = ""
+    health: str = ""
     otlp_endpoint: str = ""
     look_every_s: float = Field(default=5.0, gt=0.0)
     unserved_after_s: float = Field(default=300.0, gt=0.0)

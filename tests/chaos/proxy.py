@@ -81,6 +81,10 @@ class Proxy:
         for link in set(self._links):
             link.cut()
 
+    def turn_to(self, upstream: Path | int) -> None:
+        """Connections from here on go to another server; those that are there stay."""
+        self._upstream = upstream
+
     @property
     def connections(self) -> int:
         return len(self._links)

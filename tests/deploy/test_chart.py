@@ -79,10 +79,14 @@ def test_no_pod_has_rights_that_it_does_not_need(case: str) -> None:
             assert "memory" in container["resources"]["limits"], name
 
 
-def test_servers_are_probed_by_grpc_and_drained() -> None:
-    documents = rendered({})
+@pytest.mark.parametrize("case", ["default", "mutual tls"])
+def test_servers_are_probed_by_grpc_without_tls_and_drained(case: str) -> None:
+    documents = rendered(VALUES[case])
     pod = pods(documents)["r-server"]
-    assert pod["containers"][0]["readinessProbe"]["grpc"] == {"port": 50051}
+    container = pod["containers"][0]
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert container["readinessProbe"]["grpc"] == {"port": 50052}
+    assert environment["KDAIF_HEALTH"] == ":50052"
     assert pod["terminationGracePeriodSeconds"] >= 30
     assert kind(documents, "PodDisruptionBudget", "r-server")["spec"]["maxUnavailable"] == 1
 
@@ -93,7 +97,7 @@ def test_each_process_of_a_server_has_a_page_of_metrics_that_is_scraped() -> Non
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment["KDAIF_PROCESSES"] == "3"
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
-    assert ports == {"grpc": 50051, "metrics": 9464, "metrics-1": 9465, "metrics-2": 9466}
+    assert ports == {"grpc": 50051, "health": 50052, "metrics": 9464, "metrics-1": 9465, "metrics-2": 9466}
     scraped = {each["port"] for each in kind(documents, "PodMonitor", "r")["spec"]["podMetricsEndpoints"]}
     allowed = {each["port"] for each in kind(documents, "NetworkPolicy", "r-server")["spec"]["ingress"][1]["ports"]}
     assert scraped == allowed == {"metrics", "metrics-1", "metrics-2"}
@@ -134,6 +138,14 @@ def test_mutual_tls_takes_the_authority_from_the_same_secret() -> None:
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment["KDAIF_TLS_CLIENT_CA_FILE"] == "/tls/ca.crt"
     assert "KDAIF_PLAINTEXT" not in environment
+
+
+def test_who_asks_the_cluster_how_to_speak_to_a_server_is_told_of_tls() -> None:
+    told = {
+        case: kind(rendered(VALUES[case]), "Service", "r-server")["spec"]["ports"][0]["appProtocol"]
+        for case in ("default", "mutual tls")
+    }
+    assert told == {"default": "kubernetes.io/h2c", "mutual tls": "https"}
 
 
 def test_hosts_find_the_first_of_them_and_nobody_else_reaches_them() -> None:

@@ -15,16 +15,21 @@ DISTRIBUTIONS = {
 }
 
 
-@pytest.mark.parametrize(("folder", "package"), DISTRIBUTIONS.items())
-def test_a_wheel_holds_one_package(folder: str, package: str, tmp_path: Path) -> None:
+def wheel_of(folder: str, built: Path) -> zipfile.ZipFile:
+    """Built anew, in an empty folder."""
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)],
         cwd=ROOT / folder,
         check=True,
         capture_output=True,
     )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    (wheel,) = built.glob("*.whl")
+    return zipfile.ZipFile(wheel)
+
+
+@pytest.mark.parametrize(("folder", "package"), DISTRIBUTIONS.items())
+def test_a_wheel_holds_one_package(folder: str, package: str, tmp_path: Path) -> None:
+    with wheel_of(folder, tmp_path) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {package}

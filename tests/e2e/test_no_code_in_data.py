@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_distributions import DISTRIBUTIONS, ROOT
+from tests.e2e.test_distributions import DISTRIBUTIONS, ROOT, wheel_of
 
 _MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 _BUILTINS = {"eval", "exec", "compile", "__import__"}
@@ -64,14 +62,7 @@ def test_nothing_in_the_tree_runs_what_it_reads() -> None:
 
 @pytest.mark.parametrize(("folder", "package"), DISTRIBUTIONS.items())
 def test_nothing_in_the_wheels_does(folder: str, package: str, tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT / folder,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with wheel_of(folder, tmp_path) as archive:
         names = archive.namelist()
         wrong = {name: faults(archive.read(name).decode()) for name in names if name.endswith(".py")}
     assert len(wrong) >= 2

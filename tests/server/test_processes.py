@@ -17,6 +17,7 @@ import pytest
 from kdaif_client import Client, Job
 from kdaif_client._rpc import Rpc
 from kdaif_proto.v1 import jobs_pb2
+from kdaif_server.observability.health_check import healthy
 from kdaif_server.processes import work_in_turns
 from kdaif_server.settings import ServerSettings
 
@@ -32,6 +33,7 @@ class Program:
 
     def __init__(self, redis_url: str, folder: Path, port: int, *options: str) -> None:
         self.port = port
+        self.options = options
         self.log = folder / "server.log"
         command = [sys.executable, "-m", "kdaif_server", "serve", "--port", str(port), "--processes", str(PROCESSES)]
         command += ["--authentication", "off", "--redis-url", redis_url, "--data-dir", str(folder / "data"), *options]
@@ -60,7 +62,8 @@ class Program:
 
 @pytest.fixture
 def program(valkey_url: str, tmp_path: Path) -> Iterator[Program]:
-    running = Program(valkey_url, tmp_path, free_port(), "--metrics", f"127.0.0.1:{free_port(PROCESSES)}")
+    metrics, health = f"127.0.0.1:{free_port(PROCESSES)}", f"127.0.0.1:{free_port()}"
+    running = Program(valkey_url, tmp_path, free_port(), "--metrics", metrics, "--health", health)
     try:
         wait_for(lambda: running.said("all processes serve") or running.process.poll() is not None, timeout_s=60)
         assert running.process.poll() is None, running.log.read_text()
@@ -96,6 +99,7 @@ def test_connections_spread_and_one_that_dies_is_replaced(program: Program) -> N
         assert second.pid not in {each.pid for each in program.servers()}
         assert program.said("A SERVER PROCESS ENDED") == 1
         ask_all(rpcs, job)
+        assert healthy(ServerSettings(health=program.options[-1]), "") == 0
 
 
 def test_all_of_them_drain(program: Program, valkey_url: str) -> None:
@@ -112,11 +116,16 @@ def test_all_of_them_drain(program: Program, valkey_url: str) -> None:
     assert with_queue(valkey_url, lambda queue: queue.get("default", job_id)).state is JobState.QUEUED
 
 
-def test_a_port_that_another_holds_is_refused(valkey_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--health"])
+def test_a_port_that_another_holds_is_refused(valkey_url: str, tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:
-        refused = Program(valkey_url, tmp_path, other.getsockname()[1])
+        port = other.getsockname()[1]
+        more = ("--health", f"127.0.0.1:{port}") if option == "--health" else ()
+        refused = Program(valkey_url, tmp_path, 0 if more else port, *more)
         assert refused.process.wait(60) == 1
-    assert f"127.0.0.1:{refused.port} is in use" in refused.log.read_text()
+    said = refused.log.read_text()
+    assert f"127.0.0.1:{port} is in use" in said
+    assert f"choose {option}." in said
 
 
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:

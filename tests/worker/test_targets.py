@@ -41,6 +41,21 @@ def data() -> DistillationData:
     )
 
 
+def written(file: Path, factor: float) -> Path:
+    """A model whose scores are the first three numbers of a row, times the factor."""
+    weights = numpy_helper.from_array(factor * np.eye(4, 3, dtype=np.float32), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["rows", "weights"], ["scores"])],
+        "g",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    file.write_bytes(made.SerializeToString())
+    return file
+
+
 @pytest.mark.parametrize("source", [COLUMN, TRAINED])
 def test_a_later_attempt_gets_what_the_teacher_said_first(
     source: ColumnTeacher | TrainedTeacher, tmp_path: Path
@@ -87,17 +102,7 @@ def test_what_was_said_of_labelled_rows_is_kept_too(tmp_path: Path) -> None:
 
 
 def test_another_job_does_not_run_the_model_again(tmp_path: Path) -> None:
-    model = tmp_path / "model.onnx"
-    weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["rows", "weights"], ["scores"])],
-        "g",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 4])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
-        [weights],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    model.write_bytes(made.SerializeToString())
+    model = written(tmp_path / "model.onnx", 1)
     blobs = BlobStore.open(f"file://{tmp_path}/store")
 
     def job(name: str, tenant: str = "default") -> np.ndarray:
@@ -114,25 +119,13 @@ def test_another_job_does_not_run_the_model_again(tmp_path: Path) -> None:
     np.testing.assert_allclose(job("j2"), first + 1, rtol=1e-5)
     assert blobs.list("tenants/default/model-outputs") == [kept]
     np.testing.assert_array_equal(job("j3", tenant="other"), first)  # tenants share nothing
-    changed = numpy_helper.from_array(2 * np.eye(4, 3, dtype=np.float32), "weights")
-    made.graph.initializer[0].CopyFrom(changed)
-    model.write_bytes(made.SerializeToString())
+    written(model, 2)
     np.testing.assert_allclose(job("j4"), 2 * first, rtol=1e-5)
 
 
 def test_d4_a_model_whose_columns_are_other_classes_is_doubted(tmp_path: Path) -> None:
     """Swapped class names raise no error; the labels of V tell, and a later attempt's report tells it again."""
-    model = tmp_path / "model.onnx"
-    weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["rows", "weights"], ["scores"])],
-        "g",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 4])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
-        [weights],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    model.write_bytes(made.SerializeToString())
+    model = written(tmp_path / "model.onnx", 1)
     blobs = BlobStore.open(f"file://{tmp_path}/store")
     rows = data()
     labels = rows.validation.labels

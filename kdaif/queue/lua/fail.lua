@@ -1,14 +1,9 @@
 -- RUNNING -> QUEUED, FAILED or DEAD; CANCELLING -> CANCELLED.
 -- ARGV: id, call, token, failure, '1' when retryable, delay_ms, chance, failure of a cancelled job.
-if not STATE then
-  return refuse('NOT_FOUND')
-end
 local verdict = 'fail:' .. ARGV[3]
-if is_repeated() or field('verdict') == verdict then
-  return answer_holder()
-end
-if not holds(ARGV[3]) then
-  return refuse('FENCED')
+local known = settled(verdict, ARGV[3])
+if known then
+  return known
 end
 set('verdict', verdict, 'last_call', CALL)
 if STATE == 'CANCELLING' then

@@ -89,6 +89,20 @@ local function holds(token)
   return (STATE == 'RUNNING' or STATE == 'CANCELLING') and field('attempt') .. ':' .. (field('claim') or '') == token
 end
 
+-- What is to be answered at once to the holder of a claim who says how its attempt ended: nothing is to be done where it
+-- was said before, and nothing may be where the attempt is over. Nil otherwise.
+local function settled(verdict, token)
+  if not STATE then
+    return refuse('NOT_FOUND')
+  end
+  if is_repeated() or field('verdict') == verdict then
+    return answer_holder()
+  end
+  if not holds(token) then
+    return refuse('FENCED')
+  end
+end
+
 -- Of the job as it is now. Details: progress, metrics, failure.
 local function event(sequence, kind, details)
   details = details or {}

@@ -1,13 +1,8 @@
 -- RUNNING -> SUCCEEDED, CANCELLING -> CANCELLED. ARGV: id, call, token, result, failure of a cancelled job.
-if not STATE then
-  return refuse('NOT_FOUND')
-end
 local verdict = 'succeed:' .. ARGV[3]
-if is_repeated() or field('verdict') == verdict then
-  return answer_holder()
-end
-if not holds(ARGV[3]) then
-  return refuse('FENCED')
+local known = settled(verdict, ARGV[3])
+if known then
+  return known
 end
 if STATE == 'CANCELLING' then
   finish('CANCELLED', with_attempt(ARGV[5]), 'verdict', verdict, 'last_call', CALL)

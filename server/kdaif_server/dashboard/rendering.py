@@ -9,11 +9,11 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from kdaif.presentation import arm_name, figure_name, numerals
+from kdaif.presentation import environment, numerals
 from kdaif.records import JobState
 from kdaif_server.dashboard import drawings
 from kdaif_server.dashboard.guard import Tokens
@@ -31,28 +31,11 @@ STATE_WORDS = {
 
 
 @lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Every value is escaped where it is put in; a name that is not given is an error."""
-    found = Environment(
-        loader=PackageLoader("kdaif_server.dashboard", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def templates() -> Environment:
+    """Of the dashboard's pages."""
+    found = environment("kdaif_server.dashboard", "templates")
     found.filters |= {
-        "percent": numerals.percent,
-        "points": numerals.points,
-        "p": numerals.p_value,
-        "number": numerals.number,
-        "signed": numerals.signed,
-        "size": numerals.size,
-        "count": numerals.count,
-        "decimals": numerals.decimals,
-        "duration": numerals.duration,
         "bytes": byte_size,
-        "arm": arm_name,
-        "figure": figure_name,
         "time": time_of,
         "iso": iso_time,
         "state": lambda state: STATE_WORDS.get(state, str(state)),
@@ -69,12 +52,12 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """A whole page. Templates get ``csrf(path)``, ``tenant`` and ``here`` besides."""
     tokens: Tokens = request.app.state.tokens
     given = {"tenant": request.path_params.get("tenant", "default"), "here": request.url.path, "csrf": tokens.of}
-    return HTMLResponse(environment().get_template(template).render(given | values), status)
+    return HTMLResponse(templates().get_template(template).render(given | values), status)
 
 
 def fragment(template: str, **values: Any) -> str:
     """A piece of a page."""
-    return environment().get_template(template).render(values)
+    return templates().get_template(template).render(values)
 
 
 def path_of(*parts: str, **query: Any) -> str:

@@ -78,6 +78,18 @@ def network(hidden: int | None) -> nn.Module:
         return nn.Sequential(nn.Linear(4, hidden), nn.Tanh(), nn.Linear(hidden, N_CLASSES)).double()
 
 
+def halfway() -> tuple[nn.Module, Problem]:
+    """Before the network fits its flipped targets too, as in the rounds of a job."""
+    given, module = problem(), network(16)
+    rows = torch.cat([given.labeled, given.unlabeled])
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        given.objective(module(rows), given.weights).backward()
+        optimizer.step()
+    return module.eval(), given
+
+
 def minimise(module: nn.Module, given: Problem, weights: Tensor) -> None:
     """To the minimum of J + L2/2 |theta|^2, by L-BFGS."""
     rows = torch.cat([given.labeled, given.unlabeled])

@@ -18,7 +18,7 @@ from kdaif.linalg import logits_of, parameter_vector
 from kdaif.records import Weighting
 from kdaif.weighting import influence_z, loss_weights, parts_of
 
-from .problem import L2, TRAINING, Problem, dense_influence, minimise, network, problem, scores_of
+from .problem import L2, TRAINING, Problem, dense_influence, halfway, minimise, network, problem, scores_of
 
 
 def scores(module: nn.Module, given: Problem, **options: Any) -> InfluenceScores:
@@ -50,14 +50,8 @@ def test_the_sign_holds_against_true_leave_one_out_retraining() -> None:
 
 
 def test_planted_flips_get_higher_influence_and_lower_weights() -> None:
-    given, module = problem(), network(16)
-    rows = torch.cat([given.labeled, given.unlabeled])
-    optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
-    for _ in range(60):
-        optimizer.zero_grad()
-        given.objective(module(rows), given.weights).backward()
-        optimizer.step()
-    found = scores(module.eval(), given)
+    module, given = halfway()
+    found = scores(module, given)
     influence = found.influence
     flipped = given.flipped.numpy()
     assert roc_auc_score(flipped, influence) > 0.7

@@ -22,7 +22,7 @@ from kdaif.linalg import (
 )
 from kdaif.records.spec import Solver
 
-from .problem import TRAINING, Problem, dense_influence, minimise, network, problem, scores_of
+from .problem import TRAINING, Problem, dense_influence, halfway, minimise, network, problem, scores_of
 
 SOLVERS: tuple[Solver, ...] = ("cg", "ekfac", "head")
 HEAD = 8 * 3 + 3
@@ -35,18 +35,6 @@ def scores(module: nn.Module, given: Problem, solver: Solver, **options: Any) ->
 def trained() -> tuple[nn.Module, Problem]:
     given, module = problem(), network(8)
     minimise(module, given, given.weights)
-    return module.eval(), given
-
-
-def halfway() -> tuple[nn.Module, Problem]:
-    """Before the network fits its flipped targets too, as in the rounds of a job."""
-    given, module = problem(), network(16)
-    rows = torch.cat([given.labeled, given.unlabeled])
-    optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
-    for _ in range(60):
-        optimizer.zero_grad()
-        given.objective(module(rows), given.weights).backward()
-        optimizer.step()
     return module.eval(), given
 
 

@@ -85,10 +85,10 @@ def test_readers_on_a_connection_that_is_cut_as_they_ask_get_their_answer(proxy:
             job_id = (await queue.submit("t", SPEC, PreflightReport(()), request_id="r")).id
             await queue.get("t", job_id)
             for _ in range(3):
-                kept: Any = queue._reads._asked._kept
+                kept: Any = queue._reads._kept
                 readers = [asyncio.create_task(queue.get("t", job_id)) for _ in range(20)]
-                await asyncio.sleep(0)  # they have asked, and nothing is sent yet
-                kept._transport.abort()
+                await asyncio.sleep(0)  # the first has sent its question, and the others wait for it
+                kept._connection._writer.transport.abort()
                 assert {job.id for job in await asyncio.wait_for(asyncio.gather(*readers), 5)} == {job_id}
         finally:
             await queue.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -38,9 +37,9 @@ from kdaif.records import (
     Shard,
     WorkerOffer,
 )
+from tests.kdaif.queue.bookkeeping import UNDER_WAY, check_history, check_indexes
 
 T = TypeVar("T")
-UNDER_WAY = {JobState.RUNNING, JobState.CANCELLING}
 TENANTS = ("a", "b")
 OFFERS = (WorkerOffer("plain"), WorkerOffer("big", gpus=1))
 UNSUCCESSFUL = TERMINAL_STATES - {JobState.SUCCEEDED}
@@ -364,26 +363,8 @@ def test_only_lawful_transitions(url: str) -> None:
         def compare_indexes(self) -> None:
             for tenant in TENANTS:
                 mine = {job_id: state for job_id, (state, _) in self.seen.items() if self.tenant_of[job_id] == tenant}
-                queued = {job_id for job_id, state in mine.items() if state is JobState.QUEUED}
-                leased = {job_id for job_id, state in mine.items() if state in UNDER_WAY}
-                ended = {job_id for job_id, state in mine.items() if state in TERMINAL_STATES}
-                timed = {job_id for job_id in mine if self.needs[job_id].deadline_s and job_id not in ended}
-                key = f"kdaif:{{{tenant}}}:"
-                places = self.raw.zrange(f"{key}line", 0, -1)
-                assert self.raw.zcard(f"{key}delayed") == 0
-                in_line = [place.rpartition("|")[2] for place in places]
-                assert sorted(job_id for job_id in in_line if "-" not in job_id) == sorted(queued)
-                shards = [job_id for job_id in in_line if "-" in job_id]
-                shards += [name.removeprefix(f"{key}job:") for name in self.raw.keys(f"{key}job:*-*")]
-                assert {job_id.partition("-")[0] for job_id in shards} <= set(self.holder)
-                counted = {needs: int(count) for needs, count in self.raw.hgetall(f"{key}needs").items()}
-                assert counted == Counter(place.partition("|")[0] for place in places)
-                assert set(self.raw.zrange(f"{key}leases", 0, -1)) == leased
-                assert set(self.raw.zrange(f"{key}ended", 0, -1)) == ended
-                assert set(self.raw.zrange(f"{key}deadlines", 0, -1)) - leased <= timed
-                assert timed - leased <= set(self.raw.zrange(f"{key}deadlines", 0, -1))
-                assert set(self.raw.hkeys(f"{key}unsaved")) == self.due & set(mine)
-                assert set(self.raw.zrange(f"{key}jobs", 0, -1)) == set(mine)
+                timed = {job_id for job_id in mine if self.needs[job_id].deadline_s}
+                check_indexes(self.raw, tenant, mine, timed=timed, due=self.due & set(mine))
 
         @rule(job_id=jobs)
         def history(self, job_id: str) -> None:
@@ -391,15 +372,7 @@ def test_only_lawful_transitions(url: str) -> None:
             if self.is_gone(job_id, ask):
                 return
             events = self.wait(self.queue.events(self.tenant_of[job_id], job_id, after_sequence=0))
-            first = events[0].sequence
-            assert first == 1 or events[0].kind == "restored"
-            assert [event.sequence for event in events] == list(range(first, len(events) + first))
-            for before, after in itertools.pairwise(events):
-                if after.kind == "progress":
-                    assert (after.state, after.attempt) == (before.state, before.attempt)
-                else:
-                    assert after.state in TRANSITIONS[before.state], f"{before.state} -> {after.state}"
-                assert (after.attempt > before.attempt) == (after.kind == "claimed")
+            check_history(events)
 
     run_state_machine_as_test(
         Life,

@@ -107,13 +107,13 @@ def _read(url: str) -> str:
 
 @pytest.mark.parametrize("address", ["9464", "host:", "host:99999", "host:port"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(InvalidInputError, match="HOST:PORT"):
-        parse_address(address)
+    with pytest.raises(InvalidInputError, match=r"health: .*HOST:PORT"):
+        parse_address(address, "health")
 
 
 def test_addresses() -> None:
-    assert parse_address(":9464") == ("", 9464)
-    assert parse_address("[::1]:0") == ("::1", 0)
+    assert parse_address(":9464", "metrics") == ("", 9464)
+    assert parse_address("[::1]:0", "metrics") == ("::1", 0)
 
 
 def test_room_is_told_of_folders_that_are_not_there_yet(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from kdaif.errors import UnavailableError
-from kdaif.queue import JobQueue, kept_connections
+from kdaif.queue import JobQueue, kept_connection
 from kdaif.records import JobResult, JobState, WorkerOffer
 
 Play: TypeAlias = Callable[..., Any]
@@ -53,10 +53,25 @@ def test_a_caller_that_is_gone_leaves_its_answer_to_nobody(play: Play, submit: S
     play(scenario)
 
 
+def test_who_waits_behind_a_caller_that_is_gone_gets_an_answer(play: Play, submit: Submit) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        ids = [(await submit(queue)).id for _ in range(4)]
+        for sent in range(6):  # steps of the event loop until the first is gone: before, while and after it asks
+            gone, *others = (asyncio.create_task(queue.get("acme", job_id)) for job_id in ids)
+            for _ in range(sent):
+                await asyncio.sleep(0)
+            gone.cancel()
+            found = await asyncio.wait_for(asyncio.gather(*others), 5)
+            assert [job.id for job in found] == ids[1:]
+            await asyncio.gather(gone, return_exceptions=True)
+
+    play(scenario)
+
+
 def test_a_server_that_does_not_answer_is_told_in_time(
     play: Play, submit: Submit, raw: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_connections, "SOCKET_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(kept_connection, "SOCKET_TIMEOUT_S", 0.2)
 
     async def scenario(queue: JobQueue) -> None:
         await submit(queue)
