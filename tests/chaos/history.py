@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdaif.errors import KdaifError
@@ -112,34 +111,37 @@ def weights_of(job: Job, blobs: BlobStore) -> dict[int, bytes]:
     return {shard.round: blobs.get_bytes(shard.path) for shard in manifest.weights}
 
 
-def with_other_weights(history: JobHistory, blobs: BlobStore, unharmed: Mapping[int, bytes]) -> JobHistory:
+def with_other_weights(history: JobHistory, blobs: BlobStore, unharmed: Mapping[int, bytes] | None) -> JobHistory:
     """With what of its weights is not as it is without harm, where others scored for it.
 
     Args:
         history: of the job.
         blobs: where its weights are.
-        unharmed: weights of the real job that was neither cut nor harmed, by round.
+        unharmed: weights of the real job that was neither cut nor harmed, by round; None where none could be trained.
     """
-    kind = kind_of(history.job.display_name)
+    kind, name = kind_of(history.job.display_name), history.job.display_name
     if kind not in (Kind.SHARDED, Kind.REAL_SHARDED) or history.job.result is None:
         return history
     try:
         found = weights_of(history.job, blobs)
     except KdaifError:
         return history  # among the faults already
-    other: tuple[str, ...] = ()
-    if kind is Kind.REAL_SHARDED:
-        same = found.keys() == unharmed.keys() and all(_rows(found[n]).equals(_rows(unharmed[n])) for n in found)
-        other = other if same else (f"rounds {sorted(found)}, and without harm {sorted(unharmed)}",)
+    if kind is Kind.SHARDED:
+        other = [f"round {number}" for number, data in found.items() if data != expected_weights(name, number)]
+    elif unharmed is None:
+        other = []  # told as what broke
     else:
-        name = history.job.display_name
-        other = tuple(f"round {n}" for n, data in found.items() if data != expected_weights(name, n))
-    return replace(history, artifacts=replace(history.artifacts, other_weights=other))
+        numbers = sorted(found.keys() | unharmed.keys())
+        other = [f"round {number}" for number in numbers if not _same(found.get(number), unharmed.get(number))]
+    return replace(history, artifacts=replace(history.artifacts, other_weights=tuple(other)))
 
 
-def _rows(weights: bytes) -> pa.Table:
-    """Without what the file says of the job that wrote it."""
-    return pq.read_table(io.BytesIO(weights)).replace_schema_metadata(None)
+def _same(one: bytes | None, other: bytes | None) -> bool:
+    """To the bit, but for what the file says of the job that wrote it."""
+    if one is None or other is None:
+        return False
+    tables = [pq.read_table(io.BytesIO(weights)).replace_schema_metadata(None) for weights in (one, other)]
+    return bool(tables[0].equals(tables[1]))
 
 
 def missing_uploads(uploads: Sequence[Uploaded], blobs: BlobStore) -> list[str]:

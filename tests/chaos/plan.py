@@ -104,7 +104,7 @@ class Plan:
     @classmethod
     def full(cls, seed: int) -> Plan:
         """Over 500 faults over over 500 jobs, in minutes on 2 cores."""
-        return cls(seed=seed, jobs=520, real_jobs=6, real_sharded_jobs=4, faults=540, chaos_s=300.0, settle_s=400.0)
+        return cls(seed=seed, jobs=520, real_jobs=6, real_sharded_jobs=4, faults=540, chaos_s=300.0, settle_s=600.0)
 
     @classmethod
     def cut(cls, seed: int) -> Plan:

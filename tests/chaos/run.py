@@ -74,7 +74,7 @@ class _Run:
         self._chaos_is_over = threading.Event()
         self._users_stop = threading.Event()
         self._broken = self._acknowledged.broken
-        self._unharmed: dict[int, bytes] = {}
+        self._unharmed: dict[int, bytes] | None = None
 
     def outcome(self) -> Outcome:
         plan, world = self._plan, self._world
@@ -95,7 +95,8 @@ class _Run:
         self._users_stop.set()
         users.join(20)
         restarts = self._probes(injector) if self._all_ended() else []
-        self._unharmed = self._train_unharmed() if plan.real_sharded_jobs and self._all_ended() else {}
+        if plan.real_sharded_jobs and self._all_ended():
+            self._unharmed = self._train_unharmed()
         memory_after = redis_bytes(self._world)
         self._tell(f"seed {plan.seed}: checking")
         found: list[JobHistory] = []
@@ -228,13 +229,13 @@ class _Run:
         self._until(lambda: self._all_ended() or None, "a probe was not cancelled")
         return leases
 
-    def _train_unharmed(self) -> dict[int, bytes]:
+    def _train_unharmed(self) -> dict[int, bytes] | None:
         """The weights of the real jobs whose scorings were cut, of one that is not cut and that nothing happens to."""
         try:
             job = self._submitted(PlannedJob(TENANTS[0], f"{Kind.REAL_WHOLE}-{self._plan.seed}", False, False))
         except TimeoutError as error:
             self._broken.append(str(error))
-            return {}
+            return None
 
         def until_ended() -> None:
             while not self._all_ended():

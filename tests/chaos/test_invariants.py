@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Sequence
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kdaif.errors import FailureReason
 from kdaif.records import (
+    AttemptManifest,
     DistillationSpec,
     Failure,
     Job,
@@ -16,9 +21,12 @@ from kdaif.records import (
     JobResult,
     JobState,
     PreflightReport,
+    WeightsShard,
 )
-from tests.chaos.history import Artifacts, JobHistory, Submitted
+from kdaif.store import BlobStore, layout
+from tests.chaos.history import Artifacts, JobHistory, Submitted, with_other_weights
 from tests.chaos.invariants import Invariant, violations
+from tests.chaos.stand_in_shards import expected_weights
 
 S = JobState
 LOST = Failure(FailureReason.LOST, "its worker is gone", retryable=True, attempt=1)
@@ -173,6 +181,39 @@ def test_what_a_fenced_attempt_shows_is_stale(stale: JobHistory) -> None:
 def test_weights_that_shards_made_otherwise_are_told() -> None:
     made = Artifacts(manifest_attempt=2, manifest_job="a" * 26, seen_attempt=2, other_weights=("round 1",))
     assert broken(history(artifacts=made)) == {Invariant.OTHER_WEIGHTS}
+
+
+def parquet(weight: float, job: str) -> bytes:
+    table = pa.table({"weight": [1.0, weight]}).replace_schema_metadata({"job": job})
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "other"),
+    [
+        ("sharded", [expected_weights("sharded-1", 1), expected_weights("sharded-1", 2)], ()),
+        ("sharded", [expected_weights("sharded-1", 1), expected_weights("sharded-1", 1)], ("round 2",)),
+        ("realsharded", [parquet(0.5, "one"), parquet(0.25, "one")], ()),
+        ("realsharded", [parquet(0.5, "one"), parquet(0.25000000000000006, "one")], ("round 2",)),
+        ("realsharded", [parquet(0.5, "one")], ("round 2",)),
+        ("plain", [b"anything"], ()),
+    ],
+)
+def test_weights_of_shards_are_held_against_those_of_a_run_without_harm(
+    tmp_path: Path, kind: str, made: list[bytes], other: tuple[str, ...]
+) -> None:
+    blobs, found = BlobStore.open(f"file://{tmp_path}"), history(display_name=f"{kind}-1")
+    shards = []
+    for number, data in enumerate(made, start=1):
+        path = layout.weights_shard("acme", "a" * 26, 2, number)
+        blobs.put_bytes(path, data)
+        shards.append(WeightsShard(number, path, "ab" * 32, 2))
+    manifest = AttemptManifest("a" * 26, 2, ("no", "yes"), (), tuple(shards), created_at_ms=0)
+    blobs.put_bytes(layout.attempt_manifest("acme", "a" * 26, 2), manifest.to_json())
+    unharmed = {1: parquet(0.5, "another"), 2: parquet(0.25, "another")}
+    assert with_other_weights(found, blobs, unharmed).artifacts.other_weights == other
 
 
 def test_a_gap_in_the_events_and_a_forbidden_transition_are_out_of_order() -> None:
