@@ -89,7 +89,7 @@ def _without_cast(saved: Tensor) -> Tensor | _Cast:
     cast_from = node.next_functions[0][0] if node is not None else None
     if cast_from is None or not hasattr(cast_from, "variable"):
         return saved
-    return _Cast(cast_from.variable, saved.dtype, saved.size(), saved.stride(), saved.storage_offset())
+    return _Cast(cast_from.variable, saved.dtype, saved.size(), saved.stride(), int(saved.storage_offset()))
 
 
 def _cast_anew(saved: Tensor | _Cast) -> Tensor:

@@ -93,7 +93,7 @@ def train_steps(
     parameters = list(student.parameters())
     total = torch.zeros((), device=device, dtype=torch.float64)
     shared = room.collective if is_divisible(student, training) else SOLO
-    sharded = is_sharded(student)
+    sharded, narrow = is_sharded(student), device.type == "cuda"
     if sharded:
         divide_gradients(student, room.collective.size / shared.size)
     for number, whole in enumerate(steps):
@@ -106,8 +106,8 @@ def train_steps(
         if training.augment:
             features = augmented(features)
         with (
-            torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=not sharded),
-            recast() if sharded else contextlib.nullcontext(),
+            torch.autocast(device.type, torch.bfloat16, enabled=narrow, cache_enabled=not sharded),
+            recast() if narrow and sharded else contextlib.nullcontext(),
         ):
             outputs = student(features) if both_heads is None else both_heads(features)
         outputs = outputs.float()
