@@ -32,7 +32,7 @@ class CommandGroup(TyperGroup):
         command: Any = super().get_command(ctx, cmd_name)
         panel = next((panel for panel, names in PANELS.items() if cmd_name in names), None)
         if command is not None and panel is not None:
-            command.rich_help_panel = panel  # type: ignore[attr-defined]
+            command.rich_help_panel = panel
         return command
 
     def invoke(self, ctx: Any) -> Any:
