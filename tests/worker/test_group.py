@@ -28,7 +28,7 @@ _ASSIGNMENT = Assignment("default", "j", 1, "", _SPEC, "file:///nowhere", Path("
 def test_a_job_whose_hosts_do_not_come_says_whom_it_waits_for_and_goes_back(
     valkey_url: str, tmp_path: Path, free_ports: tuple[int, int]
 ) -> None:
-    meeting = f"127.0.0.1:{free_ports[0]}"
+    meeting, before = f"127.0.0.1:{free_ports[0]}", _started()
 
     async def go() -> None:
         async with workplace(
@@ -39,7 +39,7 @@ def test_a_job_whose_hosts_do_not_come_says_whom_it_waits_for_and_goes_back(
             given_back, listened = None, set()
             while given_back is None:
                 await asyncio.sleep(0.1)
-                listened |= await asyncio.to_thread(_listened_at)
+                listened |= await asyncio.to_thread(_listened_at, before)
                 given_back = next(iter(await events(place.queue, job, "requeued")), None)
             told = (await events(place.queue, job, "progress"))[0].progress
             assert told is not None
@@ -51,10 +51,15 @@ def test_a_job_whose_hosts_do_not_come_says_whom_it_waits_for_and_goes_back(
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def _listened_at() -> set[str]:
-    """Addresses of this machine at which processes that this one started take connections."""
+def _started() -> set[psutil.Process]:
+    """Every process that this one started, and those that they started."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def _listened_at(before: set[psutil.Process]) -> set[str]:
+    """Addresses of this machine at which processes that this one started, but those before, take connections."""
     found = set()
-    for process in psutil.Process().children(recursive=True):
+    for process in _started() - before:
         with contextlib.suppress(psutil.Error):
             found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
     return found
@@ -75,6 +80,7 @@ def test_a_rendezvous_that_cannot_be_opened_is_named(valkey_url: str, tmp_path: 
 
 def test_the_failure_of_any_process_is_the_jobs(valkey_url: str, tmp_path: Path) -> None:
     """It is not worth another attempt, as that of a peer that is lost would be."""
+    before = _started()
 
     async def go() -> None:
         failing = {"processes_per_job": 2, "child_module": "tests.worker.failing_rank"}
@@ -82,7 +88,7 @@ def test_the_failure_of_any_process_is_the_jobs(valkey_url: str, tmp_path: Path)
             job, listened = await place.submit("x"), set()
             while (ended := await place.queue.get("acme", job.id)).state not in (JobState.DEAD, JobState.FAILED):
                 await asyncio.sleep(0.1)
-                listened |= await asyncio.to_thread(_listened_at)
+                listened |= await asyncio.to_thread(_listened_at, before)
             assert listened == {"127.0.0.1"}
             assert ended.failure is not None
             assert (ended.failure.reason, ended.attempt) == (FailureReason.OUT_OF_MEMORY, 1)

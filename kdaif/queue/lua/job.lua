@@ -159,6 +159,15 @@ local function at_shard(end_of_id, act)
   ID, JOB, EVENTS, KNOWN, STATE = id, job, events, known, state
 end
 
+-- Fields of a shard: less than `at_shard` reads.
+local function fields_of_shard(end_of_id, ...)
+  local job = JOB
+  JOB = job .. end_of_id
+  local read = redis.call('HMGET', JOB, ...)
+  JOB = job
+  return read
+end
+
 local function give_up_lease()
   redis.call('ZREM', LEASES, ID)
   redis.call('SREM', EXTENDED, ID)

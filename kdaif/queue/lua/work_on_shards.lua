@@ -13,8 +13,8 @@ local token, worker, done = ARGV[3], ARGV[4], ARGV[5]
 local ends_of_ids = redis.call('SMEMBERS', SHARDS)
 table.sort(ends_of_ids)
 
-local function may_start(shard)
-  local place = redis.call('HGET', shard, 'place')
+local function may_start(end_of_id)
+  local place = fields_of_shard(end_of_id, 'place')[1]
   local due = redis.call('ZSCORE', LINE, place) or redis.call('ZSCORE', DELAYED, place)
   return due and tonumber(due) <= NOW
 end
@@ -22,9 +22,8 @@ end
 local taken, waiting, failure, scored, tried_again = nil, nil, '', 0, {}
 for _, end_of_id in ipairs(ends_of_ids) do
   -- No more of each than this: there may be a thousand, and their job asks several times a second.
-  local shard = JOB .. end_of_id
   local state, claim, attempt, forgiven =
-    unpack(redis.call('HMGET', shard, 'state', 'claim', 'attempt', 'attempts_forgiven'))
+    unpack(fields_of_shard(end_of_id, 'state', 'claim', 'attempt', 'attempts_forgiven'))
   -- The claim of a shard that the job took itself is the job's own token.
   local is_own = state == 'RUNNING' and claim == token
   if is_own and end_of_id == done then
@@ -34,15 +33,15 @@ for _, end_of_id in ipairs(ends_of_ids) do
     state = 'SUCCEEDED'
   elseif is_own then
     taken = end_of_id
-  elseif state == 'QUEUED' and not waiting and may_start(shard) then
+  elseif state == 'QUEUED' and not waiting and may_start(end_of_id) then
     waiting = end_of_id
   elseif state == 'DEAD' or state == 'FAILED' then
-    failure = cjson.encode(redis.call('HMGET', shard, 'shard', 'failure'))
+    failure = cjson.encode(fields_of_shard(end_of_id, 'shard', 'failure'))
   end
   if state == 'SUCCEEDED' then
     scored = scored + 1
     if attempt - forgiven > 1 then
-      tried_again[#tried_again + 1] = redis.call('HGET', shard, 'shard')
+      tried_again[#tried_again + 1] = fields_of_shard(end_of_id, 'shard')[1]
       tried_again[#tried_again + 1] = attempt - forgiven
     end
   end
@@ -58,7 +57,7 @@ if not taken and waiting and failure == '' then
   end)
 end
 if taken then
-  to_score = redis.call('HGET', JOB .. taken, 'shard')
+  to_score = fields_of_shard(taken, 'shard')[1]
 end
 if scored == #ends_of_ids then
   drop_shards()

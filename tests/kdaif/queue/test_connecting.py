@@ -55,7 +55,7 @@ async def whole_life(queue: JobQueue, submit: Submit, tenants: Sequence[str]) ->
         while (again := await queue.claim(WORKER)).job.id != job_id:
             await queue.succeed(again, RESULT)
         shards = [Shard(job_id, number, 2, number - 1, number, "ab" * 32, "cd" * 32) for number in (1, 2)]
-        await queue.shards.submit(again, shards)
+        await queue.shards.submit(again, shards, cut=1, release="r")
         assert (await queue.shards.work(again, "w")).to_score == shards[0]
         await queue.give_back(again, "stopped")
         await queue.cancel(tenant, job_id)

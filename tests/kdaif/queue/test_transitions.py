@@ -78,6 +78,7 @@ def test_only_lawful_transitions(url: str) -> None:
             self.archived: dict[str, JobSnapshot] = {}
             self.due: set[str] = set()
             self.at_work: dict[str, Shard] = {}
+            self.cuts = 0
 
         def wait(self, work: Coroutine[Any, Any, T]) -> T:
             return self.runner.run(work)
@@ -162,10 +163,12 @@ def test_only_lawful_transitions(url: str) -> None:
         def cut(self, claim: Claim, count: int) -> None:
             named = ("ab" * 32, "cd" * 32)
             shards = [Shard(claim.job.id, n, count, n - 1, n, *named) for n in range(1, count + 1)]
-            if self.is_gone(claim.job.id, self.queue.shards.submit(claim, shards)):
+            self.cuts += 1
+            ask = self.queue.shards.submit(claim, shards, cut=self.cuts, release="r")
+            if self.is_gone(claim.job.id, ask):
                 return
             try:
-                self.wait(self.queue.shards.submit(claim, shards))
+                self.wait(self.queue.shards.submit(claim, shards, cut=self.cuts, release="r"))
             except FencedError:
                 assert not self.holds(claim)
             else:
