@@ -191,10 +191,10 @@ def test_a_cancelled_job_leaves_no_shard_behind(bench: Bench) -> None:
         child = stopped_child(second)
         assert bench.kept() != []
         job.cancel()
-        wait_for(lambda: bench.kept() == [], timeout_s=20)
-        wait_for(lambda: not child.is_running(), timeout_s=20)
-    wait_for(lambda: str(job.refresh().state).endswith("CANCELLED"), timeout_s=20)
-    wait_for(lambda: bench.left(job) == [], timeout_s=20)
+        wait_for(lambda: bench.kept() == [], timeout_s=60)
+        wait_for(lambda: not child.is_running(), timeout_s=60)
+    wait_for(lambda: str(job.refresh().state).endswith("CANCELLED"), timeout_s=60)
+    wait_for(lambda: bench.left(job) == [], timeout_s=60)
 
 
 @pytest.mark.slow
