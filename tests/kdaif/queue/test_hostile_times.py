@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from redis import Redis
@@ -21,6 +20,7 @@ from kdaif.queue.connection import translated
 from kdaif.records import JobResult, JobState, WorkerOffer
 from tests.chaos.proxy import Network
 from tests.kdaif.queue import fleet
+from tests.kdaif.queue.breaking_line import line_to
 from tests.waiting import wait_for
 
 Play: TypeAlias = Callable[..., Any]
@@ -168,33 +168,17 @@ def reads_of(server: Redis) -> int:
 
 @contextlib.asynccontextmanager
 async def line_that_breaks_off(url: str) -> AsyncIterator[tuple[str, list[int]]]:
-    """A TCP line to the server that hangs up in the midst of answers, as often as the list counts down from."""
-    path = unquote(urlsplit(url).path)
+    """It hangs up in the midst of answers, as often as the list counts down from."""
     left = [0]
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_unix_connection(path)
-        try:
-            while request := await reader.read(1 << 16):
-                server_writer.write(request)
-                reply = await server_reader.read(1 << 16)
-                if left[0] and b"HELLO" not in request and b"CLIENT" not in request:
-                    left[0] -= 1
-                    writer.write(reply[: len(reply) // 2])
-                    await writer.drain()
-                    return
-                writer.write(reply)
-        except ConnectionError:
-            return
-        finally:
-            server_writer.close()
-            writer.close()
+    def half(request: bytes, reply: bytes) -> bytes | None:
+        if not left[0] or b"HELLO" in request or b"CLIENT" in request:
+            return None
+        left[0] -= 1
+        return reply[: len(reply) // 2]
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", left
-    finally:
-        server.close()
+    async with line_to(url, half) as line:
+        yield line, left
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(url: str, submit: Submit) -> None:

@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from kdaif_server.embedded.valkey import EmbeddedValkey
@@ -22,6 +21,7 @@ from kdaif.errors import FailedPreconditionError, InvalidInputError, Unavailable
 from kdaif.queue import JobQueue
 from kdaif.queue.address import without_password
 from kdaif.records import JobResult, JobState, WorkerOffer
+from tests.kdaif.queue.breaking_line import line_to
 
 Play: TypeAlias = Callable[..., Any]
 Submit: TypeAlias = Callable[..., Any]
@@ -108,31 +108,17 @@ def test_a_forgotten_script_is_loaded_again(play: Play, submit: Submit, raw: Red
 
 @contextlib.asynccontextmanager
 async def line_that_drops_a_reply(url: str, to: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A TCP line to the server that hangs up once, when the server has answered a request that contains ``to``."""
-    path = unquote(urlsplit(url).path)
+    """It hangs up once, when the server has answered a request that contains ``to``."""
     dropped: list[bytes] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_unix_connection(path)
-        try:
-            while request := await reader.read(1 << 16):
-                server_writer.write(request)
-                reply = await server_reader.read(1 << 16)
-                if to in request and not dropped and not reply.startswith(b"-NOSCRIPT"):
-                    dropped.append(reply)
-                    return
-                writer.write(reply)
-        except ConnectionError:
-            return
-        finally:
-            server_writer.close()
-            writer.close()
+    def nothing(request: bytes, reply: bytes) -> bytes | None:
+        if to not in request or dropped or reply.startswith(b"-NOSCRIPT"):
+            return None
+        dropped.append(reply)
+        return b""
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", dropped
-    finally:
-        server.close()
+    async with line_to(url, nothing) as line:
+        yield line, dropped
 
 
 @pytest.mark.parametrize("step", ["submit", "claim", "publish", "succeed", "retry"])
